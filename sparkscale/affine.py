@@ -1,0 +1,103 @@
+"""The affine map that every scaler fits: ``y = (x - center) / scale + offset``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["AffineMap"]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class AffineMap:
+    r"""A per-feature affine map in divisor form.
+
+    .. math:: y_j = (x_j - center_j) / scale_j + offset_j
+
+    Centring comes first and the scale divides, because ``x * k + b`` loses the digits that centring
+    saves when a mean is large beside its spread, and misses the end points of a min-max range.
+
+    A scale of infinity collapses a feature to its offset whatever the (finite) value. The inverse of a
+    map multiplies instead of dividing, so that it is exact where ``1 / scale`` would not be; a collapsed
+    feature goes back to its center.
+
+    Parameters
+    ----------
+    center, scale, offset : numpy.ndarray of float64, shape (n_features,)
+        The three parts. They are made read-only.
+    divides : bool, default=True
+        ``False`` for an inverse map: ``y = (x - center) * scale + offset``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparkscale.affine import AffineMap
+    >>> m = AffineMap(center=np.array([10.0]), scale=np.array([4.0]), offset=np.array([1.0]))
+    >>> m.apply([[10.0], [12.0]])
+    array([[1. ],
+           [1.5]])
+    >>> m.inverse().apply(m.apply([[12.0]]))
+    array([[12.]])
+    """
+
+    center: Array
+    scale: Array
+    offset: Array
+    divides: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("center", "scale", "offset"):
+            value = np.array(getattr(self, name), dtype=np.float64)
+            value.flags.writeable = False
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.center)
+
+    def __getitem__(self, features: slice) -> AffineMap:
+        return AffineMap(self.center[features], self.scale[features], self.offset[features], self.divides)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, AffineMap)
+            and self.divides == other.divides
+            and all(
+                np.array_equal(getattr(self, p), getattr(other, p), equal_nan=True)
+                for p in ("center", "scale", "offset")
+            )
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # arrays do not hash
+
+    def apply(self, x: Any) -> Array:
+        """Map rows of features.
+
+        Parameters
+        ----------
+        x : array_like, shape (..., n_features)
+            Values; NaN stays NaN.
+
+        Returns
+        -------
+        numpy.ndarray of float64
+            The mapped values, of the shape of ``x``.
+        """
+        with np.errstate(all="ignore"):
+            centred = np.asarray(x, dtype=np.float64) - self.center
+            return (centred / self.scale if self.divides else centred * self.scale) + self.offset
+
+    def inverse(self) -> AffineMap:
+        """Return the map that undoes this one; a collapsed feature returns to its center."""
+        collapsed, restored = (np.inf, 0.0) if self.divides else (0.0, np.inf)
+        scale = np.where(self.scale == collapsed, restored, self.scale)
+        return AffineMap(self.offset, scale, self.center, not self.divides)
+
+    @property
+    def keeps_zero(self) -> bool:
+        """Whether every feature maps 0 to 0, so that sparse vectors stay sparse."""
+        return bool(np.all(self.apply(np.zeros(len(self))) == 0.0))

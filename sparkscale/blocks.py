@@ -1,0 +1,133 @@
+"""Blocks of feature rows: dense, or sparse as vectors are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Block", "DenseBlock", "SparseBlock"]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class DenseBlock:
+    """Rows of features.
+
+    Parameters
+    ----------
+    values : numpy.ndarray of float64 or float32, shape (n_rows, n_features)
+        The values; null is NaN. NaN and infinities are invalid.
+    weights : numpy.ndarray of float64, shape (n_rows,), optional
+        Positive row weights.
+    """
+
+    values: npt.NDArray[np.floating]
+    weights: Array | None = None
+
+    def __getitem__(self, rows: slice | npt.NDArray[np.bool_]) -> DenseBlock:
+        return DenseBlock(self.values[rows], None if self.weights is None else self.weights[rows])
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.values)
+
+    @property
+    def size(self) -> int:
+        """Number of features."""
+        return int(self.values.shape[1])
+
+    def invalid(self) -> Array:
+        """Return the number of invalid values of each feature."""
+        return np.asarray((~np.isfinite(self.values)).sum(axis=0, dtype=np.float64))
+
+    def complete(self) -> npt.NDArray[np.bool_]:
+        """Return which rows hold no invalid value."""
+        return np.asarray(np.isfinite(self.values).all(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class SparseBlock:
+    """Rows of features of which only some are stored; the others are 0.
+
+    Parameters
+    ----------
+    size : int
+        Number of features.
+    lengths : numpy.ndarray of int64, shape (n_rows,)
+        Number of stored entries of each row.
+    indices, values : numpy.ndarray, shape (n_stored,)
+        Feature and value of each stored entry, row after row.
+    weights : numpy.ndarray of float64, shape (n_rows,), optional
+        Positive row weights.
+    """
+
+    size: int
+    lengths: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.integer]
+    values: Array
+    weights: Array | None = None
+
+    def __getitem__(self, rows: npt.NDArray[np.bool_]) -> SparseBlock:
+        entries = np.repeat(rows, self.lengths)
+        return replace(
+            self,
+            lengths=self.lengths[rows],
+            indices=self.indices[entries],
+            values=self.values[entries],
+            weights=None if self.weights is None else self.weights[rows],
+        )
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.lengths)
+
+    @cached_property
+    def _valid(self) -> npt.NDArray[np.bool_] | None:
+        with np.errstate(all="ignore"):
+            return None if np.isfinite(self.values.sum()) else np.isfinite(self.values)
+
+    def _entry_weights(self) -> Array | None:
+        return None if self.weights is None else np.repeat(self.weights, self.lengths)
+
+    def valid_entries(self) -> tuple[npt.NDArray[np.integer], Array, Array | None]:
+        """Return feature, value and weight of the stored entries that are finite."""
+        weights = self._entry_weights()
+        if self._valid is None:
+            return self.indices, self.values, weights
+        keep = self._valid
+        return self.indices[keep], self.values[keep], None if weights is None else weights[keep]
+
+    def invalid(self) -> Array:
+        """Return the number of invalid values of each feature."""
+        if self._valid is None:
+            return np.zeros(self.size)
+        return np.bincount(self.indices[~self._valid], minlength=self.size).astype(np.float64)
+
+    def valid_weight(self) -> tuple[Array, Array]:
+        """Return, for each feature, the sum of the weights of its valid values and of their squares."""
+        assert self.weights is not None
+        every = np.full(self.size, self.weights.sum()), np.full(self.size, (self.weights**2).sum())
+        entries = self._entry_weights()
+        if self._valid is None or entries is None:
+            return every
+        lost, where = entries[~self._valid], self.indices[~self._valid]
+        return (
+            every[0] - np.bincount(where, weights=lost, minlength=self.size),
+            every[1] - np.bincount(where, weights=lost**2, minlength=self.size),
+        )
+
+    def complete(self) -> npt.NDArray[np.bool_]:
+        """Return which rows hold no invalid value."""
+        if self._valid is None:
+            return np.ones(self.rows, dtype=bool)
+        row = np.repeat(np.arange(self.rows), self.lengths)
+        return np.bincount(row[~self._valid], minlength=self.rows) == 0
+
+
+Block = DenseBlock | SparseBlock

@@ -1,0 +1,73 @@
+"""Exceptions: each says what was wrong, in which column, and what to do."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = [
+    "ColumnNotFoundError",
+    "ColumnTypeError",
+    "EmptyDataError",
+    "InvalidValueError",
+    "OutputColumnError",
+    "ParamError",
+    "PersistenceError",
+    "RangeOverflowError",
+    "ScalingError",
+    "SizeMismatchError",
+]
+
+
+class ScalingError(Exception):
+    """Base of all exceptions raised by sparkscale."""
+
+
+class ParamError(ScalingError, ValueError):
+    """A Param has a value, or a combination of values, that cannot be used."""
+
+
+class ColumnNotFoundError(ScalingError, ValueError):
+    """A named column is not in the DataFrame."""
+
+
+class ColumnTypeError(ScalingError, TypeError):
+    """A column's type cannot be scaled, or differs from the type seen in fit."""
+
+
+class OutputColumnError(ScalingError, ValueError):
+    """An output column clashes with another column."""
+
+
+class SizeMismatchError(ScalingError, ValueError):
+    """Arrays or vectors of one column differ in length."""
+
+
+class InvalidValueError(ScalingError, ValueError):
+    """A null, NaN or infinite value under ``handleInvalid="error"``, or an unusable weight."""
+
+
+class EmptyDataError(ScalingError, ValueError):
+    """No row is left to learn from."""
+
+
+class RangeOverflowError(ScalingError, ValueError):
+    """A range, mean or variance is not representable as a double."""
+
+
+class PersistenceError(ScalingError, ValueError):
+    """A saved stage cannot be read, or a path cannot be written."""
+
+
+_MARK = re.compile(r"\[sparkscale\.(\w+)\] (.*?) \[end\]", re.DOTALL)
+_BY_NAME = {c.__name__: c for c in ScalingError.__subclasses__()}
+
+
+def marked(kind: type[ScalingError], message: str) -> str:
+    """Return ``message`` in the form that survives the way from a task to the driver."""
+    return f"[sparkscale.{kind.__name__}] {message} [end]"
+
+
+def from_job(failure: BaseException) -> ScalingError | None:
+    """Return the sparkscale error that made a Spark job fail, if one did."""
+    found = _MARK.search(str(failure))
+    return _BY_NAME[found[1]](found[2]) if found else None

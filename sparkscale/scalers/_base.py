@@ -1,0 +1,390 @@
+"""How every scaler fits and transforms: a statistic, and a function from it to an affine map."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from importlib import import_module
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pyspark.ml import Estimator, Model
+from pyspark.ml.linalg import DenseVector, Vectors
+from pyspark.sql import DataFrame
+
+from sparkscale.affine import AffineMap
+from sparkscale.errors import ColumnTypeError, EmptyDataError, ParamError, RangeOverflowError, SizeMismatchError
+from sparkscale.scalers import _persistence as persistence
+from sparkscale.scalers._params import ScalerParams
+from sparkscale.spark.columns import FeatureColumn, resolve
+from sparkscale.spark.expression import Bounds
+from sparkscale.spark.summarize import Summary, summarize
+from sparkscale.spark.transform import Plan, check_outputs, to_sql, transform
+from sparkscale.statistics import Statistic
+
+__all__ = ["InverseModel", "Scaler", "ScalerModel"]
+
+logger = logging.getLogger("sparkscale")
+
+Array = npt.NDArray[np.float64]
+S = TypeVar("S", bound=Statistic)
+M = TypeVar("M", bound="ScalerModel[Any]")
+
+
+class _Fitting(ScalerParams):
+    """What estimator and model share: the scan, which the model repeats to update itself."""
+
+    _statistic: type[Statistic]
+
+    def _summarize(self, df: DataFrame, columns: Sequence[FeatureColumn]) -> Summary | None:
+        weight = None
+        if self.hasParam("weightCol") and self.isSet("weightCol"):
+            weight = self.getOrDefault("weightCol")
+            if resolve(df, [weight])[0].kind != "scalar":
+                raise ColumnTypeError(f"Weight column '{weight}' must be numeric.")
+        return summarize(df, columns, self._statistic, handle_invalid=self.getHandleInvalid(), weight=weight)
+
+
+class Scaler(_Fitting, persistence.Writable, Estimator[M], Generic[M]):
+    """Base of the estimators. A subclass names its statistic and its model, and has Params."""
+
+    _model: type[M]
+
+    def _fit(self, dataset: DataFrame) -> M:
+        self._check_params()
+        columns = resolve(dataset, self._input_names())
+        check_outputs(self._output_names(), dataset.columns)
+        summary = self._summarize(dataset, columns)
+        if summary is None or (self.getHandleInvalid() == "skip" and not summary.statistic.count.any()):
+            raise EmptyDataError(
+                f"{type(self).__name__}: no usable row in the columns {', '.join(c.name for c in columns)}. fit needs "
+                "at least one row; rows of weight 0 and, under handleInvalid='skip', rows with an invalid value do "
+                "not count."
+            )
+        model = self._model()
+        model._resetUid(self.uid)
+        fitted = self._copyValues(model)
+        fitted._learn([replace(c, size=n) for c, n in zip(columns, summary.sizes, strict=True)], summary.statistic)
+        fitted.affine  # noqa: B018  # refuses a range that overflows, before anyone relies on the model
+        fitted._log()
+        return fitted
+
+
+class _Mapping(persistence.Writable, Model):
+    """What every fitted model does with its map, whichever way it goes."""
+
+    @property
+    @abstractmethod
+    def affine(self) -> AffineMap:
+        """The map of all features."""
+
+    @abstractmethod
+    def _plan(self, df: DataFrame | None = None) -> Plan:
+        """Return what maps to what."""
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        return transform(dataset, self._plan(dataset))
+
+    def toSQL(self) -> dict[str, str]:
+        """Return the map as Spark SQL text, by output column.
+
+        It is the text that ``transform`` runs for scalars and arrays. For vectors, which SQL has no syntax for,
+        it reads and writes arrays of double: apply it where the vector column went through ``vector_to_array``.
+
+        Returns
+        -------
+        dict of str
+            SQL expressions over the input columns.
+        """
+        return to_sql(self._plan())
+
+
+class ScalerModel(_Fitting, _Mapping, Generic[S]):
+    """Base of the fitted models. A subclass computes its map from its statistic and has attributes for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._columns: tuple[FeatureColumn, ...] = ()
+        self._learned: S | None = None
+
+    def _learn(self, columns: Sequence[FeatureColumn], statistic: S) -> None:
+        self._columns, self._learned = tuple(columns), statistic
+
+    @abstractmethod
+    def _map(self, statistic: S) -> AffineMap:
+        """Return the map of a statistic under this model's Params."""
+
+    @abstractmethod
+    def _spread(self, statistic: S) -> Array:
+        """Return what is 0 for a constant feature."""
+
+    def _bounds(self) -> Bounds:
+        return None
+
+    @property
+    def statistics(self) -> S:
+        """The raw, mergeable statistic that was learned."""
+        if self._learned is None:
+            raise ParamError(f"{type(self).__name__} has learned nothing: use the model that fit returns.")
+        return self._learned
+
+    @property
+    def numFeatures(self) -> int:
+        """Number of features of all columns together."""
+        return len(self.statistics)
+
+    @property
+    def count(self) -> int:
+        """Number of rows that took part in fit."""
+        statistic = self.statistics
+        rows = statistic.count + statistic.invalid if self.getHandleInvalid() == "keep" else statistic.count
+        return int(rows.max(initial=0))
+
+    @property
+    def featureNames(self) -> list[str]:
+        """The name of each feature."""
+        return [name for column in self._columns for name in column.feature_names()]
+
+    @property
+    def invalidCounts(self) -> list[int]:
+        """Number of null, NaN and infinite values of each feature."""
+        return [int(n) for n in self.statistics.invalid]
+
+    @property
+    def constantFeatures(self) -> list[str]:
+        """Names of the features that had values, but all the same."""
+        return self._names(self._constant())
+
+    def _constant(self) -> npt.NDArray[np.bool_]:
+        return (self._spread(self.statistics) == 0) & (self.statistics.count > 0)
+
+    def _names(self, which: npt.NDArray[np.bool_]) -> list[str]:
+        names = self.featureNames if which.any() else []
+        return [names[i] for i in np.flatnonzero(which)]
+
+    @property
+    def affine(self) -> AffineMap:
+        """The fitted map, usable without Spark: ``model.affine.apply(rows)``. It does not clip."""
+        self._check_params()
+        statistic = self.statistics
+        with np.errstate(all="ignore"):
+            found = self._map(statistic)
+        broken = ~(np.isfinite(found.center) & np.isfinite(found.offset) & ~np.isnan(found.scale) & (found.scale != 0))
+        broken |= np.isinf(found.scale) & (self._spread(statistic) != 0)
+        broken &= statistic.count > 0
+        if broken.any():
+            raise RangeOverflowError(
+                f"{type(self).__name__}: the range, mean or variance of {', '.join(map(repr, self._names(broken)[:5]))} "
+                "is not representable as a double. Bring the values to another unit first, or drop the column."
+            )
+        empty = statistic.count == 0
+        parts = (np.where(empty, np.nan, part) for part in (found.center, found.scale, found.offset))
+        return AffineMap(*parts)
+
+    def _plan(self, df: DataFrame | None = None) -> Plan:
+        names = self._output_names()
+        inputs: Sequence[FeatureColumn] = self._renamed()
+        if df is not None:
+            inputs = _as_fitted(resolve(df, [c.name for c in inputs]), inputs)
+            check_outputs(names, df.columns)
+        if self._assembles:
+            outputs = [FeatureColumn(names[0], "vector", False, self.numFeatures, None)]
+        else:
+            outputs = [replace(c, name=n) for c, n in zip(inputs, names, strict=True)]
+        outputs = [replace(o, attributes=self._attributes(o)) for o in outputs]
+        shape = "assemble" if self._assembles else "pairs"
+        return Plan(inputs, outputs, self.affine, self._bounds(), self.getHandleInvalid(), shape)
+
+    def _renamed(self) -> tuple[FeatureColumn, ...]:
+        """Return the columns under the names that the Params give now."""
+        return tuple(replace(c, name=n) for c, n in zip(self._columns, self._input_names(), strict=True))
+
+    def _attributes(self, output: FeatureColumn) -> tuple[str, ...] | None:
+        return tuple(self.featureNames) if self._assembles else output.attributes
+
+    def merge(self: M, *others: M) -> M:
+        """Return the model that fit on all the data together would have given.
+
+        Parameters
+        ----------
+        *others : model of the same class
+            Fitted on the same columns.
+
+        Returns
+        -------
+        model of the same class
+            A new model with this one's Params; the operands stay as they were.
+
+        Raises
+        ------
+        ParamError
+            If a model is of another class or was fitted on other columns.
+        """
+        shapes = [(c.name, c.kind, c.size) for c in self._columns]
+        for other in others:
+            if type(other) is not type(self):
+                raise ParamError(f"{type(self).__name__} cannot merge with {type(other).__name__}.")
+            theirs = [(c.name, c.kind, c.size) for c in other._columns]
+            if theirs != shapes:
+                raise ParamError(f"Only models of the same columns merge: {shapes} differs from {theirs}.")
+        return self._relearned(self.statistics.merge(*(other.statistics for other in others)))
+
+    def update(self: M, dataset: DataFrame) -> M:
+        """Return the model that fit on the old data and ``dataset`` together would have given.
+
+        Parameters
+        ----------
+        dataset : pyspark.sql.DataFrame
+            More rows, with the columns that fit had. Without a row, nothing changes.
+
+        Returns
+        -------
+        model of the same class
+            A new model; this one stays as it was.
+        """
+        self._check_params()
+        found = self._summarize(dataset, _as_fitted(resolve(dataset, self._input_names()), self._columns))
+        return self._relearned(self.statistics.merge(found.statistic) if found else self.statistics)
+
+    def _relearned(self: M, statistic: Any) -> M:
+        model = self.copy()
+        model._learn(self._columns, statistic)
+        model.affine  # noqa: B018  # refuses a range that overflows
+        return model
+
+    def inverse(self) -> InverseModel:
+        """Return the model that maps this model's outputs back to its inputs' names."""
+        return InverseModel(self)
+
+    def inverseTransform(self, dataset: DataFrame) -> DataFrame:
+        """Map scaled columns back; same as ``inverse().transform(dataset)``.
+
+        Parameters
+        ----------
+        dataset : pyspark.sql.DataFrame
+            With the output columns of this model.
+
+        Returns
+        -------
+        pyspark.sql.DataFrame
+            With the input columns restored; one that is there already is replaced where it stands.
+        """
+        return self.inverse().transform(dataset)
+
+    def summary(self) -> pd.DataFrame:
+        """Return one row a feature: counts, the learned values, the map and whether the feature is constant."""
+        statistic, affine = self.statistics, self.affine
+        table = {"count": statistic.count.astype(np.int64), "invalid": statistic.invalid.astype(np.int64)}
+        table.update(self._shown(statistic))
+        table.update({"center": affine.center, "scale": affine.scale, "offset": affine.offset})
+        table["constant"] = self._constant()
+        return pd.DataFrame(table, index=pd.Index(self.featureNames, name="feature"))
+
+    @abstractmethod
+    def _shown(self, statistic: S) -> dict[str, Any]:
+        """Return the learned values by name."""
+
+    def _vector(self, values: Array) -> DenseVector:
+        return Vectors.dense(np.where(self.statistics.count > 0, values, np.nan))
+
+    def _saved(self) -> tuple[dict[str, Any], Statistic | None]:
+        return {"columns": [asdict(c) for c in self._columns]}, self.statistics
+
+    def _restore(self, extra: Mapping[str, Any], arrays: Mapping[str, Any] | None) -> None:
+        columns = [FeatureColumn(**c) for c in extra["columns"]]
+        columns = [replace(c, attributes=tuple(c.attributes) if c.attributes else None) for c in columns]
+        if arrays is None:
+            raise KeyError("data")
+        self._learn(columns, self._statistic.from_arrays(arrays))
+
+    def _log(self) -> None:
+        if self._constant().any():
+            names = self.constantFeatures
+            logger.warning("%s: %d constant feature(s): %s", type(self).__name__, len(names), ", ".join(names[:10]))
+        empty = self._names(self.statistics.count == 0)
+        if empty:
+            logger.warning("%s: no valid value in %s; they map to NaN", type(self).__name__, ", ".join(empty[:10]))
+
+    def __repr__(self) -> str:
+        shown = [f"uid={self.uid}", f"numFeatures={len(self._learned) if self._learned else 0}"]
+        for param in self.params:
+            if param.name in self._repr_params and self.isDefined(param):
+                shown.append(f"{param.name}={str(self.getOrDefault(param)).lower()}")
+        return f"{type(self).__name__}: {', '.join(shown)}"
+
+    _repr_params: tuple[str, ...] = ()
+
+
+def _as_fitted(found: Sequence[FeatureColumn], fitted: Sequence[FeatureColumn]) -> list[FeatureColumn]:
+    """Check columns against those of fit, and give them their sizes."""
+    for now, then in zip(found, fitted, strict=True):
+        if now.kind != then.kind:
+            raise ColumnTypeError(f"Column '{now.name}' is of kind {now.kind}, but the model was fitted on {then.kind}.")
+        if now.size is not None and now.size != then.size:
+            raise SizeMismatchError(
+                f"Column '{now.name}' has {now.size} features, but the model was fitted on {then.size}."
+            )
+    return [
+        replace(now, size=then.size, attributes=then.attributes or now.attributes)
+        for now, then in zip(found, fitted, strict=True)
+    ]
+
+
+class InverseModel(_Mapping):
+    r"""The way back of a fitted model: ``x = (y - offset) * scale + center``.
+
+    It reads the model's output columns and makes columns of the input's names; a column that is there already
+    is replaced where it stands. A constant feature comes back as its constant. Values that were clipped come
+    back as the bound they were clipped to.
+
+    Parameters
+    ----------
+    model : fitted model, optional
+        What to invert; left out only while loading.
+    """
+
+    def __init__(self, model: ScalerModel[Any] | None = None) -> None:
+        super().__init__()
+        self._forward = model
+
+    @property
+    def forward(self) -> ScalerModel[Any]:
+        """The model that this one undoes."""
+        if self._forward is None:
+            raise ParamError("InverseModel has no model to invert: use a fitted model's inverse().")
+        return self._forward
+
+    def inverse(self) -> ScalerModel[Any]:
+        """Return the model that this one undoes."""
+        return self.forward
+
+    @property
+    def affine(self) -> AffineMap:
+        """The map of all features."""
+        return self.forward.affine.inverse()
+
+    def _plan(self, df: DataFrame | None = None) -> Plan:
+        forward = self.forward._plan()
+        inputs = list(forward.outputs)
+        if df is not None:
+            inputs = _as_fitted(resolve(df, [c.name for c in inputs]), inputs)
+        shape = "disassemble" if forward.shape == "assemble" else "pairs"
+        return Plan(inputs, forward.inputs, self.affine, None, forward.handle_invalid, shape)
+
+    def _saved(self) -> tuple[dict[str, Any], Statistic | None]:
+        extra, statistic = self.forward._saved()
+        return {"forward": {**persistence.params_of(self.forward), **extra}}, statistic
+
+    def _restore(self, extra: Mapping[str, Any], arrays: Mapping[str, Any] | None) -> None:
+        saved = extra["forward"]
+        module, _, name = saved["class"].rpartition(".")
+        forward = getattr(import_module(module), name)()
+        persistence.with_params(forward, saved)._restore(saved, arrays)
+        self._forward = forward
+
+    def __repr__(self) -> str:
+        return f"InverseModel of {self.forward!r}"

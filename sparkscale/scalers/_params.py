@@ -1,0 +1,162 @@
+"""Params that all scalers share, on estimator and model alike."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pyspark.ml.param import Param, Params, TypeConverters
+from pyspark.ml.param.shared import HasInputCol, HasInputCols, HasOutputCols, HasWeightCol
+
+from sparkscale.errors import ParamError
+
+__all__ = ["HasClip", "HasWeight", "ScalerParams"]
+
+P = TypeVar("P", bound="ScalerParams")
+CHOICES = {"handleInvalid": ("keep", "skip", "error"), "handleConstant": ("collapse", "unit")}
+
+
+class ScalerParams(HasInputCol, HasInputCols, HasOutputCols):
+    """Columns, and what to do with invalid values and constant features."""
+
+    outputCol: Param[str] = Param(
+        Params._dummy(),
+        "outputCol",
+        "output column name; one vector if inputCols is set. Default: the input's name + '_scaled'.",
+        typeConverter=TypeConverters.toString,
+    )
+    handleInvalid: Param[str] = Param(
+        Params._dummy(),
+        "handleInvalid",
+        "null, NaN and infinity never enter a statistic. 'keep': transform keeps null and NaN; 'skip': rows that "
+        "hold one are dropped; 'error': fit and transform fail.",
+        typeConverter=TypeConverters.toString,
+    )
+    handleConstant: Param[str] = Param(
+        Params._dummy(),
+        "handleConstant",
+        "a feature without spread. 'collapse': maps to one value, as in Spark; 'unit': is divided by 1, as in "
+        "scikit-learn.",
+        typeConverter=TypeConverters.toString,
+    )
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(handleInvalid="keep", handleConstant="collapse")
+
+    def getOutputCol(self) -> str:
+        """Return the name of the one output column."""
+        if self.isSet("outputCol") or not self.isSet("inputCol"):
+            return self.getOrDefault(self.outputCol)
+        return f"{self.getInputCol()}_scaled"
+
+    def getOutputCols(self) -> list[str]:
+        """Return the names of the output columns."""
+        if self.isSet("outputCols") or not self.isSet("inputCols"):
+            return list(self.getOrDefault(self.outputCols))
+        return [f"{name}_scaled" for name in self.getInputCols()]
+
+    def getHandleInvalid(self) -> str:
+        """Return ``handleInvalid``."""
+        return self.getOrDefault(self.handleInvalid)
+
+    def getHandleConstant(self) -> str:
+        """Return ``handleConstant``."""
+        return self.getOrDefault(self.handleConstant)
+
+    def setInputCol(self: P, value: str) -> P:
+        """Set ``inputCol``."""
+        return self._set(inputCol=value)
+
+    def setOutputCol(self: P, value: str) -> P:
+        """Set ``outputCol``."""
+        return self._set(outputCol=value)
+
+    def setInputCols(self: P, value: list[str]) -> P:
+        """Set ``inputCols``."""
+        return self._set(inputCols=value)
+
+    def setOutputCols(self: P, value: list[str]) -> P:
+        """Set ``outputCols``."""
+        return self._set(outputCols=value)
+
+    def setHandleInvalid(self: P, value: str) -> P:
+        """Set ``handleInvalid``."""
+        return self._set(handleInvalid=value)
+
+    def setHandleConstant(self: P, value: str) -> P:
+        """Set ``handleConstant``."""
+        return self._set(handleConstant=value)
+
+    def _fail(self, text: str) -> ParamError:
+        return ParamError(f"{type(self).__name__}: {text}")
+
+    def _check_params(self) -> None:
+        """Refuse values that cannot be used. Subclasses add their own."""
+        for name, choices in CHOICES.items():
+            if self.getOrDefault(name) not in choices:
+                allowed = ", ".join(repr(c) for c in choices)
+                raise self._fail(f"{name} must be one of {allowed}. Got {self.getOrDefault(name)!r}.")
+
+    def _input_names(self) -> list[str]:
+        one, many = self.isSet("inputCol"), self.isSet("inputCols")
+        if one and many:
+            raise self._fail("both inputCol and inputCols are set. Set one of them.")
+        if not one and not many:
+            raise self._fail("neither inputCol nor inputCols is set. Name the column or columns to scale.")
+        names = [self.getInputCol()] if one else list(self.getInputCols())
+        if not names:
+            raise self._fail("inputCols is empty. Name at least one column.")
+        repeated = sorted({n for n in names if names.count(n) > 1})
+        if repeated:
+            raise self._fail(f"inputCols names {', '.join(map(repr, repeated))} more than once.")
+        return names
+
+    @property
+    def _assembles(self) -> bool:
+        """Whether many inputs become one vector."""
+        return self.isSet("inputCols") and self.isSet("outputCol")
+
+    def _output_names(self) -> list[str]:
+        if self.isSet("outputCol") and self.isSet("outputCols"):
+            raise self._fail("both outputCol and outputCols are set. Set one of them.")
+        if self.isSet("inputCol"):
+            if self.isSet("outputCols"):
+                raise self._fail("outputCols goes with inputCols. Set outputCol, or inputCols.")
+            return [self.getOutputCol()]
+        if self._assembles:
+            return [self.getOutputCol()]
+        inputs, outputs = self.getInputCols(), self.getOutputCols()
+        if len(inputs) != len(outputs):
+            raise self._fail(
+                f"inputCols names {len(inputs)} columns and outputCols {len(outputs)}. Name as many outputs as "
+                "inputs, or set outputCol to get one vector."
+            )
+        return outputs
+
+
+class HasWeight(HasWeightCol):
+    """Mixin for row weights."""
+
+    def setWeightCol(self: Any, value: str) -> Any:
+        """Set ``weightCol``."""
+        return self._set(weightCol=value)
+
+
+class HasClip(Params):
+    """Mixin for clipping to the target range."""
+
+    clip: Param[bool] = Param(
+        Params._dummy(), "clip", "clip results to the target range", typeConverter=TypeConverters.toBoolean
+    )
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(clip=False)
+
+    def getClip(self) -> bool:
+        """Return ``clip``."""
+        return self.getOrDefault(self.clip)
+
+    def setClip(self: Any, value: bool) -> Any:
+        """Set ``clip``."""
+        return self._set(clip=value)

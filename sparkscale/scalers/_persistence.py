@@ -1,0 +1,187 @@
+"""Saving and loading: Spark ML metadata (JSON) and one Parquet data set of the raw statistics.
+
+A path holds ``metadata`` and, for models, the statistics in ``data`` or ``data.1``. An overwrite never touches
+what the saved stage needs until the new one is complete: the statistics go to the folder not in use, then the
+new metadata to ``metadata.next``, and only then is ``metadata``, which names the folder in use, replaced. Wherever
+that is interrupted, either ``metadata`` still describes the old stage, or ``metadata.next`` the new one, which load
+then takes. It needs no renaming, which neither object stores nor Spark Connect have.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+from pyspark.ml.param import Params
+from pyspark.ml.util import DefaultParamsReader, MLReader, MLWriter
+from pyspark.sql import SparkSession
+from pyspark.sql.types import ArrayType, DoubleType, LongType, StructField, StructType
+
+from sparkscale.errors import PersistenceError
+from sparkscale.spark.summarize import collect
+from sparkscale.statistics import Statistic
+
+__all__ = ["Writable"]
+
+FORMAT_VERSION = 1
+CHUNK = 4096  # features a row of the saved statistics
+FOLDERS = ("data", "data.1")
+W = TypeVar("W", bound="Writable")
+
+
+class Writable(Params):
+    """Mixin for stages that are saved and loaded."""
+
+    def write(self) -> MLWriter:
+        """Return a writer: ``stage.write().overwrite().save(path)``."""
+        return StageWriter(self)
+
+    def save(self, path: str) -> None:
+        """Save to a path, which must not exist; same as ``write().save(path)``."""
+        self.write().save(path)
+
+    @classmethod
+    def read(cls: type[W]) -> MLReader[W]:
+        """Return a reader: ``cls.read().load(path)``."""
+        return StageReader(cls)
+
+    @classmethod
+    def load(cls: type[W], path: str) -> W:
+        """Load from a path; same as ``read().load(path)``."""
+        return cls.read().load(path)
+
+    def _saved(self) -> tuple[dict[str, Any], Statistic | None]:
+        """Return what to save beside the Params: JSON, and a statistic if there is one."""
+        return {}, None
+
+    def _restore(self, extra: Mapping[str, Any], arrays: Mapping[str, Any] | None) -> None:
+        """Take back what ``_saved`` returned."""
+
+
+def class_name(stage: type) -> str:
+    """Return the name to load a class by: the public one for our own."""
+    ours = stage.__module__.startswith("sparkscale.")
+    return f"{'sparkscale' if ours else stage.__module__}.{stage.__name__}"
+
+
+def params_of(stage: Params) -> dict[str, Any]:
+    """Return uid and Params as Spark ML's metadata has them."""
+    return {
+        "class": class_name(type(stage)),
+        "uid": stage.uid,
+        "paramMap": {p.name: v for p, v in stage._paramMap.items()},
+        "defaultParamMap": {p.name: v for p, v in stage._defaultParamMap.items()},
+    }
+
+
+def with_params(stage: Any, metadata: Mapping[str, Any]) -> Any:
+    """Give a new stage the saved uid and Params."""
+    stage._resetUid(metadata["uid"])
+    DefaultParamsReader.getAndSetParams(stage, {"sparkVersion": "4.0.0", **metadata})
+    return stage
+
+
+class StageWriter(MLWriter):
+    """Writes a stage; see the module for the order that keeps an interrupted overwrite readable."""
+
+    def __init__(self, stage: Writable) -> None:
+        super().__init__()
+        self._stage = stage
+
+    def _handleOverwrite(self, path: str) -> None:
+        """Leave the old stage in place: ``saveImpl`` replaces it once the new one is complete."""
+
+    def saveImpl(self, path: str) -> None:
+        """Save to ``path``."""
+        spark = self.sparkSession
+        old = _metadata(spark, path, "metadata") or _metadata(spark, path, "metadata.next")
+        if old is not None and not self.shouldOverwrite:
+            raise PersistenceError(f"'{path}' already holds a saved stage. Save elsewhere, or use write().overwrite().")
+        mode = "overwrite" if self.shouldOverwrite else "error"
+        extra, statistic = self._stage._saved()
+        metadata: dict[str, Any] = {
+            **params_of(self._stage),
+            "timestamp": int(time.time() * 1000),
+            "sparkVersion": spark.version,
+            "formatVersion": FORMAT_VERSION,
+            **extra,
+        }
+        if statistic is not None:
+            in_use = "data" if old is None else old.get("data", "data")
+            metadata["data"] = FOLDERS[1] if old is not None and in_use == FOLDERS[0] else FOLDERS[0]
+            metadata["numFeatures"] = len(statistic)
+            _write_statistic(spark, f"{path}/{metadata['data']}", statistic, mode)
+        names = ("metadata.next", "metadata") if self.shouldOverwrite else ("metadata",)
+        for name in names:
+            lines = spark.createDataFrame([(json.dumps(metadata),)], "value string")
+            lines.coalesce(1).write.mode(mode).text(f"{path}/{name}")
+
+
+class StageReader(MLReader[W]):
+    """Reads a stage, with one clear error for each way in which a path can be unusable."""
+
+    def __init__(self, stage: type[W]) -> None:
+        super().__init__()
+        self._class = stage
+
+    def load(self, path: str) -> W:
+        """Load from ``path``."""
+        spark = self.sparkSession
+        metadata = _metadata(spark, path, "metadata") or _metadata(spark, path, "metadata.next")
+        if metadata is None:
+            raise PersistenceError(f"'{path}' holds no saved stage: there is no readable metadata in it.")
+        if metadata.get("class") != class_name(self._class):
+            raise PersistenceError(f"'{path}' holds a {metadata.get('class')}, not a {class_name(self._class)}.")
+        version = metadata.get("formatVersion")
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise PersistenceError(
+                f"'{path}' has format version {version}; this version of sparkscale reads up to {FORMAT_VERSION}. "
+                "Upgrade sparkscale."
+            )
+        arrays = None
+        if "data" in metadata:
+            arrays = _read_statistic(spark, f"{path}/{metadata['data']}", metadata.get("numFeatures"))
+        try:
+            stage = with_params(self._class(), metadata)
+            stage._restore(metadata, arrays)
+        except (KeyError, TypeError, AttributeError) as failure:
+            raise PersistenceError(f"'{path}': the metadata lacks a part, or has one of another form.") from failure
+        return stage
+
+
+def _metadata(spark: SparkSession, path: str, name: str) -> dict[str, Any] | None:
+    """Return the metadata under a path, or ``None`` where there is none that can be read."""
+    pattern = f"{path}/[{name[0]}]{name[1:]}"
+    try:
+        # Twice, and as a pattern: Spark logs the trace of a single path that does not exist.
+        rows = spark.read.text([pattern, pattern]).collect()
+        found = json.loads(rows[0][0])
+    except Exception:  # noqa: BLE001  # Spark's errors for a missing path have no common class on all versions
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _write_statistic(spark: SparkSession, path: str, statistic: Statistic, mode: str) -> None:
+    arrays = statistic.arrays()
+    rows = [
+        (start, *(a[start : start + CHUNK].tolist() for a in arrays.values()))
+        for start in range(0, len(statistic), CHUNK)
+    ]
+    doubles = [StructField(name, ArrayType(DoubleType(), False), False) for name in arrays]
+    schema = StructType([StructField("start", LongType(), False), *doubles])
+    spark.createDataFrame(rows, schema).coalesce(1).write.mode(mode).parquet(path)
+
+
+def _read_statistic(spark: SparkSession, path: str, features: Any) -> dict[str, Any]:
+    try:
+        rows = sorted(collect(spark.read.parquet(path)), key=lambda row: row["start"])
+        names = [name for name in rows[0] if name != "start"]
+        arrays = {name: np.concatenate([row[name] for row in rows]) for name in names}
+    except Exception as failure:
+        raise PersistenceError(f"'{path}': the saved statistics are missing or cannot be read.") from failure
+    if any(len(a) != features for a in arrays.values()):
+        raise PersistenceError(f"'{path}': the saved statistics are of {len(arrays[names[0]])} features, not {features}.")
+    return arrays

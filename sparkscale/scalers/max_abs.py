@@ -1,0 +1,131 @@
+"""Scaling by the largest absolute value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pyspark import keyword_only
+from pyspark.ml.linalg import DenseVector
+
+from sparkscale.affine import AffineMap
+from sparkscale.scalers._base import Array, Scaler, ScalerModel
+from sparkscale.scalers._params import HasClip, ScalerParams
+from sparkscale.spark.expression import Bounds
+from sparkscale.statistics import Extrema
+
+__all__ = ["MaxAbsScaler", "MaxAbsScalerModel"]
+
+
+class _MaxAbsParams(HasClip, ScalerParams):
+    pass
+
+
+class MaxAbsScalerModel(_MaxAbsParams, ScalerModel[Extrema]):
+    """Model fitted by `MaxAbsScaler`."""
+
+    _statistic = Extrema
+
+    @property
+    def maxAbs(self) -> DenseVector:
+        """Largest absolute value of each feature; NaN where there was no value."""
+        return self._vector(self._spread(self.statistics))
+
+    def _spread(self, statistic: Extrema) -> Array:
+        return np.maximum(np.abs(statistic.min), np.abs(statistic.max))
+
+    def _map(self, statistic: Extrema) -> AffineMap:
+        largest = self._spread(statistic)
+        zero = np.zeros(len(statistic))
+        return AffineMap(zero, np.where(largest == 0, 1.0, largest), zero)
+
+    def _bounds(self) -> Bounds:
+        return (-1.0, 1.0) if self.getClip() else None
+
+    def _shown(self, statistic: Extrema) -> dict[str, Any]:
+        return {"maxAbs": self.maxAbs.toArray()}
+
+
+class MaxAbsScaler(_MaxAbsParams, Scaler[MaxAbsScalerModel]):
+    r"""Divide each feature by its largest absolute value; sparse vectors stay sparse.
+
+    .. math:: y = x / \max |x|
+
+    A feature that is 0 throughout is divided by 1.
+
+    Parameters
+    ----------
+    inputCol, outputCol : str, optional
+        One column in, one out of the same kind.
+    inputCols, outputCols : list of str, optional
+        Many in, as many out; with ``outputCol``, one vector out. Outputs are named ``<input>_scaled`` if left out.
+    handleInvalid : {"keep", "skip", "error"}, default="keep"
+        Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that
+        hold one, in fit and transform, and "error" fails.
+    handleConstant : {"collapse", "unit"}, default="collapse"
+        Without effect here: a feature of zeros is divided by 1 either way.
+    clip : bool, default=False
+        Clip to [-1, 1].
+
+    Raises
+    ------
+    ParamError
+        If Params contradict each other.
+    ColumnNotFoundError, ColumnTypeError, OutputColumnError
+        If a column is missing, cannot be scaled, or an output exists already.
+    InvalidValueError
+        For an invalid value under ``handleInvalid="error"``.
+    SizeMismatchError
+        If the arrays or vectors of a column differ in length.
+
+    See Also
+    --------
+    pyspark.ml.feature.MaxAbsScaler : the same for vectors only.
+
+    Examples
+    --------
+    >>> from sparkscale import MaxAbsScaler
+    >>> df = spark.createDataFrame([([1.0, -8.0],), ([2.0, 4.0],)], "a array<double>")
+    >>> model = MaxAbsScaler(inputCol="a").fit(df)
+    >>> model.transform(df).show()
+    +-----------+-----------+
+    |          a|   a_scaled|
+    +-----------+-----------+
+    |[1.0, -8.0]|[0.5, -1.0]|
+    | [2.0, 4.0]| [1.0, 0.5]|
+    +-----------+-----------+
+    <BLANKLINE>
+    """
+
+    _statistic = Extrema
+    _model = MaxAbsScalerModel
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        inputCol: str | None = None,
+        outputCol: str | None = None,
+        inputCols: list[str] | None = None,
+        outputCols: list[str] | None = None,
+        handleInvalid: str = "keep",
+        handleConstant: str = "collapse",
+        clip: bool = False,
+    ) -> None:
+        super().__init__()
+        self._set(**self._input_kwargs)
+
+    @keyword_only
+    def setParams(
+        self,
+        *,
+        inputCol: str | None = None,
+        outputCol: str | None = None,
+        inputCols: list[str] | None = None,
+        outputCols: list[str] | None = None,
+        handleInvalid: str = "keep",
+        handleConstant: str = "collapse",
+        clip: bool = False,
+    ) -> MaxAbsScaler:
+        """Set Params; those left out stay as they are."""
+        return self._set(**self._input_kwargs)

@@ -1,0 +1,194 @@
+"""Min-max scaling."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+from pyspark import keyword_only
+from pyspark.ml.linalg import DenseVector
+from pyspark.ml.param import Param, Params, TypeConverters
+
+from sparkscale.affine import AffineMap
+from sparkscale.scalers._base import Array, Scaler, ScalerModel
+from sparkscale.scalers._params import HasClip, ScalerParams
+from sparkscale.spark.expression import Bounds
+from sparkscale.statistics import Extrema
+
+__all__ = ["MinMaxScaler", "MinMaxScalerModel"]
+
+P = TypeVar("P", bound="_MinMaxParams")
+
+
+class _MinMaxParams(HasClip, ScalerParams):
+    min: Param[float] = Param(
+        Params._dummy(), "min", "lower bound of the target range", typeConverter=TypeConverters.toFloat
+    )
+    max: Param[float] = Param(
+        Params._dummy(), "max", "upper bound of the target range", typeConverter=TypeConverters.toFloat
+    )
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(min=0.0, max=1.0)
+
+    def getMin(self) -> float:
+        """Return ``min``."""
+        return self.getOrDefault(self.min)
+
+    def getMax(self) -> float:
+        """Return ``max``."""
+        return self.getOrDefault(self.max)
+
+    def setMin(self: P, value: float) -> P:
+        """Set ``min``."""
+        return self._set(min=value)
+
+    def setMax(self: P, value: float) -> P:
+        """Set ``max``."""
+        return self._set(max=value)
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        if not -np.inf < self.getMin() < self.getMax() < np.inf:
+            raise self._fail(f"min must be less than max, and both finite. Got min={self.getMin()}, max={self.getMax()}.")
+
+
+class MinMaxScalerModel(_MinMaxParams, ScalerModel[Extrema]):
+    """Model fitted by `MinMaxScaler`."""
+
+    _statistic = Extrema
+    _repr_params = ("min", "max")
+
+    @property
+    def originalMin(self) -> DenseVector:
+        """Smallest value of each feature; NaN where there was none."""
+        return self._vector(self.statistics.min)
+
+    @property
+    def originalMax(self) -> DenseVector:
+        """Largest value of each feature; NaN where there was none."""
+        return self._vector(self.statistics.max)
+
+    def _spread(self, statistic: Extrema) -> Array:
+        with np.errstate(all="ignore"):
+            return statistic.max - statistic.min
+
+    def _map(self, statistic: Extrema) -> AffineMap:
+        low, high = self.getMin(), self.getMax()
+        spread, width = self._spread(statistic), high - low
+        scale = spread / width
+        # A range too small or too large to be divided by the width without losing digits is not representable.
+        scale = np.where(np.abs(scale * width - spread) <= 1e-12 * spread, scale, np.nan)
+        offset = np.full(len(statistic), low)
+        constant = spread == 0
+        if self.getHandleConstant() == "collapse":
+            offset[constant] = 0.5 * (low + high)
+            scale[constant] = np.inf
+        else:
+            scale[constant] = 1.0 / width
+        return AffineMap(statistic.min, scale, offset)
+
+    def _bounds(self) -> Bounds:
+        return (self.getMin(), self.getMax()) if self.getClip() else None
+
+    def _shown(self, statistic: Extrema) -> dict[str, Any]:
+        return {"min": self.originalMin.toArray(), "max": self.originalMax.toArray()}
+
+
+class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
+    r"""Rescale each feature to a target range.
+
+    .. math:: y = \frac{x - E_{min}}{E_{max} - E_{min}} (max - min) + min
+
+    The end points of the range come out exactly. Values outside of what fit saw go beyond the range unless
+    ``clip`` is set.
+
+    Parameters
+    ----------
+    min, max : float, default=0.0, 1.0
+        The target range.
+    inputCol, outputCol : str, optional
+        One column in, one out of the same kind.
+    inputCols, outputCols : list of str, optional
+        Many in, as many out; with ``outputCol``, one vector out. Outputs are named ``<input>_scaled`` if left out.
+    handleInvalid : {"keep", "skip", "error"}, default="keep"
+        Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that
+        hold one, in fit and transform, and "error" fails.
+    handleConstant : {"collapse", "unit"}, default="collapse"
+        What a feature without spread becomes: the middle of the target range whatever the value, as in Spark, or
+        ``x - E_min + min``, as in scikit-learn.
+    clip : bool, default=False
+        Clip to the target range.
+
+    Raises
+    ------
+    ParamError
+        If ``min >= max``, or Params contradict each other.
+    ColumnNotFoundError, ColumnTypeError, OutputColumnError
+        If a column is missing, cannot be scaled, or an output exists already.
+    InvalidValueError
+        For an invalid value under ``handleInvalid="error"``.
+    SizeMismatchError
+        If the arrays or vectors of a column differ in length.
+    RangeOverflowError
+        If a range is not representable as a double.
+
+    See Also
+    --------
+    pyspark.ml.feature.MinMaxScaler : the same for vectors only.
+
+    Examples
+    --------
+    >>> from sparkscale import MinMaxScaler
+    >>> df = spark.createDataFrame([(1.0, 10.0), (2.0, None), (5.0, 30.0)], "x double, y double")
+    >>> model = MinMaxScaler(inputCols=["x", "y"]).fit(df)
+    >>> model.transform(df).show()
+    +---+----+--------+--------+
+    |  x|   y|x_scaled|y_scaled|
+    +---+----+--------+--------+
+    |1.0|10.0|     0.0|     0.0|
+    |2.0|NULL|    0.25|    NULL|
+    |5.0|30.0|     1.0|     1.0|
+    +---+----+--------+--------+
+    <BLANKLINE>
+    >>> model.originalMax
+    DenseVector([5.0, 30.0])
+    """
+
+    _statistic = Extrema
+    _model = MinMaxScalerModel
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        min: float = 0.0,
+        max: float = 1.0,
+        inputCol: str | None = None,
+        outputCol: str | None = None,
+        inputCols: list[str] | None = None,
+        outputCols: list[str] | None = None,
+        handleInvalid: str = "keep",
+        handleConstant: str = "collapse",
+        clip: bool = False,
+    ) -> None:
+        super().__init__()
+        self._set(**self._input_kwargs)
+
+    @keyword_only
+    def setParams(
+        self,
+        *,
+        min: float = 0.0,
+        max: float = 1.0,
+        inputCol: str | None = None,
+        outputCol: str | None = None,
+        inputCols: list[str] | None = None,
+        outputCols: list[str] | None = None,
+        handleInvalid: str = "keep",
+        handleConstant: str = "collapse",
+        clip: bool = False,
+    ) -> MinMaxScaler:
+        """Set Params; those left out stay as they are."""
+        return self._set(**self._input_kwargs)

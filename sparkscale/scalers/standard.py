@@ -1,0 +1,215 @@
+"""Standardization: zero mean, unit variance."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+from pyspark import keyword_only
+from pyspark.ml.linalg import DenseVector
+from pyspark.ml.param import Param, Params, TypeConverters
+
+from sparkscale.affine import AffineMap
+from sparkscale.scalers._base import Array, Scaler, ScalerModel
+from sparkscale.scalers._params import HasWeight, ScalerParams
+from sparkscale.statistics import Moments
+
+__all__ = ["StandardScaler", "StandardScalerModel"]
+
+P = TypeVar("P", bound="_StandardParams")
+
+
+class _StandardParams(HasWeight, ScalerParams):
+    withMean: Param[bool] = Param(
+        Params._dummy(), "withMean", "subtract the mean", typeConverter=TypeConverters.toBoolean
+    )
+    withStd: Param[bool] = Param(
+        Params._dummy(), "withStd", "divide by the standard deviation", typeConverter=TypeConverters.toBoolean
+    )
+    ddof: Param[int] = Param(
+        Params._dummy(),
+        "ddof",
+        "delta degrees of freedom: 1 for the sample's standard deviation, 0 for the population's",
+        typeConverter=TypeConverters.toInt,
+    )
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(withMean=False, withStd=True, ddof=1)
+
+    def getWithMean(self) -> bool:
+        """Return ``withMean``."""
+        return self.getOrDefault(self.withMean)
+
+    def getWithStd(self) -> bool:
+        """Return ``withStd``."""
+        return self.getOrDefault(self.withStd)
+
+    def getDdof(self) -> int:
+        """Return ``ddof``."""
+        return self.getOrDefault(self.ddof)
+
+    def setWithMean(self: P, value: bool) -> P:
+        """Set ``withMean``."""
+        return self._set(withMean=value)
+
+    def setWithStd(self: P, value: bool) -> P:
+        """Set ``withStd``."""
+        return self._set(withStd=value)
+
+    def setDdof(self: P, value: int) -> P:
+        """Set ``ddof``."""
+        return self._set(ddof=value)
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        if self.getDdof() not in (0, 1):
+            raise self._fail(f"ddof must be 0 or 1. Got {self.getDdof()}.")
+
+
+class StandardScalerModel(_StandardParams, ScalerModel[Moments]):
+    """Model fitted by `StandardScaler`."""
+
+    _statistic = Moments
+    _repr_params = ("withMean", "withStd")
+
+    @property
+    def mean(self) -> DenseVector:
+        """Mean of each feature; NaN where there was no value."""
+        return self._vector(self.statistics.mean)
+
+    @property
+    def std(self) -> DenseVector:
+        """Standard deviation of each feature; 0 for a single row, NaN where there was no value."""
+        return self._vector(self._spread(self.statistics))
+
+    def _spread(self, statistic: Moments) -> Array:
+        return np.sqrt(statistic.variance(self.getDdof()))
+
+    def _map(self, statistic: Moments) -> AffineMap:
+        size = len(statistic)
+        zero, one = np.zeros(size), np.ones(size)
+        center = statistic.mean if self.getWithMean() else zero
+        if not self.getWithStd():
+            return AffineMap(center, one, zero)
+        std = self._spread(statistic)
+        constant = std == 0
+        if self.getHandleConstant() == "unit":
+            return AffineMap(center, np.where(constant, 1.0, std), zero)
+        # What collapses to 0 keeps its constant as center, so that the inverse gives it back.
+        return AffineMap(np.where(constant, statistic.mean, center), np.where(constant, np.inf, std), zero)
+
+    def _shown(self, statistic: Moments) -> dict[str, Any]:
+        return {"mean": self.mean.toArray(), "std": self.std.toArray()}
+
+
+class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
+    r"""Standardize each feature: subtract its mean and divide by its standard deviation.
+
+    .. math:: y = (x - \mu) / \sigma, \qquad
+              \sigma^2 = \frac{\sum_i w_i (x_i - \mu)^2}{W - ddof \sum_i w_i^2 / W}, \quad W = \sum_i w_i
+
+    By default values are not centred, and the sample's standard deviation is used, as in Spark.
+
+    Parameters
+    ----------
+    withMean : bool, default=False
+        Subtract the mean. Sparse vectors become dense.
+    withStd : bool, default=True
+        Divide by the standard deviation.
+    inputCol, outputCol : str, optional
+        One column in, one out of the same kind.
+    inputCols, outputCols : list of str, optional
+        Many in, as many out; with ``outputCol``, one vector out. Outputs are named ``<input>_scaled`` if left out.
+    handleInvalid : {"keep", "skip", "error"}, default="keep"
+        Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that
+        hold one, in fit and transform, and "error" fails.
+    handleConstant : {"collapse", "unit"}, default="collapse"
+        What a feature without spread becomes: 0 whatever the value, as in Spark, or it is divided by 1, as in
+        scikit-learn.
+    ddof : {1, 0}, default=1
+        1 for the sample's variance (Spark), 0 for the population's (scikit-learn).
+    weightCol : str, optional
+        Column of row weights, finite and not negative. Rows of weight 0 do not count.
+
+    Raises
+    ------
+    ParamError
+        If ``ddof`` is neither 0 nor 1, or Params contradict each other.
+    ColumnNotFoundError, ColumnTypeError, OutputColumnError
+        If a column is missing, cannot be scaled, or an output exists already.
+    InvalidValueError
+        For an invalid value under ``handleInvalid="error"``, or an unusable weight.
+    SizeMismatchError
+        If the arrays or vectors of a column differ in length.
+    RangeOverflowError
+        If a mean or variance is not representable as a double.
+
+    See Also
+    --------
+    pyspark.ml.feature.StandardScaler : the same for vectors only.
+
+    References
+    ----------
+    The weighted variance is that of Spark's ``Summarizer`` ("reliability weights").
+
+    Examples
+    --------
+    >>> from sparkscale import StandardScaler
+    >>> df = spark.createDataFrame([(1.0,), (2.0,), (None,), (3.0,)], "x double")
+    >>> model = StandardScaler(inputCol="x", withMean=True).fit(df)
+    >>> scaled = model.transform(df)
+    >>> scaled.show()
+    +----+--------+
+    |   x|x_scaled|
+    +----+--------+
+    | 1.0|    -1.0|
+    | 2.0|     0.0|
+    |NULL|    NULL|
+    | 3.0|     1.0|
+    +----+--------+
+    <BLANKLINE>
+    >>> model.mean, model.std, model.invalidCounts
+    (DenseVector([2.0]), DenseVector([1.0]), [1])
+    >>> model.inverseTransform(scaled.select("x_scaled")).collect()[3]
+    Row(x_scaled=1.0, x=3.0)
+    """
+
+    _statistic = Moments
+    _model = StandardScalerModel
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        withMean: bool = False,
+        withStd: bool = True,
+        inputCol: str | None = None,
+        outputCol: str | None = None,
+        inputCols: list[str] | None = None,
+        outputCols: list[str] | None = None,
+        handleInvalid: str = "keep",
+        handleConstant: str = "collapse",
+        ddof: int = 1,
+        weightCol: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._set(**self._input_kwargs)
+
+    @keyword_only
+    def setParams(
+        self,
+        *,
+        withMean: bool = False,
+        withStd: bool = True,
+        inputCol: str | None = None,
+        outputCol: str | None = None,
+        inputCols: list[str] | None = None,
+        outputCols: list[str] | None = None,
+        handleInvalid: str = "keep",
+        handleConstant: str = "collapse",
+        ddof: int = 1,
+        weightCol: str | None = None,
+    ) -> StandardScaler:
+        """Set Params; those left out stay as they are."""
+        return self._set(**self._input_kwargs)

@@ -1,0 +1,1 @@
+"""All that knows Spark: columns, fit as one scan, transform as expressions."""

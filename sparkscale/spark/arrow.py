@@ -1,0 +1,213 @@
+"""From DataFrame columns to Arrow batches to feature blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from sparkscale.blocks import Block, DenseBlock, SparseBlock
+from sparkscale.errors import InvalidValueError, SizeMismatchError, marked
+from sparkscale.spark.columns import FeatureColumn, quoted
+from sparkscale.spark.expression import failure, guarded
+
+__all__ = ["Group", "Piece", "blocks", "groups", "select"]
+
+Mask = npt.NDArray[np.bool_]
+
+# The row that stands for null. Spark's Arrow writer takes quadratic time over null arrays.
+NULL_ARRAY = "array(null)"
+NULL_VECTOR = "array(-1)"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Columns that travel together: all scalars as one packed array, or one array or vector column."""
+
+    column: FeatureColumn
+    positions: tuple[int, ...]
+    scalars: tuple[FeatureColumn, ...] = ()
+
+    @property
+    def sized(self) -> bool:
+        """Whether the schema tells the number of features."""
+        return self.column.size is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A block and the rows of the batch that it holds (``None`` for all)."""
+
+    block: Block
+    rows: Mask | None = None
+
+
+def groups(columns: Sequence[FeatureColumn]) -> tuple[Group, ...]:
+    """Put scalars together and leave the others alone."""
+    scalars = [i for i, c in enumerate(columns) if c.kind == "scalar"]
+    packed = FeatureColumn("scalars", "scalar", False, len(scalars))
+    first = [Group(packed, tuple(scalars), tuple(columns[i] for i in scalars))] if scalars else []
+    return (*first, *(Group(c, (i,)) for i, c in enumerate(columns) if c.kind != "scalar"))
+
+
+def select(df: DataFrame, parts: Sequence[Group], strict: bool, weight: str | None) -> DataFrame:
+    """Select what the statistic needs, and no more, in shapes that Arrow takes fast.
+
+    Parameters
+    ----------
+    df : pyspark.sql.DataFrame
+        The data.
+    parts : sequence of Group
+        What to select.
+    strict : bool
+        Whether an invalid value makes the job fail.
+    weight : str or None
+        Column of row weights.
+    """
+    plain: list[str | Column] = []
+    texts: list[str] = []
+    for k, group in enumerate(parts):
+        column, source = group.column, group.column.sql
+        if column.kind == "scalar":
+            cells = [guarded(c, c.sql, f"double({c.sql})") if strict else f"double({c.sql})" for c in group.scalars]
+            plain.append(F.expr(f"array({', '.join(cells)}) AS a{k}"))
+            texts.append(f"a{k}")
+        elif column.kind == "array":
+            array = source if column.single else f"cast({source} AS array<double>)"
+            text = f"coalesce({guarded(column, source, array) if strict else array}, {NULL_ARRAY})"
+            plain.append(F.expr(f"{text} AS a{k}"))
+            texts.append(f"a{k}")
+        else:
+            plain.append(F.unwrap_udt(F.col(column.name)).alias(f"u{k}"))
+            texts.extend(_vector_texts(k, column, strict))
+    if weight is not None:
+        source = quoted(weight)
+        bad = failure(InvalidValueError, f"Weight column '{weight}' holds ", source, ": weights must be finite and >= 0.")
+        good = f"{source} >= 0 AND double({source}) < double('Infinity')"
+        plain.append(F.expr(f"CASE WHEN {good} THEN double({source}) ELSE {bad} END AS w"))
+        texts.append("w")
+    return df.select(*plain).selectExpr(*texts)
+
+
+def _vector_texts(k: int, column: FeatureColumn, strict: bool) -> list[str]:
+    u = f"u{k}"
+    values, indices = f"{u}.values", f"{u}.indices"
+    if strict:
+        values = guarded(replace(column, kind="array"), values, values)
+    stored = f"coalesce({indices}, cast(array() AS array<int>))"
+    if column.size is not None:
+        wrong = failure(
+            SizeMismatchError,
+            f"Column '{column.name}' holds a vector of size ",
+            f"{u}.size",
+            f", but its metadata says {column.size}.",
+        )
+        stored = f"CASE WHEN {u}.size <> {column.size} THEN {wrong} ELSE {stored} END"
+    texts = [
+        f"coalesce({values}, cast(array() AS array<double>)) AS a{k}",
+        f"CASE WHEN {u} IS NULL THEN {NULL_VECTOR} ELSE {stored} END AS i{k}",
+    ]
+    return texts if column.size is not None else [*texts, f"coalesce({u}.size, size({u}.values), 0) AS n{k}"]
+
+
+def blocks(batch: pa.RecordBatch, k: int, group: Group, size: int | None) -> tuple[list[Piece], Mask | None, int | None]:
+    """Decode group ``k`` of a batch.
+
+    Returns
+    -------
+    list of Piece
+        Blocks without weights.
+    numpy.ndarray of bool or None
+        Which rows are null altogether; ``None`` if none is.
+    int or None
+        The number of features, once known.
+    """
+    array = batch.column(f"a{k}")
+    lengths = np.diff(array.offsets.to_numpy())
+    flat = array.flatten().to_numpy(zero_copy_only=False)
+    if group.column.kind == "vector":
+        return _vectors(batch, k, group, size, lengths, flat)
+    if size is None and len(lengths) and not (lengths[0] == 1 and np.isnan(flat[0])):
+        size = int(lengths[0])
+    if size is not None and np.all(lengths == size):
+        return [Piece(DenseBlock(flat.reshape(-1, size)))], None, size
+    starts = np.cumsum(lengths) - lengths
+    null = lengths == 1
+    null[null] = np.isnan(flat[starts[null]])
+    if size is None and not null.all():
+        size = int(lengths[~null][0])
+    _same(group.column, lengths[~null], size)
+    rows = flat[np.repeat(~null, lengths)]
+    return [Piece(DenseBlock(rows.reshape(-1, size)), ~null)] if size else [], null, size
+
+
+def _vectors(
+    batch: pa.RecordBatch, k: int, group: Group, size: int | None, lengths: npt.NDArray[Any], flat: npt.NDArray[Any]
+) -> tuple[list[Piece], Mask | None, int | None]:
+    array = batch.column(f"i{k}")
+    stored = np.diff(array.offsets.to_numpy())
+    indices = array.flatten().to_numpy()
+    null: Mask | None = None
+    if len(indices) and indices.min() < 0:
+        null = stored > lengths
+        stored = np.where(null, 0, stored)
+        indices = indices[indices >= 0]
+    present = np.ones(len(lengths), dtype=bool) if null is None else ~null
+    sizes = batch.column(f"n{k}").to_numpy() if not group.sized else None
+    if sizes is not None:
+        if size is None and present.any():
+            size = int(sizes[present][0])
+        _same(group.column, sizes[present], size)
+    if size is None:
+        return [], null, None
+    dense = present & (stored == 0) & (lengths > 0)
+    _same(group.column, lengths[dense], size)
+    if dense.all():
+        return [Piece(DenseBlock(flat.reshape(-1, size)))], null, size
+    sparse = present & ~dense
+    if not dense.any():
+        return [Piece(SparseBlock(size, lengths[sparse].astype(np.int64), indices, flat), sparse)], null, size
+    entries = np.repeat(dense, lengths)
+    return (
+        [
+            Piece(DenseBlock(flat[entries].reshape(-1, size)), dense),
+            Piece(SparseBlock(size, lengths[sparse].astype(np.int64), indices, flat[~entries]), sparse),
+        ],
+        null,
+        size,
+    )
+
+
+def _same(column: FeatureColumn, found: npt.NDArray[Any], size: int | None) -> None:
+    wrong = found[found != size]
+    if len(wrong):
+        raise SizeMismatchError(marked(SizeMismatchError, mismatch(column, int(size or 0), int(wrong[0]))))
+
+
+def mismatch(column: FeatureColumn, one: int, other: int) -> str:
+    """Say that rows of a column differ in length."""
+    what = "vectors of size" if column.kind == "vector" else "arrays of length"
+    return f"Column '{column.name}' holds {what} {one} and {other}: all rows of a column must have one length."
+
+
+def with_weights(piece: Piece, weights: npt.NDArray[np.float64] | None) -> Block:
+    """Return the piece's block with its rows' weights."""
+    if weights is None:
+        return piece.block
+    return replace(piece.block, weights=weights if piece.rows is None else weights[piece.rows])
+
+
+def rows_of(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Leave out empty batches and rows of weight 0."""
+    for batch in batches:
+        if "w" in batch.schema.names:
+            positive = batch.column("w").to_numpy() > 0
+            batch = batch if positive.all() else batch.filter(pa.array(positive))
+        if batch.num_rows:
+            yield batch

@@ -1,0 +1,128 @@
+"""Columns of a DataFrame as features: scalar, array or vector, checked before any job runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.errors import AnalysisException
+from pyspark.ml.linalg import VectorUDT
+from pyspark.sql import DataFrame
+from pyspark.sql.types import ArrayType, DataType, FloatType, NumericType, StructField
+
+from sparkscale.errors import ColumnNotFoundError, ColumnTypeError
+
+__all__ = ["FeatureColumn", "attribute_metadata", "quoted", "resolve"]
+
+
+@dataclass(frozen=True)
+class FeatureColumn:
+    """A column that holds one or more features.
+
+    Parameters
+    ----------
+    name : str
+        The column's name as given.
+    kind : {"scalar", "array", "vector"}
+        How the features are held.
+    single : bool
+        Whether the values are of single precision, which outputs keep.
+    size : int or None
+        Number of features; ``None`` while the schema does not tell.
+    attributes : tuple of str or None
+        The names of a vector's ML attributes, if it has any.
+    """
+
+    name: str
+    kind: str
+    single: bool = False
+    size: int | None = None
+    attributes: tuple[str, ...] | None = None
+
+    @property
+    def sql(self) -> str:
+        """The column as SQL text."""
+        return quoted(self.name)
+
+    def feature_names(self) -> list[str]:
+        """Return one name a feature, as VectorAssembler makes them."""
+        if self.kind == "scalar":
+            return [self.name]
+        if self.attributes:
+            return list(self.attributes)
+        return [f"{self.name}_{i}" for i in range(self.size or 0)]
+
+
+def quoted(name: str) -> str:
+    """Return a column name as SQL text; a name written in backticks stays as it is."""
+    return name if name.startswith("`") else "`" + name.replace("`", "``") + "`"
+
+
+def resolve(df: DataFrame, names: Sequence[str]) -> list[FeatureColumn]:
+    """Find the named columns and their kinds.
+
+    Parameters
+    ----------
+    df : pyspark.sql.DataFrame
+        Where to look.
+    names : sequence of str
+        Column names; ``a.b`` also names field ``b`` of struct ``a``.
+
+    Returns
+    -------
+    list of FeatureColumn
+        In the order of the names.
+
+    Raises
+    ------
+    ColumnNotFoundError
+        If a name is not a column.
+    ColumnTypeError
+        If a column is not numeric, an array of numbers or a vector.
+    """
+    fields: dict[str, StructField] = {f.name: f for f in df.schema.fields}
+    return [_column(name, fields[name] if name in fields else _lookup(df, name)) for name in names]
+
+
+def _lookup(df: DataFrame, name: str) -> StructField:
+    """Let Spark resolve what is not a column to the letter: other case, a field of a struct."""
+    try:
+        return df.select(name).schema.fields[0]
+    except AnalysisException:
+        raise ColumnNotFoundError(
+            f"Column '{name}' does not exist. The DataFrame has: {', '.join(df.columns)}."
+        ) from None
+
+
+def _column(name: str, field: StructField) -> FeatureColumn:
+    if name != field.name and "." in name and not name.startswith("`"):
+        name = ".".join(quoted(part) for part in name.split("."))
+    kind: DataType = field.dataType
+    if isinstance(kind, NumericType):
+        return FeatureColumn(name, "scalar", isinstance(kind, FloatType), 1)
+    if isinstance(kind, ArrayType) and isinstance(kind.elementType, NumericType):
+        return FeatureColumn(name, "array", isinstance(kind.elementType, FloatType))
+    if isinstance(kind, VectorUDT):
+        return _vector(name, field.metadata.get("ml_attr", {}))
+    raise ColumnTypeError(
+        f"Column '{name}' is of type {kind.simpleString()}, which cannot be scaled: it must be numeric, an array "
+        "of numbers, or a vector. Cast it, or leave it out."
+    )
+
+
+def _vector(name: str, group: dict[str, Any]) -> FeatureColumn:
+    found = sorted(
+        (a["idx"], a.get("name")) for kind in group.get("attrs", {}).values() for a in kind if "idx" in a
+    )
+    size = group.get("num_attrs", len(found) or None)
+    names = tuple(str(n) for _, n in found if n is not None)
+    return FeatureColumn(name, "vector", False, size, names if names and len(names) == size else None)
+
+
+def attribute_metadata(names: Sequence[str] | None, size: int) -> dict[str, Any]:
+    """Return the metadata that Spark ML reads feature names and the vector's size from."""
+    group: dict[str, Any] = {"num_attrs": size}
+    if names:
+        group["attrs"] = {"numeric": [{"idx": i, "name": n} for i, n in enumerate(names)]}
+    return {"ml_attr": group}

@@ -1,0 +1,121 @@
+"""SQL text: what transform runs, what toSQL hands out, and the guards around both.
+
+Text, because building Column objects costs milliseconds each on the driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from sparkscale.affine import AffineMap
+from sparkscale.errors import InvalidValueError, ScalingError, SizeMismatchError, marked
+from sparkscale.spark.columns import FeatureColumn
+
+__all__ = ["array_map", "failure", "guarded", "is_valid", "literal", "scalar_map"]
+
+Array = npt.NDArray[np.float64]
+Bounds = tuple[float, float] | None
+
+FINITE = "abs({x}) < double('Infinity')"  # false for NaN, which Spark orders above infinity; null for null
+
+
+def literal(value: float) -> str:
+    """Return a double as SQL text that reads back to the same bits, in parentheses (``x--1`` is a comment)."""
+    if np.isfinite(value):
+        return f"({float(value)!r}D)"
+    return "double('NaN')" if np.isnan(value) else f"double('{'-' if value < 0 else ''}Infinity')"
+
+
+def failure(kind: type[ScalingError], before: str, value: str, after: str) -> str:
+    """Return text that makes the job fail with a message around the SQL ``value``."""
+    start, end = marked(kind, "\0").split("\0")
+    shown = f"coalesce(string({value}), 'null')"
+    return f"raise_error(concat({_string(start + before)}, {shown}, {_string(after + end)}))"
+
+
+def _string(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def is_valid(column: FeatureColumn, source: str) -> str:
+    """Return a condition, never null: every value of the column is neither null nor NaN nor infinite."""
+    if column.kind == "scalar":
+        return f"coalesce({FINITE.format(x=f'double({source})')}, false)"
+    return f"({source} IS NOT NULL AND forall({source}, x -> coalesce({FINITE.format(x='double(x)')}, false)))"
+
+
+def guarded(column: FeatureColumn, source: str, result: str) -> str:
+    """Return ``result`` where the column's values are all valid; otherwise the job fails naming one."""
+    first_invalid = (
+        source
+        if column.kind == "scalar"
+        else f"get(filter({source}, x -> NOT coalesce({FINITE.format(x='double(x)')}, false)), 0)"
+    )
+    refused = failure(
+        InvalidValueError,
+        f"Column '{column.name}' holds ",
+        first_invalid,
+        ", which handleInvalid='error' refuses. Clean the column, or set handleInvalid to 'keep' or 'skip'.",
+    )
+    return f"CASE WHEN {is_valid(column, source)} THEN {result} ELSE {refused} END"
+
+
+def sized(column: FeatureColumn, source: str, size: int, result: str) -> str:
+    """Return ``result`` where the array has ``size`` elements, null where it is null; otherwise the job fails."""
+    wrong = failure(
+        SizeMismatchError,
+        f"Column '{column.name}' holds a row of length ",
+        f"size({source})",
+        f", but the model was fitted on length {size}.",
+    )
+    return f"CASE WHEN {source} IS NULL THEN NULL WHEN size({source}) = {size} THEN {result} ELSE {wrong} END"
+
+
+def scalar_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds) -> str:
+    """Return the mapped scalar as SQL text."""
+    mapped = _clipped(_mapped(f"double({source})", affine, ""), bounds)
+    return f"float({mapped})" if column.single else mapped
+
+
+def array_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds) -> str:
+    """Return the mapped array as SQL text; an array of another length makes the job fail."""
+    mapped = f"transform({source}, (x, i) -> {_mapped('double(x)', affine, 'i')})"
+    if bounds:
+        mapped = f"transform({mapped}, x -> {_clipped('x', bounds)})"
+    if column.single:
+        mapped = f"cast({mapped} AS array<float>)"
+    return sized(column, source, len(affine), mapped)
+
+
+def _clipped(x: str, bounds: Bounds) -> str:
+    """Clip by hand: least and greatest would pass over null and NaN."""
+    if not bounds:
+        return x
+    low, high = (literal(b) for b in bounds)
+    return f"CASE WHEN {x} < {low} THEN {low} WHEN {x} > {high} AND NOT isnan({x}) THEN {high} ELSE {x} END"
+
+
+def _mapped(x: str, affine: AffineMap, index: str) -> str:
+    if np.any(affine.center != 0):
+        x = f"({x} - {_parameter(affine.center, index)})"
+    if np.any(affine.scale != 1):
+        x = f"({x} {'/' if affine.divides else '*'} {_parameter(affine.scale, index)})"
+    # A collapsed negative value is -0.0; adding 0.0 makes it 0.0.
+    if np.any(affine.offset != 0) or not np.all(np.isfinite(affine.scale) & (affine.scale != 0)):
+        x = f"({x} + {_parameter(affine.offset, index)})"
+    return x
+
+
+def _parameter(values: Array, index: str) -> str:
+    """Return one literal where all features share a value, else the element of a constant array."""
+    if np.all(values == values[0]) or np.all(np.isnan(values)):
+        return literal(values[0])
+    return f"get({array_literal(values)}, {index})"
+
+
+def array_literal(values: Iterable[float]) -> str:
+    """Return a constant array of doubles as SQL text."""
+    return f"array({', '.join(literal(v) for v in values)})"

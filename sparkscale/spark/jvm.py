@@ -1,0 +1,51 @@
+"""The only module that reaches into the JVM; everything here answers ``None`` where there is none (Connect)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyspark.ml.linalg import Vectors
+from pyspark.ml.util import Identifiable
+from pyspark.sql import DataFrame
+
+__all__ = ["partitions", "standard_scaler_model"]
+
+
+def _has_jvm(df: DataFrame) -> bool:
+    return hasattr(df, "_jdf")
+
+
+def partitions(df: DataFrame) -> int | None:
+    """Return the number of partitions if it is known without running a job.
+
+    An adaptive plan only knows it after its shuffles have run.
+    """
+    if not _has_jvm(df):
+        return None
+    plan = df._jdf.queryExecution().executedPlan()
+    if "Exchange" in plan.toString() or "Adaptive" in plan.nodeName():
+        return None
+    return int(plan.execute().getNumPartitions())
+
+
+def standard_scaler_model(df: DataFrame, center: Any, scale: Any) -> Any | None:
+    """Return Spark's own model for ``(x - center) / scale``, twice as fast as an expression over arrays.
+
+    ``None`` on Connect, and on clusters that refuse JVM constructors.
+    """
+    if not _has_jvm(df):
+        return None
+    from py4j.protocol import Py4JError
+    from pyspark import SparkContext
+    from pyspark.ml.common import _py2java
+    from pyspark.ml.feature import StandardScalerModel
+
+    context = df.sparkSession.sparkContext
+    assert isinstance(context, SparkContext)
+    uid = Identifiable._randomUID.__func__(StandardScalerModel)  # type: ignore[attr-defined]
+    try:
+        vectors = [_py2java(context, Vectors.dense(v)) for v in (scale, center)]
+        model = context._jvm.org.apache.spark.ml.feature.StandardScalerModel(uid, *vectors)  # type: ignore[union-attr]
+    except Py4JError:
+        return None
+    return StandardScalerModel(model)._set(withMean=True, withStd=True)

@@ -1,0 +1,162 @@
+"""Transform: an affine map applied to the columns of a DataFrame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from sparkscale.affine import AffineMap
+from sparkscale.errors import OutputColumnError
+from sparkscale.spark import vectors
+from sparkscale.spark.columns import FeatureColumn, attribute_metadata, quoted
+from sparkscale.spark.expression import Bounds, array_map, guarded, is_valid, scalar_map
+
+__all__ = ["Plan", "check_outputs", "to_sql", "transform"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What maps to what.
+
+    Parameters
+    ----------
+    inputs : sequence of FeatureColumn
+        Columns that are read, with their sizes.
+    outputs : sequence of FeatureColumn
+        Columns that are made: as many as inputs and of their kinds, or one vector of all inputs, or the columns
+        that such a vector is taken apart into.
+    affine : AffineMap
+        The map of all features.
+    bounds : (float, float) or None
+        Where results are clipped.
+    handle_invalid : {"keep", "skip", "error"}
+        What happens to invalid values.
+    shape : {"pairs", "assemble", "disassemble"}
+        Whether each input has its own output, or all inputs become one vector, or are taken out of one.
+    """
+
+    inputs: Sequence[FeatureColumn]
+    outputs: Sequence[FeatureColumn]
+    affine: AffineMap
+    bounds: Bounds = None
+    handle_invalid: str = "keep"
+    shape: str = "pairs"
+
+    def slices(self, columns: Sequence[FeatureColumn]) -> list[AffineMap]:
+        """Return each column's part of the map."""
+        start, parts = 0, []
+        for column in columns:
+            size = column.size or 0
+            parts.append(self.affine[start : start + size])
+            start += size
+        return parts
+
+
+def check_outputs(outputs: Iterable[str], existing: Iterable[str]) -> None:
+    """Refuse outputs that clash with each other or with a column that is there."""
+    names, taken = list(outputs), set(existing)
+    for name in names:
+        if names.count(name) > 1:
+            raise OutputColumnError(f"Output column '{name}' is named twice. Give each output its own name.")
+        if name in taken:
+            raise OutputColumnError(f"Output column '{name}' already exists. Name another output, or drop the column.")
+
+
+def to_sql(plan: Plan) -> dict[str, str]:
+    """Return SQL text for each output; vectors are read and written as arrays of double."""
+    if plan.shape == "pairs":
+        return {
+            out.name: _text(plan, column, column.sql, affine)
+            for column, out, affine in zip(plan.inputs, plan.outputs, plan.slices(plan.inputs), strict=True)
+        }
+    if plan.shape == "assemble":
+        pieces = [
+            f"array(coalesce({text}, double('NaN')))" if column.kind == "scalar" else text
+            for column, affine in zip(plan.inputs, plan.slices(plan.inputs), strict=True)
+            for text in [_text(plan, replace(column, single=False), column.sql, affine)]
+        ]
+        return {plan.outputs[0].name: f"concat({', '.join(pieces)})"}
+    return _parts(plan, plan.inputs[0].sql)
+
+
+def _text(plan: Plan, column: FeatureColumn, source: str, affine: AffineMap) -> str:
+    mapped = (scalar_map if column.kind == "scalar" else array_map)(column, source, affine, plan.bounds)
+    return guarded(column, source, mapped) if plan.handle_invalid == "error" else mapped
+
+
+def _parts(plan: Plan, source: str) -> dict[str, str]:
+    """Take an assembled vector, read as an array, apart into its columns."""
+    start, texts = 0, {}
+    for out, affine in zip(plan.outputs, plan.slices(plan.outputs), strict=True):
+        size = out.size or 0
+        piece = f"get({source}, {start})" if out.kind == "scalar" else f"slice({source}, {start + 1}, {size})"
+        texts[out.name] = _text(plan, out, piece, affine)
+        start += size
+    return texts
+
+
+def transform(df: DataFrame, plan: Plan) -> DataFrame:
+    """Add the outputs to a DataFrame; everything else stays as it was.
+
+    An output that exists is replaced where it stands.
+    """
+    if plan.handle_invalid == "skip":
+        df = _complete(df, plan.inputs)
+    if plan.shape == "disassemble":
+        return _disassembled(df, plan)
+    made: dict[str, str] = {}
+    metadata = {}
+    temporary = []
+    columns, outputs = plan.inputs, plan.outputs
+    if plan.shape == "assemble":
+        df, assembled = vectors.assemble(df, plan.inputs, plan.handle_invalid == "error")
+        columns = [assembled]
+        temporary.append(assembled.name)
+        plan = replace(plan, inputs=columns)
+    for column, out, affine in zip(columns, outputs, plan.slices(columns), strict=True):
+        if column.kind == "vector":
+            df, made[out.name] = vectors.transform(df, column, affine, plan.bounds, plan.handle_invalid == "error")
+            temporary.append(made[out.name])
+            names = out.attributes
+            metadata[out.name] = attribute_metadata(names, column.size or 0)
+        else:
+            made[out.name] = _text(plan, column, column.sql, affine)
+    return _finished(df, made, metadata, temporary)
+
+
+def _complete(df: DataFrame, columns: Sequence[FeatureColumn]) -> DataFrame:
+    """Drop rows that hold an invalid value."""
+    conditions = [is_valid(c, c.sql) for c in columns if c.kind != "vector"]
+    if conditions:
+        df = df.filter(" AND ".join(conditions))
+    for column in columns:
+        if column.kind == "vector":
+            df = vectors.complete(df, column)
+    return df
+
+
+def _disassembled(df: DataFrame, plan: Plan) -> DataFrame:
+    df, array = vectors.as_array(df, plan.inputs[0], plan.handle_invalid == "error")
+    texts = _parts(replace(plan, handle_invalid="keep"), quoted(array))
+    metadata = {}
+    for out in plan.outputs:
+        if out.kind == "vector":
+            df, texts[out.name] = vectors.from_array(df, texts[out.name])
+            metadata[out.name] = attribute_metadata(out.attributes, out.size or 0)
+    temporary = [texts[name] for name in metadata]
+    return _finished(df, texts, metadata, [array, *temporary])
+
+
+def _finished(df: DataFrame, texts: dict[str, str], metadata: dict[str, Any], temporary: Sequence[str]) -> DataFrame:
+    """Make the outputs, give vectors their attributes, and drop what was only needed on the way."""
+    if set(texts) & set(df.columns):
+        df = df.withColumns({name: F.expr(text) for name, text in texts.items()})
+    else:
+        df = df.selectExpr("*", *(f"{text} AS {quoted(name)}" for name, text in texts.items()))
+    for name, attributes in metadata.items():
+        df = df.withMetadata(name, attributes)
+    return df.drop(*temporary) if temporary else df

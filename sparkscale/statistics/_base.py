@@ -1,0 +1,99 @@
+"""What every statistic is: frozen float64 arrays, one entry a feature, with a merge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import reduce
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from sparkscale.blocks import Block
+
+Array = npt.NDArray[np.float64]
+Self = TypeVar("Self", bound="Statistic")
+
+
+@dataclass(frozen=True, eq=False)
+class Statistic:
+    """Raw sufficient statistics of some rows, one array entry a feature.
+
+    Degrees of freedom, roots and the treatment of constant features are not here: they belong to the
+    scaler that finishes a statistic, and finished values do not merge.
+    """
+
+    count: Array
+    invalid: Array
+
+    @classmethod
+    def of(cls: type[Self], block: Block) -> Self:
+        """Return the statistic of a block of rows."""
+        raise NotImplementedError(cls)
+
+    @classmethod
+    def missing(cls: type[Self], features: int, rows: float) -> Self:
+        """Return the statistic of ``rows`` rows without any valid value; neutral when ``rows`` is 0."""
+        raise NotImplementedError(cls)
+
+    def merge(self: Self, *others: Self) -> Self:
+        """Return the statistic of all rows together; its operands stay as they were."""
+        raise NotImplementedError(type(self))
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Return the names of the arrays."""
+        return tuple(f.name for f in fields(cls))
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the arrays by name, the inverse of ``from_arrays``."""
+        return {name: getattr(self, name) for name in self.names()}
+
+    @classmethod
+    def from_arrays(cls: type[Self], arrays: Mapping[str, Any]) -> Self:
+        """Build a statistic from its arrays."""
+        return cls(**{name: np.asarray(arrays[name], dtype=np.float64) for name in cls.names()})
+
+    @classmethod
+    def concat(cls: type[Self], parts: Sequence[Self]) -> Self:
+        """Put features beside each other."""
+        return cls.from_arrays({n: np.concatenate([getattr(p, n) for p in parts]) for n in cls.names()})
+
+    def split(self: Self, sizes: Iterable[int]) -> list[Self]:
+        """Take apart what ``concat`` put together."""
+        ends = np.cumsum(list(sizes))[:-1]
+        pieces = {name: np.split(array, ends) for name, array in self.arrays().items()}
+        return [type(self).from_arrays({n: p[i] for n, p in pieces.items()}) for i in range(len(ends) + 1)]
+
+    def __len__(self) -> int:
+        return len(self.count)
+
+
+class Fold:
+    """Merges statistics in their order as they come, holding a bounded number of them.
+
+    Merging several at a time rounds less than a running merge, and is faster.
+    """
+
+    LIMIT = 1 << 20  # numbers held before the next merge
+
+    def __init__(self) -> None:
+        self._waiting: list[Any] = []
+
+    def add(self, part: Any) -> None:
+        """Take the next statistic."""
+        self._waiting.append(part)
+        held = len(self._waiting) * len(part) * len(part.names())
+        if len(self._waiting) == 64 or (len(self._waiting) > 1 and held >= self.LIMIT):
+            self._waiting = [self.result()]
+
+    def result(self) -> Any:
+        """Return the statistic of all that came, or ``None``."""
+        first, *others = self._waiting or [None]
+        return first.merge(*others) if others else first
+
+
+def total(arrays: Sequence[Array]) -> Array:
+    """Add arrays up in their order."""
+    return reduce(np.add, arrays)

@@ -1,0 +1,172 @@
+"""Mean and centred second moment, weighted or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparkscale.blocks import Block, DenseBlock, SparseBlock
+from sparkscale.statistics._base import Array, Statistic, total
+
+__all__ = ["Moments"]
+
+CHUNK = 1 << 16  # values whose temporaries stay in a core's cache
+
+
+@dataclass(frozen=True, eq=False)
+class Moments(Statistic):
+    r"""Weighted mean and second central moment of each feature.
+
+    A block is shifted by its first valid row, centred by the mean of what is left, and only then squared;
+    a constant feature therefore has a second moment of exactly 0. Blocks merge by the pairwise formula
+    generalised to many parts,
+
+    .. math:: \mu = \mu_1 + \frac{\sum_k w_k (\mu_k - \mu_1)}{\sum_k w_k}, \qquad
+              M = \sum_k M_k + \sum_k w_k (\mu_k - \mu)^2 .
+
+    Parameters
+    ----------
+    count, invalid : numpy.ndarray of float64, shape (n_features,)
+        Number of valid and of invalid (null, NaN, infinite) values in rows of positive weight.
+    weight, weight_square : numpy.ndarray of float64, shape (n_features,)
+        Sum of the weights of the valid values, and of their squares.
+    mean, m2 : numpy.ndarray of float64, shape (n_features,)
+        Weighted mean, and weighted sum of squared deviations from it; 0 where ``count`` is 0.
+
+    References
+    ----------
+    T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for computing the sample variance: analysis and
+    recommendations", The American Statistician 37 (1983).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparkscale.blocks import DenseBlock
+    >>> from sparkscale.statistics import Moments
+    >>> a = Moments.of(DenseBlock(np.array([[1e9 + 1], [1e9 + 2]])))
+    >>> b = Moments.of(DenseBlock(np.array([[1e9 + 3], [np.nan]])))
+    >>> m = a.merge(b)
+    >>> m.mean, m.variance(ddof=1), m.invalid
+    (array([1.e+09]), array([1.]), array([1.]))
+    """
+
+    weight: Array
+    weight_square: Array
+    mean: Array
+    m2: Array
+
+    @classmethod
+    def of(cls, block: Block) -> Moments:
+        """Return the moments of a block."""
+        with np.errstate(all="ignore"):  # what overflows shows in the result, and is refused when it is used
+            return cls._of_sparse(block) if isinstance(block, SparseBlock) else cls._of_dense(block)
+
+    @classmethod
+    def _of_dense(cls, block: DenseBlock) -> Moments:
+        rows, features = block.values.shape
+        step = max(1, CHUNK // max(features, 1))
+        parts = [cls._of_chunk(block[start : start + step]) for start in range(0, rows, step)]
+        return parts[0].merge(*parts[1:]) if parts else cls.missing(features, 0)
+
+    @classmethod
+    def _of_chunk(cls, chunk: DenseBlock) -> Moments:
+        rows, features = chunk.values.shape
+        values = chunk.values.astype(np.float64, copy=False)
+        # A finite sum proves that nothing is NaN or infinite; only otherwise is each value looked at.
+        clean = bool(np.isfinite(values.sum()))
+        valid = None if clean else np.isfinite(values)
+        if valid is None:
+            shift, count = values[0].copy(), np.full(features, float(rows))
+            deviation = values - shift
+        else:
+            first = valid.argmax(axis=0)
+            count = valid.sum(axis=0, dtype=np.float64)
+            shift = np.where(count > 0, values[first, np.arange(features)], 0.0)
+            deviation = np.where(valid, values - shift, 0.0)
+        if chunk.weights is None:
+            weight = weight_square = count
+            mean = deviation.sum(axis=0) / np.maximum(weight, 1.0)
+            deviation -= mean
+            if valid is not None:
+                deviation[~valid] = 0.0
+            m2 = np.einsum("ij,ij->j", deviation, deviation)
+        else:
+            w = chunk.weights[:, None] if valid is None else np.where(valid, chunk.weights[:, None], 0.0)
+            weight = np.broadcast_to(w, values.shape).sum(axis=0)
+            weight_square = np.broadcast_to(w * w, values.shape).sum(axis=0)
+            mean = (w * deviation).sum(axis=0) / np.where(weight > 0, weight, 1.0)
+            deviation -= mean
+            m2 = (w * deviation * deviation).sum(axis=0)
+        return cls(count, rows - count, weight, weight_square, shift + mean, m2)
+
+    @classmethod
+    def _of_sparse(cls, block: SparseBlock) -> Moments:
+        indices, values, weights = block.valid_entries()
+        invalid = block.invalid()
+        size = block.size
+        stored = np.bincount(indices, minlength=size).astype(np.float64)
+        if weights is None:
+            weight, weight_square = stored, stored
+            all_weight = all_square = block.rows - invalid
+        else:
+            weight = np.bincount(indices, weights=weights, minlength=size)
+            weight_square = np.bincount(indices, weights=weights * weights, minlength=size)
+            all_weight, all_square = block.valid_weight()
+        shift = np.zeros(size)
+        shift[indices[::-1]] = values[::-1]  # the first stored value of each feature
+        deviation = values - shift[indices]
+        weighted = deviation if weights is None else deviation * weights
+        mean = np.bincount(indices, weights=weighted, minlength=size) / np.where(weight > 0, weight, 1.0)
+        deviation -= mean[indices]
+        weighted = deviation if weights is None else deviation * weights
+        m2 = np.bincount(indices, weights=weighted * deviation, minlength=size)
+        entries = cls(stored, invalid, weight, weight_square, shift + mean, m2)
+        zero = np.zeros(size)
+        implicit = block.rows - invalid - stored
+        rest = np.where(implicit > 0, all_weight - weight, 0.0)
+        rest_square = np.where(implicit > 0, all_square - weight_square, 0.0)
+        return entries.merge(cls(implicit, zero, rest, rest_square, zero, zero))
+
+    @classmethod
+    def missing(cls, features: int, rows: float) -> Moments:
+        """Return the moments of rows without a valid value."""
+        zero = np.zeros(features)
+        return cls(zero, np.full(features, float(rows)), zero, zero, zero, zero)
+
+    def merge(self, *others: Moments) -> Moments:
+        """Return the moments of all rows together."""
+        parts = (self, *others)
+        with np.errstate(all="ignore"):
+            weight = total([p.weight for p in parts])
+            anchor = np.zeros(len(self))
+            for part in reversed(parts):  # ends at the first part that has rows
+                anchor = np.where(part.weight > 0, part.mean, anchor)
+            shift = total([np.where(p.weight > 0, p.weight * (p.mean - anchor), 0.0) for p in parts])
+            mean = anchor + shift / np.where(weight > 0, weight, 1.0)
+            m2 = total([p.m2 + np.where(p.weight > 0, p.weight * (p.mean - mean) ** 2, 0.0) for p in parts])
+        return Moments(
+            total([p.count for p in parts]),
+            total([p.invalid for p in parts]),
+            weight,
+            total([p.weight_square for p in parts]),
+            mean,
+            m2,
+        )
+
+    def variance(self, ddof: int) -> Array:
+        r"""Return the variance: ``m2 / (W - ddof * sum(w^2) / W)``, and 0 where no degree of freedom is left.
+
+        Parameters
+        ----------
+        ddof : int
+            1 for the sample variance (reliability weights, as Spark's Summarizer), 0 for the population's.
+
+        Returns
+        -------
+        numpy.ndarray of float64, shape (n_features,)
+            The variance; infinite or NaN where it overflows.
+        """
+        with np.errstate(all="ignore"):
+            freedom = self.weight - ddof * self.weight_square / np.where(self.weight > 0, self.weight, 1.0)
+            return np.where(freedom > 0, self.m2 / np.where(freedom > 0, freedom, 1.0), 0.0)
