@@ -111,12 +111,11 @@ class SparseBlock:
 
     def valid_weight(self) -> tuple[Array, Array]:
         """Return, for each feature, the sum of the weights of its valid values and of their squares."""
-        assert self.weights is not None
-        every = np.full(self.size, self.weights.sum()), np.full(self.size, (self.weights**2).sum())
-        entries = self._entry_weights()
-        if self._valid is None or entries is None:
+        weights = np.ones(self.rows) if self.weights is None else self.weights
+        every = np.full(self.size, weights.sum()), np.full(self.size, (weights**2).sum())
+        if self._valid is None:
             return every
-        lost, where = entries[~self._valid], self.indices[~self._valid]
+        lost, where = np.repeat(weights, self.lengths)[~self._valid], self.indices[~self._valid]
         return (
             every[0] - np.bincount(where, weights=lost, minlength=self.size),
             every[1] - np.bincount(where, weights=lost**2, minlength=self.size),
@@ -127,7 +126,7 @@ class SparseBlock:
         if self._valid is None:
             return np.ones(self.rows, dtype=bool)
         row = np.repeat(np.arange(self.rows), self.lengths)
-        return np.bincount(row[~self._valid], minlength=self.rows) == 0
+        return np.asarray(np.bincount(row[~self._valid], minlength=self.rows) == 0)
 
 
 Block = DenseBlock | SparseBlock

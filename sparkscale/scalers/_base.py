@@ -160,7 +160,7 @@ class ScalerModel(_Fitting, _Mapping, Generic[S]):
         return self._names(self._constant())
 
     def _constant(self) -> npt.NDArray[np.bool_]:
-        return (self._spread(self.statistics) == 0) & (self.statistics.count > 0)
+        return np.asarray((self._spread(self.statistics) == 0) & (self.statistics.count > 0))
 
     def _names(self, which: npt.NDArray[np.bool_]) -> list[str]:
         names = self.featureNames if which.any() else []
@@ -182,8 +182,8 @@ class ScalerModel(_Fitting, _Mapping, Generic[S]):
                 "is not representable as a double. Bring the values to another unit first, or drop the column."
             )
         empty = statistic.count == 0
-        parts = (np.where(empty, np.nan, part) for part in (found.center, found.scale, found.offset))
-        return AffineMap(*parts)
+        center, scale, offset = (np.where(empty, np.nan, p) for p in (found.center, found.scale, found.offset))
+        return AffineMap(center, scale, offset)
 
     def _plan(self, df: DataFrame | None = None) -> Plan:
         names = self._output_names()
@@ -278,10 +278,15 @@ class ScalerModel(_Fitting, _Mapping, Generic[S]):
     def summary(self) -> pd.DataFrame:
         """Return one row a feature: counts, the learned values, the map and whether the feature is constant."""
         statistic, affine = self.statistics, self.affine
-        table = {"count": statistic.count.astype(np.int64), "invalid": statistic.invalid.astype(np.int64)}
-        table.update(self._shown(statistic))
-        table.update({"center": affine.center, "scale": affine.scale, "offset": affine.offset})
-        table["constant"] = self._constant()
+        table: dict[str, Any] = {
+            "count": statistic.count.astype(np.int64),
+            "invalid": statistic.invalid.astype(np.int64),
+            **self._shown(statistic),
+            "center": affine.center,
+            "scale": affine.scale,
+            "offset": affine.offset,
+            "constant": self._constant(),
+        }
         return pd.DataFrame(table, index=pd.Index(self.featureNames, name="feature"))
 
     @abstractmethod
@@ -299,7 +304,7 @@ class ScalerModel(_Fitting, _Mapping, Generic[S]):
         columns = [replace(c, attributes=tuple(c.attributes) if c.attributes else None) for c in columns]
         if arrays is None:
             raise KeyError("data")
-        self._learn(columns, self._statistic.from_arrays(arrays))
+        self._learn(columns, self._statistic.from_arrays(arrays))  # type: ignore[arg-type]  # a subclass's own
 
     def _log(self) -> None:
         if self._constant().any():
@@ -311,9 +316,7 @@ class ScalerModel(_Fitting, _Mapping, Generic[S]):
 
     def __repr__(self) -> str:
         shown = [f"uid={self.uid}", f"numFeatures={len(self._learned) if self._learned else 0}"]
-        for param in self.params:
-            if param.name in self._repr_params and self.isDefined(param):
-                shown.append(f"{param.name}={str(self.getOrDefault(param)).lower()}")
+        shown += [f"{name}={str(self.getOrDefault(name)).lower()}" for name in self._repr_params]
         return f"{type(self).__name__}: {', '.join(shown)}"
 
     _repr_params: tuple[str, ...] = ()
@@ -323,7 +326,9 @@ def _as_fitted(found: Sequence[FeatureColumn], fitted: Sequence[FeatureColumn]) 
     """Check columns against those of fit, and give them their sizes."""
     for now, then in zip(found, fitted, strict=True):
         if now.kind != then.kind:
-            raise ColumnTypeError(f"Column '{now.name}' is of kind {now.kind}, but the model was fitted on {then.kind}.")
+            raise ColumnTypeError(
+                f"Column '{now.name}' is of kind {now.kind}, but the model was fitted on {then.kind}."
+            )
         if now.size is not None and now.size != then.size:
             raise SizeMismatchError(
                 f"Column '{now.name}' has {now.size} features, but the model was fitted on {then.size}."

@@ -52,7 +52,7 @@ class ScalerParams(HasInputCol, HasInputCols, HasOutputCols):
     def getOutputCols(self) -> list[str]:
         """Return the names of the output columns."""
         if self.isSet("outputCols") or not self.isSet("inputCols"):
-            return list(self.getOrDefault(self.outputCols))
+            return [*super().getOutputCols()]
         return [f"{name}_scaled" for name in self.getInputCols()]
 
     def getHandleInvalid(self) -> str:
@@ -86,6 +86,11 @@ class ScalerParams(HasInputCol, HasInputCols, HasOutputCols):
     def setHandleConstant(self: P, value: str) -> P:
         """Set ``handleConstant``."""
         return self._set(handleConstant=value)
+
+    def _given(self) -> dict[str, Any]:
+        """Return the keyword arguments that ``keyword_only`` noted, without those of ``None``."""
+        given: dict[str, Any] = self._input_kwargs  # type: ignore[attr-defined]
+        return {name: value for name, value in given.items() if value is not None}
 
     def _fail(self, text: str) -> ParamError:
         return ParamError(f"{type(self).__name__}: {text}")

@@ -12,11 +12,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from pyspark.ml.param import Params
-from pyspark.ml.util import DefaultParamsReader, MLReader, MLWriter
+from pyspark.ml.util import DefaultParamsReader, MLReader, MLWritable, MLWriter
 from pyspark.sql import SparkSession
 from pyspark.sql.types import ArrayType, DoubleType, LongType, StructField, StructType
 
@@ -29,10 +29,9 @@ __all__ = ["Writable"]
 FORMAT_VERSION = 1
 CHUNK = 4096  # features a row of the saved statistics
 FOLDERS = ("data", "data.1")
-W = TypeVar("W", bound="Writable")
 
 
-class Writable(Params):
+class Writable(MLWritable, Params):
     """Mixin for stages that are saved and loaded."""
 
     def write(self) -> MLWriter:
@@ -44,12 +43,12 @@ class Writable(Params):
         self.write().save(path)
 
     @classmethod
-    def read(cls: type[W]) -> MLReader[W]:
+    def read(cls) -> MLReader[Any]:
         """Return a reader: ``cls.read().load(path)``."""
         return StageReader(cls)
 
     @classmethod
-    def load(cls: type[W], path: str) -> W:
+    def load(cls, path: str) -> Any:
         """Load from a path; same as ``read().load(path)``."""
         return cls.read().load(path)
 
@@ -120,14 +119,14 @@ class StageWriter(MLWriter):
             lines.coalesce(1).write.mode(mode).text(f"{path}/{name}")
 
 
-class StageReader(MLReader[W]):
+class StageReader(MLReader[Any]):
     """Reads a stage, with one clear error for each way in which a path can be unusable."""
 
-    def __init__(self, stage: type[W]) -> None:
+    def __init__(self, stage: type[Writable]) -> None:
         super().__init__()
         self._class = stage
 
-    def load(self, path: str) -> W:
+    def load(self, path: str) -> Any:
         """Load from ``path``."""
         spark = self.sparkSession
         metadata = _metadata(spark, path, "metadata") or _metadata(spark, path, "metadata.next")
@@ -183,5 +182,7 @@ def _read_statistic(spark: SparkSession, path: str, features: Any) -> dict[str, 
     except Exception as failure:
         raise PersistenceError(f"'{path}': the saved statistics are missing or cannot be read.") from failure
     if any(len(a) != features for a in arrays.values()):
-        raise PersistenceError(f"'{path}': the saved statistics are of {len(arrays[names[0]])} features, not {features}.")
+        raise PersistenceError(
+            f"'{path}': the saved statistics are of {len(arrays[names[0]])} features, not {features}."
+        )
     return arrays

@@ -113,7 +113,7 @@ class MaxAbsScaler(_MaxAbsParams, Scaler[MaxAbsScalerModel]):
         clip: bool = False,
     ) -> None:
         super().__init__()
-        self._set(**self._input_kwargs)
+        self._set(**self._given())
 
     @keyword_only
     def setParams(
@@ -128,4 +128,4 @@ class MaxAbsScaler(_MaxAbsParams, Scaler[MaxAbsScalerModel]):
         clip: bool = False,
     ) -> MaxAbsScaler:
         """Set Params; those left out stay as they are."""
-        return self._set(**self._input_kwargs)
+        return self._set(**self._given())

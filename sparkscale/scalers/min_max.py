@@ -51,7 +51,9 @@ class _MinMaxParams(HasClip, ScalerParams):
     def _check_params(self) -> None:
         super()._check_params()
         if not -np.inf < self.getMin() < self.getMax() < np.inf:
-            raise self._fail(f"min must be less than max, and both finite. Got min={self.getMin()}, max={self.getMax()}.")
+            raise self._fail(
+                f"min must be less than max, and both finite. Got min={self.getMin()}, max={self.getMax()}."
+            )
 
 
 class MinMaxScalerModel(_MinMaxParams, ScalerModel[Extrema]):
@@ -174,7 +176,7 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
         clip: bool = False,
     ) -> None:
         super().__init__()
-        self._set(**self._input_kwargs)
+        self._set(**self._given())
 
     @keyword_only
     def setParams(
@@ -191,4 +193,4 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
         clip: bool = False,
     ) -> MinMaxScaler:
         """Set Params; those left out stay as they are."""
-        return self._set(**self._input_kwargs)
+        return self._set(**self._given())

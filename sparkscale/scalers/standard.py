@@ -194,7 +194,7 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
         weightCol: str | None = None,
     ) -> None:
         super().__init__()
-        self._set(**self._input_kwargs)
+        self._set(**self._given())
 
     @keyword_only
     def setParams(
@@ -212,4 +212,4 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
         weightCol: str | None = None,
     ) -> StandardScaler:
         """Set Params; those left out stay as they are."""
-        return self._set(**self._input_kwargs)
+        return self._set(**self._given())

@@ -38,7 +38,7 @@ def suits(df: DataFrame, columns: Sequence[FeatureColumn], statistic: type[Stati
         return False
     # Spark merges partial aggregates in the order in which they are fetched. Extrema do not mind; moments would
     # differ in the last bit from run to run, except where there is one executor, which fetches in order.
-    return statistic is Extrema or df.sparkSession.conf.get("spark.master", "").startswith("local[")
+    return statistic is Extrema or (df.sparkSession.conf.get("spark.master", "") or "").startswith("local[")
 
 
 def summarize(

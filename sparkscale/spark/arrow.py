@@ -88,7 +88,9 @@ def select(df: DataFrame, parts: Sequence[Group], strict: bool, weight: str | No
             texts.extend(_vector_texts(k, column, strict))
     if weight is not None:
         source = quoted(weight)
-        bad = failure(InvalidValueError, f"Weight column '{weight}' holds ", source, ": weights must be finite and >= 0.")
+        bad = failure(
+            InvalidValueError, f"Weight column '{weight}' holds ", source, ": weights must be finite and >= 0."
+        )
         good = f"{source} >= 0 AND double({source}) < double('Infinity')"
         plain.append(F.expr(f"CASE WHEN {good} THEN double({source}) ELSE {bad} END AS w"))
         texts.append("w")
@@ -116,7 +118,9 @@ def _vector_texts(k: int, column: FeatureColumn, strict: bool) -> list[str]:
     return texts if column.size is not None else [*texts, f"coalesce({u}.size, size({u}.values), 0) AS n{k}"]
 
 
-def blocks(batch: pa.RecordBatch, k: int, group: Group, size: int | None) -> tuple[list[Piece], Mask | None, int | None]:
+def blocks(
+    batch: pa.RecordBatch, k: int, group: Group, size: int | None
+) -> tuple[list[Piece], Mask | None, int | None]:
     """Decode group ``k`` of a batch.
 
     Returns
@@ -208,6 +212,8 @@ def rows_of(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         if "w" in batch.schema.names:
             positive = batch.column("w").to_numpy() > 0
-            batch = batch if positive.all() else batch.filter(pa.array(positive))
-        if batch.num_rows:
-            yield batch
+            kept = batch if positive.all() else batch.filter(pa.array(positive))
+        else:
+            kept = batch
+        if kept.num_rows:
+            yield kept

@@ -112,9 +112,7 @@ def _column(name: str, field: StructField) -> FeatureColumn:
 
 
 def _vector(name: str, group: dict[str, Any]) -> FeatureColumn:
-    found = sorted(
-        (a["idx"], a.get("name")) for kind in group.get("attrs", {}).values() for a in kind if "idx" in a
-    )
+    found = sorted((a["idx"], a.get("name")) for kind in group.get("attrs", {}).values() for a in kind if "idx" in a)
     size = group.get("num_attrs", len(found) or None)
     names = tuple(str(n) for _, n in found if n is not None)
     return FeatureColumn(name, "vector", False, size, names if names and len(names) == size else None)

@@ -36,12 +36,10 @@ def standard_scaler_model(df: DataFrame, center: Any, scale: Any) -> Any | None:
     if not _has_jvm(df):
         return None
     from py4j.protocol import Py4JError
-    from pyspark import SparkContext
     from pyspark.ml.common import _py2java
     from pyspark.ml.feature import StandardScalerModel
 
     context = df.sparkSession.sparkContext
-    assert isinstance(context, SparkContext)
     uid = Identifiable._randomUID.__func__(StandardScalerModel)  # type: ignore[attr-defined]
     try:
         vectors = [_py2java(context, Vectors.dense(v)) for v in (scale, center)]

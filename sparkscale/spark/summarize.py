@@ -120,19 +120,19 @@ def _collectable(selected: DataFrame, parts: Sequence[Group], statistic: type[St
     return partitions * features * len(statistic.names()) * 8 <= DRIVER_BYTES
 
 
-def collect(partials: DataFrame) -> list[dict[str, Any]]:
+def collect(df: DataFrame) -> list[dict[str, Any]]:
     """Bring rows of numbers and arrays to the driver, the arrays as NumPy's."""
-    if hasattr(partials, "toArrow"):
-        batches = partials.toArrow().to_batches()
-    else:  # PySpark 3.5
-        batches = partials._collect_as_arrow()  # type: ignore[operator]
+    # PySpark 3.5 has no public way.
+    batches = df.toArrow().to_batches() if hasattr(df, "toArrow") else df._collect_as_arrow()  # type: ignore[operator]
     return [row for batch in batches for row in _rows_of(batch)]
 
 
 def _rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
     for i in range(batch.num_rows):
         yield {
-            name: column[i].values.to_numpy(zero_copy_only=False) if pa.types.is_list(column.type) else column[i].as_py()
+            name: column[i].values.to_numpy(zero_copy_only=False)
+            if pa.types.is_list(column.type)
+            else column[i].as_py()
             for name, column in zip(batch.schema.names, batch.columns, strict=True)
         }
 
@@ -268,6 +268,8 @@ def _summary(state: _State, parts: Sequence[Group], statistic: type[Statistic]) 
         if state.nulls[k] or merged is None:
             nulls = statistic.missing(size, state.nulls[k])
             merged = nulls if merged is None else merged.merge(nulls)
-        found.update(zip(group.positions, merged.split([size // len(group.positions)] * len(group.positions)), strict=True))
+        found.update(
+            zip(group.positions, merged.split([size // len(group.positions)] * len(group.positions)), strict=True)
+        )
     ordered = [found[i] for i in sorted(found)]
     return Summary(statistic.concat(ordered), tuple(len(s) for s in ordered))

@@ -157,7 +157,8 @@ def from_array(df: DataFrame, text: str) -> tuple[DataFrame, str]:
 
 def assemble(df: DataFrame, columns: Sequence[FeatureColumn], strict: bool) -> tuple[DataFrame, FeatureColumn]:
     """Add all columns as one vector, with NaN for null, as VectorAssembler makes it."""
-    made, temporary = [], []
+    made: list[str] = []
+    temporary: list[str] = []
     if strict:
         checked = {c.name: _fresh() for c in columns if c.kind == "scalar"}
         texts = (guarded(c, c.sql, f"double({c.sql})") for c in columns if c.kind == "scalar")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
@@ -17,7 +18,7 @@ Self = TypeVar("Self", bound="Statistic")
 
 
 @dataclass(frozen=True, eq=False)
-class Statistic:
+class Statistic(ABC):
     """Raw sufficient statistics of some rows, one array entry a feature.
 
     Degrees of freedom, roots and the treatment of constant features are not here: they belong to the
@@ -28,18 +29,18 @@ class Statistic:
     invalid: Array
 
     @classmethod
+    @abstractmethod
     def of(cls: type[Self], block: Block) -> Self:
         """Return the statistic of a block of rows."""
-        raise NotImplementedError(cls)
 
     @classmethod
+    @abstractmethod
     def missing(cls: type[Self], features: int, rows: float) -> Self:
         """Return the statistic of ``rows`` rows without any valid value; neutral when ``rows`` is 0."""
-        raise NotImplementedError(cls)
 
+    @abstractmethod
     def merge(self: Self, *others: Self) -> Self:
         """Return the statistic of all rows together; its operands stay as they were."""
-        raise NotImplementedError(type(self))
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -76,7 +77,8 @@ class Fold:
     Merging several at a time rounds less than a running merge, and is faster.
     """
 
-    LIMIT = 1 << 20  # numbers held before the next merge
+    NUMBERS = 1 << 20  # held before the next merge
+    PARTS = 64
 
     def __init__(self) -> None:
         self._waiting: list[Any] = []
@@ -85,7 +87,7 @@ class Fold:
         """Take the next statistic."""
         self._waiting.append(part)
         held = len(self._waiting) * len(part) * len(part.names())
-        if len(self._waiting) == 64 or (len(self._waiting) > 1 and held >= self.LIMIT):
+        if len(self._waiting) == self.PARTS or (len(self._waiting) > 1 and held >= self.NUMBERS):
             self._waiting = [self.result()]
 
     def result(self) -> Any:

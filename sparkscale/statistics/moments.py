@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
 from sparkscale.statistics._base import Array, Statistic, total
@@ -110,17 +111,17 @@ class Moments(Statistic):
             weight, weight_square = stored, stored
             all_weight = all_square = block.rows - invalid
         else:
-            weight = np.bincount(indices, weights=weights, minlength=size)
-            weight_square = np.bincount(indices, weights=weights * weights, minlength=size)
+            weight = _sums(indices, weights, size)
+            weight_square = _sums(indices, weights * weights, size)
             all_weight, all_square = block.valid_weight()
         shift = np.zeros(size)
         shift[indices[::-1]] = values[::-1]  # the first stored value of each feature
         deviation = values - shift[indices]
         weighted = deviation if weights is None else deviation * weights
-        mean = np.bincount(indices, weights=weighted, minlength=size) / np.where(weight > 0, weight, 1.0)
+        mean = _sums(indices, weighted, size) / np.where(weight > 0, weight, 1.0)
         deviation -= mean[indices]
         weighted = deviation if weights is None else deviation * weights
-        m2 = np.bincount(indices, weights=weighted * deviation, minlength=size)
+        m2 = _sums(indices, weighted * deviation, size)
         entries = cls(stored, invalid, weight, weight_square, shift + mean, m2)
         zero = np.zeros(size)
         implicit = block.rows - invalid - stored
@@ -170,3 +171,8 @@ class Moments(Statistic):
         with np.errstate(all="ignore"):
             freedom = self.weight - ddof * self.weight_square / np.where(self.weight > 0, self.weight, 1.0)
             return np.where(freedom > 0, self.m2 / np.where(freedom > 0, freedom, 1.0), 0.0)
+
+
+def _sums(indices: npt.NDArray[np.integer], values: Array, size: int) -> Array:
+    """Add values up by feature."""
+    return np.bincount(indices, weights=values, minlength=size).astype(np.float64, copy=False)

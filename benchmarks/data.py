@@ -1,0 +1,77 @@
+"""Synthetic tables, written once as Parquet."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.ml.feature import VectorAssembler
+from pyspark.ml.linalg import VectorUDT
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructField, StructType
+
+FILES = 4
+
+
+def scalars(spark: SparkSession, folder: Path, columns: int, rows: int) -> DataFrame:
+    """Return a table of double columns."""
+    path = folder / f"scalars_{columns}_{rows}"
+    if not path.exists():
+        rng = np.random.default_rng(0)
+        table = pa.table({f"c{j}": rng.normal(j, 1 + j, rows) for j in range(columns)})
+        _write(table, path)
+    return spark.read.parquet(str(path))
+
+
+def arrays(spark: SparkSession, folder: Path, size: int, rows: int) -> DataFrame:
+    """Return a table of one array column."""
+    path = folder / f"arrays_{size}_{rows}"
+    if not path.exists():
+        values = np.random.default_rng(1).normal(3, 2, rows * size)
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(values), size).cast(pa.list_(pa.float64()))
+        _write(pa.table({"a": lists}), path)
+    return spark.read.parquet(str(path))
+
+
+def vectors(spark: SparkSession, folder: Path, size: int, rows: int) -> DataFrame:
+    """Return a table of one dense vector column, as VectorAssembler makes it."""
+    path = folder / f"vectors_{size}_{rows}"
+    if not path.exists():
+        parts = arrays(spark, folder, size, rows).select(*(F.expr(f"a[{i}] AS c{i}") for i in range(size)))
+        assembler = VectorAssembler(inputCols=[f"c{i}" for i in range(size)], outputCol="v")
+        assembler.transform(parts).select("v").write.parquet(str(path))
+    return spark.read.parquet(str(path))
+
+
+def sparse(spark: SparkSession, folder: Path, size: int, stored: int, rows: int) -> DataFrame:
+    """Return a table of one sparse vector column, with its size in the metadata as Spark's own stages leave it."""
+    path = folder / f"sparse_{size}_{stored}_{rows}"
+    if not path.exists():
+        rng = np.random.default_rng(2)
+        indices = np.sort(rng.integers(0, size - stored, (rows, stored)), axis=1) + np.arange(stored)
+        lists = [
+            pa.FixedSizeListArray.from_arrays(pa.array(flat), stored).cast(pa.list_(flat_type))
+            for flat, flat_type in (
+                (indices.astype(np.int32).ravel(), pa.int32()),
+                (rng.normal(1, 2, rows * stored), pa.float64()),
+            )
+        ]
+        struct = pa.StructArray.from_arrays(
+            [pa.array(np.zeros(rows, np.int8)), pa.array(np.full(rows, size, np.int32)), *lists],
+            names=["type", "size", "indices", "values"],
+        )
+        raw = path.with_suffix(".raw")
+        _write(pa.table({"v": struct}), raw)
+        field = StructField("v", VectorUDT(), metadata={"ml_attr": {"num_attrs": size}})
+        spark.read.schema(StructType([field])).parquet(str(raw)).withMetadata("v", field.metadata).write.parquet(
+            str(path)
+        )
+    return spark.read.parquet(str(path))
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    path.mkdir(parents=True)
+    step = -(-table.num_rows // FILES)
+    for i in range(FILES):
+        pq.write_table(table.slice(i * step, step), path / f"part-{i}.parquet", use_dictionary=False)
