@@ -6,27 +6,27 @@ import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib import import_module
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pyspark.ml import Estimator, Model
+from pyspark.ml import Estimator
 from pyspark.ml.linalg import DenseVector, Vectors
 from pyspark.sql import DataFrame
 
 from sparkscale.affine import AffineMap
-from sparkscale.errors import ColumnTypeError, EmptyDataError, ParamError, RangeOverflowError, SizeMismatchError
+from sparkscale.errors import ColumnTypeError, EmptyDataError, ParamError, RangeOverflowError
 from sparkscale.scalers import _persistence as persistence
+from sparkscale.scalers._mapped import InverseModel, Mapped
 from sparkscale.scalers._params import ScalerParams
-from sparkscale.spark.columns import FeatureColumn, resolve
+from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.expression import Bounds
 from sparkscale.spark.summarize import Summary, summarize
-from sparkscale.spark.transform import Plan, check_outputs, to_sql, transform
+from sparkscale.spark.transform import Plan, check_outputs
 from sparkscale.statistics import Statistic
 
-__all__ = ["InverseModel", "Scaler", "ScalerModel"]
+__all__ = ["Scaler", "ScalerModel"]
 
 logger = logging.getLogger("sparkscale")
 
@@ -43,9 +43,9 @@ class _Fitting(ScalerParams):
     def _summarize(self, df: DataFrame, columns: Sequence[FeatureColumn]) -> Summary | None:
         weight = None
         if self.hasParam("weightCol") and self.isSet("weightCol"):
-            weight = self.getOrDefault("weightCol")
-            if resolve(df, [weight])[0].kind != "scalar":
-                raise ColumnTypeError(f"Weight column '{weight}' must be numeric.")
+            weight = resolve(df, [self.getOrDefault("weightCol")])[0]
+            if weight.kind != "scalar":
+                raise ColumnTypeError(f"Weight column '{weight.name}' must be numeric.")
         return summarize(df, columns, self._statistic, handle_invalid=self.getHandleInvalid(), weight=weight)
 
 
@@ -74,36 +74,7 @@ class Scaler(_Fitting, persistence.Writable, Estimator[M], Generic[M]):
         return fitted
 
 
-class _Mapping(persistence.Writable, Model):
-    """What every fitted model does with its map, whichever way it goes."""
-
-    @property
-    @abstractmethod
-    def affine(self) -> AffineMap:
-        """The map of all features."""
-
-    @abstractmethod
-    def _plan(self, df: DataFrame | None = None) -> Plan:
-        """Return what maps to what."""
-
-    def _transform(self, dataset: DataFrame) -> DataFrame:
-        return transform(dataset, self._plan(dataset))
-
-    def toSQL(self) -> dict[str, str]:
-        """Return the map as Spark SQL text, by output column.
-
-        It is the text that ``transform`` runs for scalars and arrays. For vectors, which SQL has no syntax for,
-        it reads and writes arrays of double: apply it where the vector column went through ``vector_to_array``.
-
-        Returns
-        -------
-        dict of str
-            SQL expressions over the input columns.
-        """
-        return to_sql(self._plan())
-
-
-class ScalerModel(_Fitting, _Mapping, Generic[S]):
+class ScalerModel(_Fitting, Mapped, Generic[S]):
     """Base of the fitted models. A subclass computes its map from its statistic and has attributes for it."""
 
     def __init__(self) -> None:
@@ -189,7 +160,7 @@ class ScalerModel(_Fitting, _Mapping, Generic[S]):
         names = self._output_names()
         inputs: Sequence[FeatureColumn] = self._renamed()
         if df is not None:
-            inputs = _as_fitted(resolve(df, [c.name for c in inputs]), inputs)
+            inputs = as_fitted(resolve(df, [c.name for c in inputs]), inputs)
             check_outputs(names, df.columns)
         if self._assembles:
             outputs = [FeatureColumn(names[0], "vector", False, self.numFeatures, None)]
@@ -247,7 +218,7 @@ class ScalerModel(_Fitting, _Mapping, Generic[S]):
             A new model; this one stays as it was.
         """
         self._check_params()
-        found = self._summarize(dataset, _as_fitted(resolve(dataset, self._input_names()), self._columns))
+        found = self._summarize(dataset, as_fitted(resolve(dataset, self._input_names()), self._columns))
         return self._relearned(self.statistics.merge(found.statistic) if found else self.statistics)
 
     def _relearned(self: M, statistic: Any) -> M:
@@ -320,76 +291,3 @@ class ScalerModel(_Fitting, _Mapping, Generic[S]):
         return f"{type(self).__name__}: {', '.join(shown)}"
 
     _repr_params: tuple[str, ...] = ()
-
-
-def _as_fitted(found: Sequence[FeatureColumn], fitted: Sequence[FeatureColumn]) -> list[FeatureColumn]:
-    """Check columns against those of fit, and give them their sizes."""
-    for now, then in zip(found, fitted, strict=True):
-        if now.kind != then.kind:
-            raise ColumnTypeError(
-                f"Column '{now.name}' is of kind {now.kind}, but the model was fitted on {then.kind}."
-            )
-        if now.size is not None and now.size != then.size:
-            raise SizeMismatchError(
-                f"Column '{now.name}' has {now.size} features, but the model was fitted on {then.size}."
-            )
-    return [
-        replace(now, size=then.size, attributes=then.attributes or now.attributes)
-        for now, then in zip(found, fitted, strict=True)
-    ]
-
-
-class InverseModel(_Mapping):
-    r"""The way back of a fitted model: ``x = (y - offset) * scale + center``.
-
-    It reads the model's output columns and makes columns of the input's names; a column that is there already
-    is replaced where it stands. A constant feature comes back as its constant. Values that were clipped come
-    back as the bound they were clipped to.
-
-    Parameters
-    ----------
-    model : fitted model, optional
-        What to invert; left out only while loading.
-    """
-
-    def __init__(self, model: ScalerModel[Any] | None = None) -> None:
-        super().__init__()
-        self._forward = model
-
-    @property
-    def forward(self) -> ScalerModel[Any]:
-        """The model that this one undoes."""
-        if self._forward is None:
-            raise ParamError("InverseModel has no model to invert: use a fitted model's inverse().")
-        return self._forward
-
-    def inverse(self) -> ScalerModel[Any]:
-        """Return the model that this one undoes."""
-        return self.forward
-
-    @property
-    def affine(self) -> AffineMap:
-        """The map of all features."""
-        return self.forward.affine.inverse()
-
-    def _plan(self, df: DataFrame | None = None) -> Plan:
-        forward = self.forward._plan()
-        inputs = list(forward.outputs)
-        if df is not None:
-            inputs = _as_fitted(resolve(df, [c.name for c in inputs]), inputs)
-        shape = "disassemble" if forward.shape == "assemble" else "pairs"
-        return Plan(inputs, forward.inputs, self.affine, None, forward.handle_invalid, shape)
-
-    def _saved(self) -> tuple[dict[str, Any], Statistic | None]:
-        extra, statistic = self.forward._saved()
-        return {"forward": {**persistence.params_of(self.forward), **extra}}, statistic
-
-    def _restore(self, extra: Mapping[str, Any], arrays: Mapping[str, Any] | None) -> None:
-        saved = extra["forward"]
-        module, _, name = saved["class"].rpartition(".")
-        forward = getattr(import_module(module), name)()
-        persistence.with_params(forward, saved)._restore(saved, arrays)
-        self._forward = forward
-
-    def __repr__(self) -> str:
-        return f"InverseModel of {self.forward!r}"

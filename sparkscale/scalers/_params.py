@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, TypeVar
 
 from pyspark.ml.param import Param, Params, TypeConverters
@@ -87,6 +88,24 @@ class ScalerParams(HasInputCol, HasInputCols, HasOutputCols):
         """Set ``handleConstant``."""
         return self._set(handleConstant=value)
 
+    def setParams(self: P, **params: Any) -> P:
+        """Set Params by name; those left out stay as they are.
+
+        Parameters
+        ----------
+        **params
+            Those of the constructor.
+
+        Raises
+        ------
+        TypeError
+            For a name that is no Param.
+        """
+        for name in params:
+            if not self.hasParam(name):
+                raise TypeError(f"{type(self).__name__} has no Param {name!r}.")
+        return self._set(**params)
+
     def _given(self) -> dict[str, Any]:
         """Return the keyword arguments that ``keyword_only`` noted, without those of ``None``."""
         given: dict[str, Any] = self._input_kwargs  # type: ignore[attr-defined]
@@ -111,7 +130,7 @@ class ScalerParams(HasInputCol, HasInputCols, HasOutputCols):
         names = [self.getInputCol()] if one else list(self.getInputCols())
         if not names:
             raise self._fail("inputCols is empty. Name at least one column.")
-        repeated = sorted({n for n in names if names.count(n) > 1})
+        repeated = sorted(n for n, times in Counter(names).items() if times > 1)
         if repeated:
             raise self._fail(f"inputCols names {', '.join(map(repr, repeated))} more than once.")
         return names

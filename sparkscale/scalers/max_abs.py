@@ -114,18 +114,3 @@ class MaxAbsScaler(_MaxAbsParams, Scaler[MaxAbsScalerModel]):
     ) -> None:
         super().__init__()
         self._set(**self._given())
-
-    @keyword_only
-    def setParams(
-        self,
-        *,
-        inputCol: str | None = None,
-        outputCol: str | None = None,
-        inputCols: list[str] | None = None,
-        outputCols: list[str] | None = None,
-        handleInvalid: str = "keep",
-        handleConstant: str = "collapse",
-        clip: bool = False,
-    ) -> MaxAbsScaler:
-        """Set Params; those left out stay as they are."""
-        return self._set(**self._given())

@@ -177,20 +177,3 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
     ) -> None:
         super().__init__()
         self._set(**self._given())
-
-    @keyword_only
-    def setParams(
-        self,
-        *,
-        min: float = 0.0,
-        max: float = 1.0,
-        inputCol: str | None = None,
-        outputCol: str | None = None,
-        inputCols: list[str] | None = None,
-        outputCols: list[str] | None = None,
-        handleInvalid: str = "keep",
-        handleConstant: str = "collapse",
-        clip: bool = False,
-    ) -> MinMaxScaler:
-        """Set Params; those left out stay as they are."""
-        return self._set(**self._given())

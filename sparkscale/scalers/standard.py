@@ -195,21 +195,3 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
     ) -> None:
         super().__init__()
         self._set(**self._given())
-
-    @keyword_only
-    def setParams(
-        self,
-        *,
-        withMean: bool = False,
-        withStd: bool = True,
-        inputCol: str | None = None,
-        outputCol: str | None = None,
-        inputCols: list[str] | None = None,
-        outputCols: list[str] | None = None,
-        handleInvalid: str = "keep",
-        handleConstant: str = "collapse",
-        ddof: int = 1,
-        weightCol: str | None = None,
-    ) -> StandardScaler:
-        """Set Params; those left out stay as they are."""
-        return self._set(**self._given())

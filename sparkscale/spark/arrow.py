@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
 from sparkscale.errors import InvalidValueError, SizeMismatchError, marked
-from sparkscale.spark.columns import FeatureColumn, quoted
+from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.expression import failure, guarded
 
 __all__ = ["Group", "Piece", "blocks", "groups", "select"]
@@ -56,7 +56,7 @@ def groups(columns: Sequence[FeatureColumn]) -> tuple[Group, ...]:
     return (*first, *(Group(c, (i,)) for i, c in enumerate(columns) if c.kind != "scalar"))
 
 
-def select(df: DataFrame, parts: Sequence[Group], strict: bool, weight: str | None) -> DataFrame:
+def select(df: DataFrame, parts: Sequence[Group], strict: bool, weight: FeatureColumn | None) -> DataFrame:
     """Select what the statistic needs, and no more, in shapes that Arrow takes fast.
 
     Parameters
@@ -67,8 +67,8 @@ def select(df: DataFrame, parts: Sequence[Group], strict: bool, weight: str | No
         What to select.
     strict : bool
         Whether an invalid value makes the job fail.
-    weight : str or None
-        Column of row weights.
+    weight : FeatureColumn or None
+        Row weights.
     """
     plain: list[str | Column] = []
     texts: list[str] = []
@@ -84,12 +84,12 @@ def select(df: DataFrame, parts: Sequence[Group], strict: bool, weight: str | No
             plain.append(F.expr(f"{text} AS a{k}"))
             texts.append(f"a{k}")
         else:
-            plain.append(F.unwrap_udt(F.col(column.name)).alias(f"u{k}"))
+            plain.append(F.unwrap_udt(F.col(source)).alias(f"u{k}"))
             texts.extend(_vector_texts(k, column, strict))
     if weight is not None:
-        source = quoted(weight)
+        source = weight.sql
         bad = failure(
-            InvalidValueError, f"Weight column '{weight}' holds ", source, ": weights must be finite and >= 0."
+            InvalidValueError, f"Weight column '{weight.name}' holds ", source, ": weights must be finite and >= 0."
         )
         good = f"{source} >= 0 AND double({source}) < double('Infinity')"
         plain.append(F.expr(f"CASE WHEN {good} THEN double({source}) ELSE {bad} END AS w"))

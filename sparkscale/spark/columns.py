@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyspark.errors import AnalysisException
@@ -11,9 +11,9 @@ from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import DataFrame
 from pyspark.sql.types import ArrayType, DataType, FloatType, NumericType, StructField
 
-from sparkscale.errors import ColumnNotFoundError, ColumnTypeError
+from sparkscale.errors import ColumnNotFoundError, ColumnTypeError, SizeMismatchError
 
-__all__ = ["FeatureColumn", "attribute_metadata", "quoted", "resolve"]
+__all__ = ["FeatureColumn", "as_fitted", "attribute_metadata", "quoted", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class FeatureColumn:
         Number of features; ``None`` while the schema does not tell.
     attributes : tuple of str or None
         The names of a vector's ML attributes, if it has any.
+    nested : bool
+        Whether the name is the path of a struct's field.
     """
 
     name: str
@@ -39,11 +41,12 @@ class FeatureColumn:
     single: bool = False
     size: int | None = None
     attributes: tuple[str, ...] | None = None
+    nested: bool = False
 
     @property
     def sql(self) -> str:
         """The column as SQL text."""
-        return quoted(self.name)
+        return ".".join(map(quoted, self.name.split("."))) if self.nested else quoted(self.name)
 
     def feature_names(self) -> list[str]:
         """Return one name a feature, as VectorAssembler makes them."""
@@ -55,8 +58,8 @@ class FeatureColumn:
 
 
 def quoted(name: str) -> str:
-    """Return a column name as SQL text; a name written in backticks stays as it is."""
-    return name if name.startswith("`") else "`" + name.replace("`", "``") + "`"
+    """Return a column name as SQL text."""
+    return "`" + name.replace("`", "``") + "`"
 
 
 def resolve(df: DataFrame, names: Sequence[str]) -> list[FeatureColumn]:
@@ -82,7 +85,10 @@ def resolve(df: DataFrame, names: Sequence[str]) -> list[FeatureColumn]:
         If a column is not numeric, an array of numbers or a vector.
     """
     fields: dict[str, StructField] = {f.name: f for f in df.schema.fields}
-    return [_column(name, fields[name] if name in fields else _lookup(df, name)) for name in names]
+    return [
+        _column(name, fields[name]) if name in fields else replace(_column(name, _lookup(df, name)), nested="." in name)
+        for name in names
+    ]
 
 
 def _lookup(df: DataFrame, name: str) -> StructField:
@@ -96,8 +102,6 @@ def _lookup(df: DataFrame, name: str) -> StructField:
 
 
 def _column(name: str, field: StructField) -> FeatureColumn:
-    if name != field.name and "." in name and not name.startswith("`"):
-        name = ".".join(quoted(part) for part in name.split("."))
     kind: DataType = field.dataType
     if isinstance(kind, NumericType):
         return FeatureColumn(name, "scalar", isinstance(kind, FloatType), 1)
@@ -116,6 +120,23 @@ def _vector(name: str, group: dict[str, Any]) -> FeatureColumn:
     size = group.get("num_attrs", len(found) or None)
     names = tuple(str(n) for _, n in found if n is not None)
     return FeatureColumn(name, "vector", False, size, names if names and len(names) == size else None)
+
+
+def as_fitted(found: Sequence[FeatureColumn], fitted: Sequence[FeatureColumn]) -> list[FeatureColumn]:
+    """Check columns against those of fit, and give them their sizes."""
+    for now, then in zip(found, fitted, strict=True):
+        if now.kind != then.kind:
+            raise ColumnTypeError(
+                f"Column '{now.name}' is of kind {now.kind}, but the model was fitted on {then.kind}."
+            )
+        if now.size is not None and now.size != then.size:
+            raise SizeMismatchError(
+                f"Column '{now.name}' has {now.size} features, but the model was fitted on {then.size}."
+            )
+    return [
+        replace(now, size=then.size, attributes=then.attributes or now.attributes)
+        for now, then in zip(found, fitted, strict=True)
+    ]
 
 
 def attribute_metadata(names: Sequence[str] | None, size: int) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark import TaskContext
 from pyspark.sql import DataFrame
 
 from sparkscale.errors import EmptyDataError, SizeMismatchError, from_job, marked
@@ -39,7 +38,7 @@ def summarize(
     statistic: type[Statistic],
     *,
     handle_invalid: str = "keep",
-    weight: str | None = None,
+    weight: FeatureColumn | None = None,
 ) -> Summary | None:
     """Compute a statistic of the columns in one scan.
 
@@ -53,8 +52,8 @@ def summarize(
         What to compute.
     handle_invalid : {"keep", "skip", "error"}
         Whether rows with an invalid value are dropped, or make the job fail.
-    weight : str, optional
-        Column of row weights.
+    weight : FeatureColumn, optional
+        Row weights.
 
     Returns
     -------
@@ -87,7 +86,11 @@ def _rows(statistic: Statistic) -> bool:
 
 
 def _scan(
-    df: DataFrame, columns: Sequence[FeatureColumn], statistic: type[Statistic], handle_invalid: str, weight: str | None
+    df: DataFrame,
+    columns: Sequence[FeatureColumn],
+    statistic: type[Statistic],
+    handle_invalid: str,
+    weight: FeatureColumn | None,
 ) -> Summary | None:
     parts = arrow.groups(columns)
     selected = arrow.select(df, parts, handle_invalid == "error", weight)
@@ -96,7 +99,7 @@ def _scan(
     )
     of_partition = partial(_of_partition, parts=parts, statistic=statistic, skip=handle_invalid == "skip")
     partials = selected.mapInArrow(of_partition, schema)
-    if not _collectable(selected, parts, statistic):
+    if not _collectable(df, parts, statistic):
         merge = partial(_merge_rows, parts=parts, statistic=statistic)
         # Rows of one group meet in one task and are merged in partition order, so that a fit repeats exactly.
         partials = (
@@ -113,9 +116,9 @@ def _scan(
     return _summary(_merged(states, parts), parts, statistic)
 
 
-def _collectable(selected: DataFrame, parts: Sequence[Group], statistic: type[Statistic]) -> bool:
+def _collectable(df: DataFrame, parts: Sequence[Group], statistic: type[Statistic]) -> bool:
     """Whether the driver may collect one row a partition; only what is not known is taken to be large."""
-    partitions = jvm.partitions(selected) or UNKNOWN_PARTITIONS
+    partitions = jvm.partitions(df) or UNKNOWN_PARTITIONS
     features = sum(g.column.size if g.column.size is not None else UNKNOWN_FEATURES for g in parts)
     return partitions * features * len(statistic.names()) * 8 <= DRIVER_BYTES
 
@@ -191,6 +194,8 @@ class _State:
 def _of_partition(
     batches: Iterator[pa.RecordBatch], *, parts: Sequence[Group], statistic: type[Statistic], skip: bool
 ) -> Iterator[pa.RecordBatch]:
+    from pyspark import TaskContext  # noqa: PLC0415  # a pure Connect client lacks it; workers have it
+
     context = TaskContext.get()
     state = _State.empty(context.partitionId() if context else 0, parts)
     seen = False

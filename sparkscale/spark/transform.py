@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -58,9 +58,9 @@ class Plan:
 
 def check_outputs(outputs: Iterable[str], existing: Iterable[str]) -> None:
     """Refuse outputs that clash with each other or with a column that is there."""
-    names, taken = list(outputs), set(existing)
-    for name in names:
-        if names.count(name) > 1:
+    names, taken = Counter(outputs), set(existing)
+    for name, times in names.items():
+        if times > 1:
             raise OutputColumnError(f"Output column '{name}' is named twice. Give each output its own name.")
         if name in taken:
             raise OutputColumnError(f"Output column '{name}' already exists. Name another output, or drop the column.")
@@ -109,7 +109,6 @@ def transform(df: DataFrame, plan: Plan) -> DataFrame:
     if plan.shape == "disassemble":
         return _disassembled(df, plan)
     made: dict[str, str] = {}
-    metadata = {}
     temporary = []
     columns, outputs = plan.inputs, plan.outputs
     if plan.shape == "assemble":
@@ -119,13 +118,13 @@ def transform(df: DataFrame, plan: Plan) -> DataFrame:
         plan = replace(plan, inputs=columns)
     for column, out, affine in zip(columns, outputs, plan.slices(columns), strict=True):
         if column.kind == "vector":
-            df, made[out.name] = vectors.transform(df, column, affine, plan.bounds, plan.handle_invalid == "error")
-            temporary.append(made[out.name])
-            names = out.attributes
-            metadata[out.name] = attribute_metadata(names, column.size or 0)
+            df, name = vectors.transform(df, column, affine, plan.bounds, plan.handle_invalid == "error")
+            df = df.withMetadata(name, attribute_metadata(out.attributes, column.size or 0))
+            made[out.name] = name
+            temporary.append(name)
         else:
             made[out.name] = _text(plan, column, column.sql, affine)
-    return _finished(df, made, metadata, temporary)
+    return _finished(df, made, temporary)
 
 
 def _complete(df: DataFrame, columns: Sequence[FeatureColumn]) -> DataFrame:
@@ -142,21 +141,20 @@ def _complete(df: DataFrame, columns: Sequence[FeatureColumn]) -> DataFrame:
 def _disassembled(df: DataFrame, plan: Plan) -> DataFrame:
     df, array = vectors.as_array(df, plan.inputs[0], plan.handle_invalid == "error")
     texts = _parts(replace(plan, handle_invalid="keep"), quoted(array))
-    metadata = {}
+    temporary = [array]
     for out in plan.outputs:
         if out.kind == "vector":
-            df, texts[out.name] = vectors.from_array(df, texts[out.name])
-            metadata[out.name] = attribute_metadata(out.attributes, out.size or 0)
-    temporary = [texts[name] for name in metadata]
-    return _finished(df, texts, metadata, [array, *temporary])
+            df, name = vectors.from_array(df, texts[out.name])
+            df = df.withMetadata(name, attribute_metadata(out.attributes, out.size or 0))
+            texts[out.name] = name
+            temporary.append(name)
+    return _finished(df, texts, temporary)
 
 
-def _finished(df: DataFrame, texts: dict[str, str], metadata: dict[str, Any], temporary: Sequence[str]) -> DataFrame:
-    """Make the outputs, give vectors their attributes, and drop what was only needed on the way."""
+def _finished(df: DataFrame, texts: dict[str, str], temporary: Sequence[str]) -> DataFrame:
+    """Make the outputs, and drop what was only needed on the way."""
     if set(texts) & set(df.columns):
         df = df.withColumns({name: F.expr(text) for name, text in texts.items()})
     else:
         df = df.selectExpr("*", *(f"{text} AS {quoted(name)}" for name, text in texts.items()))
-    for name, attributes in metadata.items():
-        df = df.withMetadata(name, attributes)
     return df.drop(*temporary) if temporary else df

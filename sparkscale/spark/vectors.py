@@ -70,7 +70,7 @@ def _checked(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFr
         f", but the model was fitted on size {size}.",
     )
     right = f"CASE WHEN {found} = {size} THEN {column.sql} ELSE {wrong} END"
-    df = df.withColumn(u, F.unwrap_udt(F.col(column.name)))
+    df = df.withColumn(u, F.unwrap_udt(F.col(column.sql)))
     if strict:
         right = guarded(replace(column, kind="array"), f"{u}.values", right)
         return df.withColumn(name, F.expr(right)).drop(u), name
@@ -135,7 +135,7 @@ def _sparse_map(affine: AffineMap, bounds: Bounds) -> Any:
 def complete(df: DataFrame, column: FeatureColumn) -> DataFrame:
     """Drop rows whose vector is null or holds an invalid value."""
     name = _fresh()
-    df = df.withColumn(name, F.unwrap_udt(F.col(column.name)))
+    df = df.withColumn(name, F.unwrap_udt(F.col(column.sql)))
     return df.filter(is_valid(replace(column, kind="array"), f"{name}.values")).drop(name)
 
 
@@ -159,14 +159,15 @@ def assemble(df: DataFrame, columns: Sequence[FeatureColumn], strict: bool) -> t
     """Add all columns as one vector, with NaN for null, as VectorAssembler makes it."""
     made: list[str] = []
     temporary: list[str] = []
-    if strict:
-        checked = {c.name: _fresh() for c in columns if c.kind == "scalar"}
-        texts = (guarded(c, c.sql, f"double({c.sql})") for c in columns if c.kind == "scalar")
-        df = df.selectExpr("*", *(f"{text} AS {name}" for text, name in zip(texts, checked.values(), strict=True)))
-        temporary.extend(checked.values())
+    # VectorAssembler takes a plain name as it is; another, or a value to be checked, goes under a new name.
+    renamed = {c: _fresh() for c in columns if c.kind == "scalar" and (strict or not c.name.isidentifier())}
+    if renamed:
+        texts = (guarded(c, c.sql, f"double({c.sql})") if strict else c.sql for c in renamed)
+        df = df.selectExpr("*", *(f"{text} AS {name}" for text, name in zip(texts, renamed.values(), strict=True)))
+        temporary.extend(renamed.values())
     for column in columns:
         if column.kind == "scalar":
-            made.append(checked[column.name] if strict else column.name)
+            made.append(renamed.get(column, column.name))
         else:
             df, name = _vector_to_assemble(df, column, strict)
             made.append(name)
