@@ -80,6 +80,8 @@ class MinMaxScalerModel(_MinMaxParams, ScalerModel[Extrema]):
         low, high = self.getMin(), self.getMax()
         spread, width = self._spread(statistic), high - low
         scale = spread / width
+        for near in (np.nextafter(scale, 0.0), np.nextafter(scale, np.inf)):  # so that the top comes out exactly
+            scale = np.where((spread / scale + low != high) & (spread / near + low == high), near, scale)
         # A range too small or too large to be divided by the width without losing digits is not representable.
         scale = np.where(np.abs(scale * width - spread) <= 1e-12 * spread, scale, np.nan)
         offset = np.full(len(statistic), low)
@@ -103,7 +105,7 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
 
     .. math:: y = \frac{x - E_{min}}{E_{max} - E_{min}} (max - min) + min
 
-    The end points of the range come out exactly. Values outside of what fit saw go beyond the range unless
+    The end points of the range come out exactly, in vectors to the last digit. Values outside of what fit saw go beyond the range unless
     ``clip`` is set.
 
     Parameters

@@ -59,16 +59,18 @@ def summarize(
         low, high = (np.where(count > 0, v, empty) for v, empty in zip(found, (np.inf, -np.inf), strict=True))
         return Extrema(count, invalid, low, high)
     variance, high, low = (np.where(count > 0, v, 0.0) for v in found)
-    mean = np.array([_mean(*cell) for cell in zip(high, low, count, strict=True)])
+    origin, shift = np.array([_mean(*cell) for cell in zip(high, low, count, strict=True)]).T
+    mean = origin + shift
     with np.errstate(all="ignore"):
         doubtful = (variance > 0) & (np.abs(mean) > CONDITION * np.sqrt(variance))
     if np.any(doubtful) or not np.all(np.isfinite(variance) & np.isfinite(mean)):
         return None
-    return Moments(count, invalid, count, count, mean, variance * count)
+    return Moments(count, invalid, count, count, origin, shift, variance * count)
 
 
-def _mean(high: float, low: float, count: float) -> float:
-    """Divide the sum of both parts, rounding once."""
+def _mean(high: float, low: float, count: float) -> tuple[float, float]:
+    """Divide the sum of both parts, and return what a double holds of the quotient and the rest."""
     if not np.isfinite(high + low):
-        return np.inf
-    return float((Fraction(high) + Fraction(low)) / max(int(count), 1))
+        return np.inf, 0.0
+    mean = (Fraction(high) + Fraction(low)) / max(int(count), 1)
+    return float(mean), float(mean - Fraction(float(mean)))

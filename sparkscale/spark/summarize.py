@@ -267,8 +267,8 @@ def _summary(state: _State, parts: Sequence[Group], statistic: type[Statistic]) 
         size, merged = state.sizes[k], state.folds[k].result()
         if size is None:
             raise EmptyDataError(
-                f"Column '{group.column.name}' holds only nulls, so that its length is unknown: "
-                "fit needs at least one row that is not null."
+                f"Column '{group.column.name}' has no feature: every row is null or of length 0. "
+                "fit needs at least one row that is not."
             )
         if state.nulls[k] or merged is None:
             nulls = statistic.missing(size, state.nulls[k])

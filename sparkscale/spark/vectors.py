@@ -122,7 +122,7 @@ def _through_arrays(
 
 
 def _sparse_map(affine: AffineMap, bounds: Bounds) -> Any:
-    def mapped(vector: SparseVector | None) -> SparseVector | None:
+    def mapped(vector):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  # PySpark would read the types as its own
         if vector is None:
             return None
         at = vector.indices

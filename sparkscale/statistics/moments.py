@@ -20,8 +20,9 @@ class Moments(Statistic):
     r"""Weighted mean and second central moment of each feature.
 
     A block is shifted by its first valid row, centred by the mean of what is left, and only then squared;
-    a constant feature therefore has a second moment of exactly 0. Blocks merge by the pairwise formula
-    generalised to many parts,
+    a constant feature therefore has a second moment of exactly 0. The mean is kept as that row (origin) and the
+    rest (shift), since a double alone would round it to more than its parts differ by when it is large beside the
+    spread. Blocks merge by the pairwise formula generalised to many parts,
 
     .. math:: \mu = \mu_1 + \frac{\sum_k w_k (\mu_k - \mu_1)}{\sum_k w_k}, \qquad
               M = \sum_k M_k + \sum_k w_k (\mu_k - \mu)^2 .
@@ -32,8 +33,10 @@ class Moments(Statistic):
         Number of valid and of invalid (null, NaN, infinite) values in rows of positive weight.
     weight, weight_square : numpy.ndarray of float64, shape (n_features,)
         Sum of the weights of the valid values, and of their squares.
-    mean, m2 : numpy.ndarray of float64, shape (n_features,)
-        Weighted mean, and weighted sum of squared deviations from it; 0 where ``count`` is 0.
+    origin, shift : numpy.ndarray of float64, shape (n_features,)
+        Their sum is the weighted mean; 0 where ``count`` is 0.
+    m2 : numpy.ndarray of float64, shape (n_features,)
+        Weighted sum of squared deviations from the mean; 0 where ``count`` is 0.
 
     References
     ----------
@@ -54,8 +57,14 @@ class Moments(Statistic):
 
     weight: Array
     weight_square: Array
-    mean: Array
+    origin: Array
+    shift: Array
     m2: Array
+
+    @property
+    def mean(self) -> Array:
+        """The weighted mean."""
+        return self.origin + self.shift
 
     @classmethod
     def of(cls, block: Block) -> Moments:
@@ -78,17 +87,17 @@ class Moments(Statistic):
         clean = bool(np.isfinite(values.sum()))
         valid = None if clean else np.isfinite(values)
         if valid is None:
-            shift, count = values[0].copy(), np.full(features, float(rows))
-            deviation = values - shift
+            origin, count = values[0].copy(), np.full(features, float(rows))
+            deviation = values - origin
         else:
             first = valid.argmax(axis=0)
             count = valid.sum(axis=0, dtype=np.float64)
-            shift = np.where(count > 0, values[first, np.arange(features)], 0.0)
-            deviation = np.where(valid, values - shift, 0.0)
+            origin = np.where(count > 0, values[first, np.arange(features)], 0.0)
+            deviation = np.where(valid, values - origin, 0.0)
         if chunk.weights is None:
             weight = weight_square = count
-            mean = deviation.sum(axis=0) / np.maximum(weight, 1.0)
-            deviation -= mean
+            shift = deviation.sum(axis=0) / np.maximum(weight, 1.0)
+            deviation -= shift
             if valid is not None:
                 deviation[~valid] = 0.0
             m2 = np.einsum("ij,ij->j", deviation, deviation)
@@ -96,10 +105,10 @@ class Moments(Statistic):
             w = chunk.weights[:, None] if valid is None else np.where(valid, chunk.weights[:, None], 0.0)
             weight = np.broadcast_to(w, values.shape).sum(axis=0)
             weight_square = np.broadcast_to(w * w, values.shape).sum(axis=0)
-            mean = (w * deviation).sum(axis=0) / np.where(weight > 0, weight, 1.0)
-            deviation -= mean
+            shift = (w * deviation).sum(axis=0) / np.where(weight > 0, weight, 1.0)
+            deviation -= shift
             m2 = (w * deviation * deviation).sum(axis=0)
-        return cls(count, rows - count, weight, weight_square, shift + mean, m2)
+        return cls(count, rows - count, weight, weight_square, origin, shift, m2)
 
     @classmethod
     def _of_sparse(cls, block: SparseBlock) -> Moments:
@@ -114,44 +123,47 @@ class Moments(Statistic):
             weight = _sums(indices, weights, size)
             weight_square = _sums(indices, weights * weights, size)
             all_weight, all_square = block.valid_weight()
-        shift = np.zeros(size)
-        shift[indices[::-1]] = values[::-1]  # the first stored value of each feature
-        deviation = values - shift[indices]
+        origin = np.zeros(size)
+        origin[indices[::-1]] = values[::-1]  # the first stored value of each feature
+        deviation = values - origin[indices]
         weighted = deviation if weights is None else deviation * weights
-        mean = _sums(indices, weighted, size) / np.where(weight > 0, weight, 1.0)
-        deviation -= mean[indices]
+        shift = _sums(indices, weighted, size) / np.where(weight > 0, weight, 1.0)
+        deviation -= shift[indices]
         weighted = deviation if weights is None else deviation * weights
         m2 = _sums(indices, weighted * deviation, size)
-        entries = cls(stored, invalid, weight, weight_square, shift + mean, m2)
+        entries = cls(stored, invalid, weight, weight_square, origin, shift, m2)
         zero = np.zeros(size)
         implicit = block.rows - invalid - stored
         rest = np.where(implicit > 0, all_weight - weight, 0.0)
         rest_square = np.where(implicit > 0, all_square - weight_square, 0.0)
-        return entries.merge(cls(implicit, zero, rest, rest_square, zero, zero))
+        return entries.merge(cls(implicit, zero, rest, rest_square, zero, zero, zero))
 
     @classmethod
     def missing(cls, features: int, rows: float) -> Moments:
         """Return the moments of rows without a valid value."""
         zero = np.zeros(features)
-        return cls(zero, np.full(features, float(rows)), zero, zero, zero, zero)
+        return cls(zero, np.full(features, float(rows)), zero, zero, zero, zero, zero)
 
     def merge(self, *others: Moments) -> Moments:
         """Return the moments of all rows together."""
         parts = (self, *others)
         with np.errstate(all="ignore"):
             weight = total([p.weight for p in parts])
-            anchor = np.zeros(len(self))
+            origin = np.zeros(len(self))
             for part in reversed(parts):  # ends at the first part that has rows
-                anchor = np.where(part.weight > 0, part.mean, anchor)
-            shift = total([np.where(p.weight > 0, p.weight * (p.mean - anchor), 0.0) for p in parts])
-            mean = anchor + shift / np.where(weight > 0, weight, 1.0)
-            m2 = total([p.m2 + np.where(p.weight > 0, p.weight * (p.mean - mean) ** 2, 0.0) for p in parts])
+                origin = np.where(part.weight > 0, part.origin, origin)
+            shifts = [(p.origin - origin) + p.shift for p in parts]
+            divisor = np.where(weight > 0, weight, 1.0)
+            shift = total([_times(p.weight, d) for p, d in zip(parts, shifts, strict=True)]) / divisor
+            spread = [_times(p.weight, (d - shift) ** 2) for p, d in zip(parts, shifts, strict=True)]
+            m2 = total([p.m2 + s for p, s in zip(parts, spread, strict=True)])
         return Moments(
             total([p.count for p in parts]),
             total([p.invalid for p in parts]),
             weight,
             total([p.weight_square for p in parts]),
-            mean,
+            origin,
+            shift,
             m2,
         )
 
@@ -171,6 +183,11 @@ class Moments(Statistic):
         with np.errstate(all="ignore"):
             freedom = self.weight - ddof * self.weight_square / np.where(self.weight > 0, self.weight, 1.0)
             return np.where(freedom > 0, self.m2 / np.where(freedom > 0, freedom, 1.0), 0.0)
+
+
+def _times(weight: Array, values: Array) -> Array:
+    """Multiply, with 0 for a part without rows, whatever its value."""
+    return np.where(weight > 0, weight * values, 0.0)
 
 
 def _sums(indices: npt.NDArray[np.integer], values: Array, size: int) -> Array:
