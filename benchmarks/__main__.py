@@ -16,14 +16,14 @@ from pathlib import Path
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 
-import pyspark  # noqa: E402
-from pyspark.ml import feature as spark_ml  # noqa: E402
-from pyspark.ml.functions import array_to_vector, vector_to_array  # noqa: E402
-from pyspark.sql import DataFrame, SparkSession  # noqa: E402
-from pyspark.sql import functions as F  # noqa: E402
+import pyspark
+from pyspark.ml import feature as spark_ml
+from pyspark.ml.functions import array_to_vector, vector_to_array
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
-import sparkscale  # noqa: E402
-from benchmarks import data  # noqa: E402
+import sparkscale
+from benchmarks import data
 
 Action = Callable[[], object]
 
@@ -150,7 +150,11 @@ def main() -> None:
         read = next(ours for name, ours, _ in results if name == "plain read")
         print(title)
         for name, ours, theirs in results:
-            beside = f"{theirs:8.3f}{ours / theirs:8.2f}" if not name.startswith("plan") and name != "plain read" else " " * 16
+            beside = (
+                f"{theirs:8.3f}{ours / theirs:8.2f}"
+                if not name.startswith("plan") and name != "plain read"
+                else " " * 16
+            )
             print(f"  {name:42}{ours:8.3f}{beside}{ours / read:9.2f}", flush=True)
 
 

@@ -80,7 +80,7 @@ class MaxAbsScaler(_MaxAbsParams, Scaler[MaxAbsScalerModel]):
 
     See Also
     --------
-    pyspark.ml.feature.MaxAbsScaler : the same for vectors only.
+    pyspark.ml.feature.MaxAbsScaler : The same for vectors only.
 
     Examples
     --------

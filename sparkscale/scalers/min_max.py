@@ -140,7 +140,7 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
 
     See Also
     --------
-    pyspark.ml.feature.MinMaxScaler : the same for vectors only.
+    pyspark.ml.feature.MinMaxScaler : The same for vectors only.
 
     Examples
     --------

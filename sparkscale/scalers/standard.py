@@ -147,7 +147,7 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
 
     See Also
     --------
-    pyspark.ml.feature.StandardScaler : the same for vectors only.
+    pyspark.ml.feature.StandardScaler : The same for vectors only.
 
     References
     ----------

@@ -118,10 +118,10 @@ def transform(df: DataFrame, plan: Plan) -> DataFrame:
         plan = replace(plan, inputs=columns)
     for column, out, affine in zip(columns, outputs, plan.slices(columns), strict=True):
         if column.kind == "vector":
-            df, name = vectors.transform(df, column, affine, plan.bounds, plan.handle_invalid == "error")
-            df = df.withMetadata(name, attribute_metadata(out.attributes, column.size or 0))
-            made[out.name] = name
-            temporary.append(name)
+            df, names = vectors.transform(df, column, affine, plan.bounds, plan.handle_invalid == "error")
+            df = df.withMetadata(names[0], attribute_metadata(out.attributes, column.size or 0))
+            made[out.name] = names[0]
+            temporary.extend(names)
         else:
             made[out.name] = _text(plan, column, column.sql, affine)
     return _finished(df, made, temporary)
@@ -139,15 +139,14 @@ def _complete(df: DataFrame, columns: Sequence[FeatureColumn]) -> DataFrame:
 
 
 def _disassembled(df: DataFrame, plan: Plan) -> DataFrame:
-    df, array = vectors.as_array(df, plan.inputs[0], plan.handle_invalid == "error")
-    texts = _parts(replace(plan, handle_invalid="keep"), quoted(array))
-    temporary = [array]
+    df, temporary = vectors.as_array(df, plan.inputs[0], plan.handle_invalid == "error")
+    texts = _parts(replace(plan, handle_invalid="keep"), quoted(temporary[0]))
     for out in plan.outputs:
         if out.kind == "vector":
-            df, name = vectors.from_array(df, texts[out.name])
-            df = df.withMetadata(name, attribute_metadata(out.attributes, out.size or 0))
-            texts[out.name] = name
-            temporary.append(name)
+            df, names = vectors.from_array(df, texts[out.name])
+            df = df.withMetadata(names[0], attribute_metadata(out.attributes, out.size or 0))
+            texts[out.name] = names[0]
+            temporary.extend(names)
     return _finished(df, texts, temporary)
 
 

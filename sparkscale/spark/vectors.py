@@ -33,19 +33,29 @@ def _fresh() -> str:
 
 def transform(
     df: DataFrame, column: FeatureColumn, affine: AffineMap, bounds: Bounds, strict: bool
-) -> tuple[DataFrame, str]:
-    """Add the mapped vector under a new name, which is returned too; null stays null."""
+) -> tuple[DataFrame, list[str]]:
+    """Add the mapped vector; null stays null.
+
+    Returns
+    -------
+    pyspark.sql.DataFrame
+        With new columns.
+    list of str
+        Their names: the result's first, then those it was made from.
+    """
     df, checked = _checked(df, column, strict)
     factor = _factor(affine)
-    sparse = affine.keeps_zero and (bounds is None or bounds[0] <= 0.0 <= bounds[1])
-    if bounds is None and factor is not None and affine.keeps_zero:
-        product = ElementwiseProduct(inputCol=checked, outputCol=_fresh(), scalingVec=Vectors.dense(factor))
-        return _null_again(product.transform(df), column, product.getOutputCol(), checked)
     if bounds is None and factor is not None:
-        shifted = _shifted(df, checked, affine)
-        if shifted is not None:
-            return _null_again(shifted[0], column, shifted[1], checked)
-    return _through_arrays(df, column, checked, affine, bounds, sparse)
+        made = _by_spark(df, checked[0], affine, factor)
+        if made is not None:
+            df, steps = made
+            present = f"{column.sql} IS NOT NULL" if not strict else "true"  # strict fails at null, if it is looked at
+            name = _fresh()
+            df = df.selectExpr("*", f"CASE WHEN {present} THEN {steps[0]} END AS {name}")
+            return df, [name, *steps, *checked]
+    sparse = affine.keeps_zero and (bounds is None or bounds[0] <= 0.0 <= bounds[1])
+    df, steps = _through_arrays(df, column, checked[0], affine, bounds, sparse, strict)
+    return df, [*steps, *checked]
 
 
 def _factor(affine: AffineMap) -> Any | None:
@@ -59,7 +69,7 @@ def _factor(affine: AffineMap) -> Any | None:
     return factor if exact.all() else None
 
 
-def _checked(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFrame, str]:
+def _checked(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFrame, list[str]]:
     """Add the column with null as a zero vector; a wrong size, or an invalid value if strict, fails the job."""
     name, u, zeros, size = _fresh(), _fresh(), _fresh(), column.size or 0
     found = f"coalesce({u}.size, size({u}.values))"
@@ -70,55 +80,56 @@ def _checked(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFr
         f", but the model was fitted on size {size}.",
     )
     right = f"CASE WHEN {found} = {size} THEN {column.sql} ELSE {wrong} END"
-    df = df.withColumn(u, F.unwrap_udt(F.col(column.sql)))
+    unwrapped = F.unwrap_udt(F.col(column.sql))
     if strict:
         right = guarded(replace(column, kind="array"), f"{u}.values", right)
-        return df.withColumn(name, F.expr(right)).drop(u), name
-    df = df.withColumn(zeros, F.when(F.expr(f"{u} IS NULL"), array_to_vector(F.expr(f"array_repeat(0D, {size})"))))
-    return df.withColumn(name, F.expr(f"CASE WHEN {u} IS NULL THEN {zeros} ELSE {right} END")).drop(u, zeros), name
+        return df.select("*", unwrapped.alias(u)).selectExpr("*", f"{right} AS {name}"), [name, u]
+    zero = F.when(unwrapped.isNull(), array_to_vector(F.expr(f"array_repeat(0D, {size})")))
+    df = df.select("*", unwrapped.alias(u), zero.alias(zeros))
+    return df.selectExpr("*", f"CASE WHEN {u} IS NULL THEN {zeros} ELSE {right} END AS {name}"), [name, u, zeros]
 
 
-def _null_again(df: DataFrame, column: FeatureColumn, made: str, checked: str) -> tuple[DataFrame, str]:
-    name = _fresh()
-    restored = F.expr(f"CASE WHEN {column.sql} IS NOT NULL THEN {made} END")
-    return df.withColumn(name, restored).drop(made, checked), name
-
-
-def _shifted(df: DataFrame, checked: str, affine: AffineMap) -> tuple[DataFrame, str] | None:
-    """Compute ``(x - center) / scale`` by Spark's StandardScalerModel, and the offset by a second one."""
-    scale = affine.scale if affine.divides else None
-    if scale is None:
+def _by_spark(df: DataFrame, source: str, affine: AffineMap, factor: Any) -> tuple[DataFrame, list[str]] | None:
+    """Map by ElementwiseProduct, or ``(x - center) / scale`` and the offset by Spark's StandardScalerModel."""
+    if affine.keeps_zero:
+        product = ElementwiseProduct(inputCol=source, outputCol=_fresh(), scalingVec=Vectors.dense(factor))
+        return product.transform(df), [product.getOutputCol()]
+    if not affine.divides:
         return None
-    steps = [(affine.center, scale)]
+    steps = [(affine.center, affine.scale)]
     if np.any(affine.offset != 0):
         steps.append((-affine.offset, np.ones(len(affine))))
-    source = checked
+    names: list[str] = []
     for center, divisor in steps:
         model = jvm.standard_scaler_model(df, center, divisor)
         if model is None:
             return None
-        target = _fresh()
-        df = model.setInputCol(source).setOutputCol(target).transform(df)
-        if source != checked:
-            df = df.drop(source)
-        source = target
-    return df, source
+        names.insert(0, _fresh())
+        df = model.setInputCol(names[1] if names[1:] else source).setOutputCol(names[0]).transform(df)
+    return df, names
 
 
 def _through_arrays(
-    df: DataFrame, column: FeatureColumn, checked: str, affine: AffineMap, bounds: Bounds, sparse: bool
-) -> tuple[DataFrame, str]:
+    df: DataFrame,
+    column: FeatureColumn,
+    checked: str,
+    affine: AffineMap,
+    bounds: Bounds,
+    sparse: bool,
+    strict: bool,
+) -> tuple[DataFrame, list[str]]:
     array, mapped, row, name = _fresh(), _fresh(), _fresh(), _fresh()
-    present = F.expr(f"{column.sql} IS NOT NULL")
+    present = F.lit(True) if strict else F.expr(f"{column.sql} IS NOT NULL")
     is_sparse = F.unwrap_udt(F.col(checked)).indices.isNotNull() if sparse else F.lit(False)
     df = df.withColumn(array, F.when(present & ~is_sparse, vector_to_array(F.col(checked))))
     df = df.withColumn(mapped, F.expr(array_map(replace(column, kind="array"), array, affine, bounds)))
     result = F.when(F.expr(f"{mapped} IS NOT NULL"), array_to_vector(F.col(mapped)))
-    if sparse:  # no expression makes a sparse vector, so sparse rows, and only they, go through Python
-        entries = F.udf(_sparse_map(affine, bounds), VectorUDT())
-        df = df.withColumn(row, entries(F.when(present & is_sparse, F.col(checked))))
-        result = result.otherwise(F.col(row))
-    return df.withColumn(name, result).drop(array, mapped, row, checked), name
+    if not sparse:
+        return df.withColumn(name, result), [name, mapped, array]
+    # No expression makes a sparse vector, so sparse rows, and only they, go through Python.
+    entries = F.udf(_sparse_map(affine, bounds), VectorUDT())
+    df = df.withColumn(row, entries(F.when(present & is_sparse, F.col(checked))))
+    return df.withColumn(name, result.otherwise(F.col(row))), [name, row, mapped, array]
 
 
 def _sparse_map(affine: AffineMap, bounds: Bounds) -> Any:
@@ -139,20 +150,20 @@ def complete(df: DataFrame, column: FeatureColumn) -> DataFrame:
     return df.filter(is_valid(replace(column, kind="array"), f"{name}.values")).drop(name)
 
 
-def as_array(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFrame, str]:
-    """Add the vector as an array, checked, under a new name."""
+def as_array(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFrame, list[str]]:
+    """Add the vector as an array, checked; returns the names of the new columns, the array's first."""
     df, checked = _checked(df, column, strict)
     name = _fresh()
-    present = F.when(F.expr(f"{column.sql} IS NOT NULL"), vector_to_array(F.col(checked)))
-    return df.withColumn(name, present).drop(checked), name
+    present = F.lit(True) if strict else F.expr(f"{column.sql} IS NOT NULL")
+    return df.withColumn(name, F.when(present, vector_to_array(F.col(checked[0])))), [name, *checked]
 
 
-def from_array(df: DataFrame, text: str) -> tuple[DataFrame, str]:
-    """Add an array, given as SQL text, as a vector under a new name."""
+def from_array(df: DataFrame, text: str) -> tuple[DataFrame, list[str]]:
+    """Add an array, given as SQL text, as a vector; returns the names of the new columns, the vector's first."""
     array, name = _fresh(), _fresh()
     df = df.withColumn(array, F.expr(text))
     present = F.when(F.expr(f"{array} IS NOT NULL"), array_to_vector(F.col(array)))
-    return df.withColumn(name, present).drop(array), name
+    return df.withColumn(name, present), [name, array]
 
 
 def assemble(df: DataFrame, columns: Sequence[FeatureColumn], strict: bool) -> tuple[DataFrame, FeatureColumn]:
@@ -189,5 +200,6 @@ def _vector_to_assemble(df: DataFrame, column: FeatureColumn, strict: bool) -> t
         df = df.withColumn(name, F.when(F.expr(f"{name} IS NOT NULL"), array_to_vector(F.col(name))))
     else:
         df, checked = _checked(df, column, strict)
-        df = df.withColumn(name, F.expr(f"CASE WHEN {column.sql} IS NOT NULL THEN {checked} END")).drop(checked)
+        present = "true" if strict else f"{column.sql} IS NOT NULL"
+        df = df.withColumn(name, F.expr(f"CASE WHEN {present} THEN {checked[0]} END")).drop(*checked)
     return df.withMetadata(name, attribute_metadata(None, size)), name

@@ -1,0 +1,80 @@
+# Needs GNU make, Python >= 3.10 and Java >= 17; everything else goes into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+
+# Workers must run the environment's Python; another Spark on the machine must not replace the environment's.
+export PYTHON
+export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
+unexport SPARK_HOME PYSPARK_DRIVER_PYTHON PYTHONPATH
+
+.PHONY: help demo test bench setup machine lint types layers docstrings classic connect compat clean
+.NOTPARALLEL:  # one Spark at a time
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo    set up, then run the main example (examples/flights.py)'
+	@echo 'make test    set up, then run all checks: lint, types, layers, docstrings, tests on classic Spark'
+	@echo '             and on Spark Connect, and the core tests on older versions of PySpark'
+	@echo 'make bench   set up, then run the benchmarks'
+	@echo 'make clean   remove .venv, .nox and the caches'
+	@echo
+	@echo 'Parts of make test: lint types layers docstrings classic connect compat.'
+	@echo 'Another Python:     make PYTHON=python3.12 test'
+
+demo: setup
+	@echo '==> examples/flights.py'
+	@$(BIN)/python examples/flights.py
+
+test: lint types layers docstrings classic connect compat
+	@echo '==> all checks passed'
+
+bench: setup
+	@echo '==> benchmarks'
+	@$(BIN)/python -m benchmarks
+
+lint: setup
+	@echo '==> ruff'
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup
+	@echo '==> mypy'
+	@$(BIN)/mypy --strict sparkscale
+
+layers: setup
+	@echo '==> import-linter'
+	@$(BIN)/lint-imports
+
+docstrings: setup
+	@echo '==> numpydoc'
+	@find sparkscale -name '*.py' | sort | xargs $(BIN)/numpydoc lint
+
+classic: setup
+	@echo '==> pytest on classic Spark'
+	@$(BIN)/pytest --world=classic
+
+connect: setup
+	@echo '==> pytest on Spark Connect'
+	@$(BIN)/pytest --world=connect
+
+compat: setup
+	@echo '==> older versions of PySpark, and the wheel'
+	@$(BIN)/nox
+
+setup: machine $(STAMP)
+
+machine:
+	@sh tools/check_machine.sh
+
+# Redone when pyproject.toml has changed. The check of the machine comes before anything is installed.
+$(STAMP): pyproject.toml | machine
+	@echo '==> setting up $(VENV)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --editable '.[connect]' --group dev
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,65 @@
+"""Checks in environments of their own: older versions of PySpark, and the wheel. Run by ``make compat``."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|venv"
+nox.options.reuse_venv = "yes"
+
+TEST = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
+NEWEST_PYTHON = (3, 12)  # of these versions of PySpark
+
+
+def suitable_python() -> str:
+    """Return the running Python if it is not too new, else one that is found on PATH."""
+    if sys.version_info[:2] <= NEWEST_PYTHON:
+        return sys.executable
+    return next((p for p in ("python3.12", "python3.11", "python3.10") if shutil.which(p)), "python3.12")
+
+
+@nox.session(python=suitable_python())
+@nox.parametrize(
+    "requirements",
+    [
+        nox.param(("pyspark==3.5.*", "pandas<3", "numpy<2", "pyarrow<20"), id="pyspark-3.5"),
+        nox.param(("pyspark[connect]==4.0.*", "pandas<3"), id="pyspark-4.0"),
+    ],
+)
+def compat(session: nox.Session, requirements: tuple[str, ...]) -> None:
+    """Run the core tests on an older version of PySpark."""
+    session.install("--editable", ".", *requirements, *TEST)
+    session.env["PYSPARK_PYTHON"] = str(Path(session.bin) / "python")
+    session.run("python", "-c", "import pyspark, sparkscale; print('PySpark', pyspark.__version__)")
+    # Older versions leave sockets to the garbage collector and use what is deprecated by now: not ours to fail on.
+    session.run("pytest", "-m", "core", "--world=classic", "-W", "default", *session.posargs)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, install it alone, and use it away from the checkout."""
+    session.install("build")
+    built = Path(session.create_tmp())
+    shutil.rmtree(built, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(built), silent=True)
+    session.install("--force-reinstall", "--no-deps", *map(str, built.glob("*.whl")))
+    session.install("sparkscale")
+    session.env["PYSPARK_PYTHON"] = str(Path(session.bin) / "python")
+    session.chdir(built)
+    session.run("python", "-c", SMOKE)
+
+
+SMOKE = """
+from pyspark.sql import SparkSession
+import sparkscale
+spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+df = spark.createDataFrame([([1.0, 2.0],), ([3.0, 6.0],)], "a array<double>")
+rows = sparkscale.MinMaxScaler(inputCol="a").fit(df).transform(df).collect()
+assert [r.a_scaled for r in rows] == [[0.0, 0.0], [1.0, 1.0]], rows
+print("sparkscale", sparkscale.__version__, "from", sparkscale.__file__)
+"""

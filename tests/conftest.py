@@ -1,0 +1,64 @@
+"""One Spark session for all tests, in the world that ``--world`` names."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+from pyspark.sql import SparkSession
+
+hypothesis.settings.register_profile(
+    "sparkscale",
+    deadline=None,
+    max_examples=60,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[
+        hypothesis.HealthCheck.function_scoped_fixture,
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.data_too_large,
+    ],
+    print_blob=True,
+)
+hypothesis.settings.load_profile("sparkscale")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--world",
+        choices=("classic", "connect"),
+        default="classic",
+        help="which Spark the tests run on; both cannot live in one process (default: classic)",
+    )
+
+
+@pytest.fixture(scope="session")
+def world(request: pytest.FixtureRequest) -> str:
+    """The Spark that the tests run on: ``classic`` or ``connect``."""
+    return request.config.getoption("--world")
+
+
+@pytest.fixture(scope="session")
+def spark(world: str) -> Iterator[SparkSession]:
+    """The one session of this process."""
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    if world == "connect":
+        os.environ.setdefault("SPARK_TESTING", "1")  # its server takes a free port
+    builder = SparkSession.builder.appName("sparkscale tests")
+    builder = builder.remote("local[2]") if world == "connect" else builder.master("local[2]")
+    builder = (
+        builder.config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.sql.shuffle.partitions", "4")
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Connect warns of static settings, which its server has taken by then
+        session = builder.getOrCreate()
+    if world == "classic":
+        session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()

@@ -1,0 +1,88 @@
+"""The one table of all scalers. A public scaler, or a Param of one, that is missing here fails a test."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.ml import Estimator, Model
+
+import sparkscale
+from sparkscale.statistics import Extrema, Moments, Statistic
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A scaler, its model, its statistic, and the combinations of Params that the laws are tried on."""
+
+    scaler: type
+    model: type
+    statistic: type[Statistic]
+    choices: tuple[dict[str, Any], ...]
+
+    @property
+    def name(self) -> str:
+        return self.scaler.__name__
+
+
+TABLE = (
+    Entry(
+        sparkscale.MinMaxScaler,
+        sparkscale.MinMaxScalerModel,
+        Extrema,
+        (
+            {},
+            {"min": -1.0, "max": 1.0},
+            {"min": -3.0, "max": 7.0, "clip": True},
+            {"min": 2.0, "max": 5.0, "handleConstant": "unit"},
+        ),
+    ),
+    Entry(
+        sparkscale.MaxAbsScaler,
+        sparkscale.MaxAbsScalerModel,
+        Extrema,
+        ({}, {"clip": True}, {"handleConstant": "unit"}),
+    ),
+    Entry(
+        sparkscale.StandardScaler,
+        sparkscale.StandardScalerModel,
+        Moments,
+        (
+            {},
+            {"withMean": True},
+            {"withStd": False},
+            {"withMean": True, "withStd": False},
+            {"withMean": True, "ddof": 0},
+            {"handleConstant": "unit"},
+            {"withMean": True, "handleConstant": "unit"},
+        ),
+    ),
+)
+EVERY_CHOICE = [(entry, choice) for entry in TABLE for choice in entry.choices]
+
+# Params of all scalers, that tests give by themselves.
+COMMON = {"inputCol", "inputCols", "outputCol", "outputCols", "handleInvalid", "weightCol"}
+# Models that no scaler fits.
+DERIVED = {sparkscale.InverseModel}
+
+
+def public(kind: type) -> set[type]:
+    """Return the public classes of a kind."""
+    found = (getattr(sparkscale, name) for name in sparkscale.__all__)
+    return {c for c in found if inspect.isclass(c) and issubclass(c, kind)}
+
+
+def public_scalers() -> set[type]:
+    """Return the public estimators."""
+    return public(Estimator)
+
+
+def public_models() -> set[type]:
+    """Return the public models that scalers fit."""
+    return public(Model) - DERIVED
+
+
+def choice_id(choice: dict[str, Any]) -> str:
+    """Return a short name of a combination of Params."""
+    return ",".join(f"{name}={value}" for name, value in choice.items()) or "defaults"

@@ -1,0 +1,48 @@
+"""The examples, run as a user runs them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest):
+    """Return a function that runs an example in this world and returns what it printed."""
+    options = ["--remote", "local[2]"] if request.config.getoption("--world") == "connect" else []
+    # With SPARK_TESTING a local Connect server takes a free port, so that it can run beside the tests' own.
+    unwanted = ("SPARK_REMOTE", "SPARK_LOCAL_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "PYSPARK_SUBMIT_ARGS")
+    environment = {name: value for name, value in os.environ.items() if name not in unwanted}
+    environment |= {"SPARK_TESTING": "1", "PYSPARK_PYTHON": sys.executable}
+
+    def run(name: str) -> str:
+        command = [sys.executable, str(EXAMPLES / name), *options]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_flights(run):
+    """The flights example counts all rows, merges to the year's models, and gives the same numbers after a reload."""
+    output = run("flights.py")
+    assert output.count("336,776 of 336,776 rows") == 4
+    assert output.count("range identical: True") == 2
+    assert output.rstrip().endswith("identical: True")
+
+
+def test_logistic_regression(run):
+    """A tuned Pipeline with our scaler is as accurate as one with Spark's, and is the same after a reload."""
+    lines = run("logistic_regression.py").splitlines()
+    assert "equal: True" in lines
+    (best,) = [line.split()[-1] for line in lines if line.startswith("test rows, best model")]
+    assert lines[-1] == f"accuracy of the loaded Pipeline: {best}"

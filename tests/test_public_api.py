@@ -1,0 +1,206 @@
+"""What the package promises by name."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+import pyspark.ml.feature
+import pytest
+
+import sparkscale
+
+SCALERS = ("MaxAbsScaler", "MinMaxScaler", "StandardScaler")
+MODELS = tuple(f"{name}Model" for name in SCALERS)
+
+COLUMNS = {
+    f"{verb}{name}"
+    for verb in ("get", "set")
+    for name in ("InputCol", "InputCols", "OutputCol", "OutputCols", "HandleInvalid", "HandleConstant")
+}
+OWN_PARAMS = {
+    "MaxAbsScaler": {"getClip", "setClip"},
+    "MinMaxScaler": {"getMin", "setMin", "getMax", "setMax", "getClip", "setClip"},
+    "StandardScaler": {
+        *(f"{verb}{name}" for verb in ("get", "set") for name in ("WithMean", "WithStd", "Ddof", "WeightCol")),
+    },
+}
+OWN_ATTRIBUTES = {
+    "MaxAbsScaler": {"maxAbs"},
+    "MinMaxScaler": {"originalMin", "originalMax"},
+    "StandardScaler": {"mean", "std"},
+}
+STAGE = {"copy", "write", "save", "read", "load", "explainParams"}
+MAPPING = {"affine", "inverse", "toSQL", "transform"}
+FITTED = {
+    "constantFeatures",
+    "count",
+    "featureNames",
+    "invalidCounts",
+    "inverseTransform",
+    "merge",
+    "numFeatures",
+    "statistics",
+    "summary",
+    "update",
+}
+DEFAULTS = {
+    "MaxAbsScaler": {"handleInvalid": "keep", "handleConstant": "collapse", "clip": False},
+    "MinMaxScaler": {"handleInvalid": "keep", "handleConstant": "collapse", "clip": False, "min": 0.0, "max": 1.0},
+    "StandardScaler": {
+        "handleInvalid": "keep",
+        "handleConstant": "collapse",
+        "withMean": False,
+        "withStd": True,
+        "ddof": 1,
+    },
+}
+
+
+def public(cls: type) -> set[str]:
+    return {name for name in dir(cls) if not name.startswith("_")}
+
+
+@pytest.mark.core
+def test_all_lists_the_estimators_their_models_and_the_inverse():
+    """The package exports each scaler, its model and the model of the way back, and nothing else."""
+    assert sparkscale.__all__ == sorted([*SCALERS, *MODELS, "InverseModel"])
+    assert all(isinstance(getattr(sparkscale, name), type) for name in sparkscale.__all__)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("name", SCALERS)
+def test_estimators_have_the_promised_methods(name):
+    """An estimator has fit, setParams, and a getter and setter for each Param."""
+    promised = {"fit", "fitMultiple", "setParams"} | STAGE | COLUMNS | OWN_PARAMS[name]
+
+    assert promised - public(getattr(sparkscale, name)) == set()
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("name", SCALERS)
+def test_models_have_the_promised_methods(name):
+    """A model has its estimator's getters and setters, what it learned, and what can be done with it."""
+    promised = STAGE | MAPPING | FITTED | COLUMNS | OWN_PARAMS[name] | OWN_ATTRIBUTES[name]
+
+    assert promised - public(getattr(sparkscale, f"{name}Model")) == set()
+
+
+def test_the_inverse_model_has_the_promised_methods():
+    """The inverse transforms, is saved and loaded like any model, and gives back what it undoes."""
+    assert (STAGE | MAPPING | {"forward"}) - public(sparkscale.InverseModel) == set()
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("name", SCALERS)
+def test_defaults_are_the_documented_ones(spark, name):
+    """Without arguments an estimator has these Params set, by default, and no column."""
+    scaler = getattr(sparkscale, name)()
+    found = {p.name: scaler.getOrDefault(p) for p in scaler.params if scaler.hasDefault(p)}
+
+    assert found == DEFAULTS[name]
+    assert [p.name for p in scaler.params if scaler.isSet(p)] == []
+
+
+@pytest.mark.parametrize("name", SCALERS)
+def test_every_param_of_sparks_class_exists_with_its_default(spark, name):
+    """What Spark's class of the same name can be told, ours can be told too, and means the same when left out."""
+    theirs, ours = getattr(pyspark.ml.feature, name)(), getattr(sparkscale, name)()
+    defaults = {p.name: theirs.getOrDefault(p) for p in theirs.params if theirs.hasDefault(p) and p.name != "outputCol"}
+
+    assert {p.name for p in theirs.params} - {p.name for p in ours.params} == set()
+    assert {n: ours.getOrDefault(n) for n in defaults} == defaults
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("name", [*SCALERS, *MODELS])
+def test_every_getter_setter_and_attribute_of_sparks_class_exists(name):
+    """The public names that Spark's class adds to its base classes are ours too."""
+    theirs = getattr(pyspark.ml.feature, name)
+    base = pyspark.ml.feature.JavaModel if name.endswith("Model") else pyspark.ml.feature.JavaEstimator
+
+    assert public(theirs) - public(base) - public(getattr(sparkscale, name)) == set()
+
+
+@pytest.mark.parametrize("name", SCALERS)
+def test_constructors_take_keywords_only(name):
+    """A positional argument is refused, as by every Spark ML stage."""
+    with pytest.raises(TypeError, match="keyword"):
+        getattr(sparkscale, name)("x")
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("name", SCALERS)
+def test_set_params_changes_what_it_names_and_nothing_else(name):
+    """setParams leaves alone what it is not given, and returns the estimator."""
+    scaler = getattr(sparkscale, name)(inputCol="x", handleInvalid="skip")
+
+    assert scaler.setParams(outputCol="y") is scaler
+    assert (scaler.getInputCol(), scaler.getOutputCol(), scaler.getHandleInvalid()) == ("x", "y", "skip")
+
+
+@pytest.mark.parametrize("name", SCALERS)
+def test_setters_set_what_getters_get(name):
+    """Each setter returns its stage, and its getter then returns what was set."""
+    scaler = getattr(sparkscale, name)()
+    values = {
+        "InputCol": "a",
+        "OutputCol": "b",
+        "InputCols": ["a", "b"],
+        "OutputCols": ["c", "d"],
+        "HandleInvalid": "error",
+        "HandleConstant": "unit",
+        "Clip": True,
+        "Min": -2.0,
+        "Max": 3.0,
+        "WithMean": True,
+        "WithStd": False,
+        "Ddof": 0,
+        "WeightCol": "w",
+    }
+    known = {n: v for n, v in values.items() if f"set{n}" in COLUMNS | OWN_PARAMS[name]}
+
+    assert all(getattr(scaler, f"set{n}")(v) is scaler for n, v in known.items())
+    assert {n: getattr(scaler, f"get{n}")() for n in known} == known
+
+
+@pytest.mark.core
+def test_outputs_left_out_are_named_after_the_inputs():
+    """Without outputs, ``<input>_scaled`` is the output's name."""
+    assert sparkscale.MinMaxScaler(inputCol="x").getOutputCol() == "x_scaled"
+    assert sparkscale.MinMaxScaler(inputCols=["x", "y"]).getOutputCols() == ["x_scaled", "y_scaled"]
+
+
+def test_version_is_that_of_the_distribution():
+    """``__version__`` is what the installer knows."""
+    assert sparkscale.__version__ == version("sparkscale")
+
+
+def test_the_package_is_typed():
+    """Type checkers read the package's own annotations."""
+    assert files("sparkscale").joinpath("py.typed").is_file()
+
+
+def pure_modules() -> list[Path]:
+    root = Path(sparkscale.__file__).parent
+    return [root / f"{name}.py" for name in ("affine", "blocks", "errors")] + sorted((root / "statistics").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", pure_modules(), ids=lambda p: f"{p.parent.name}.{p.stem}")
+def test_the_lower_layers_import_only_numpy_and_each_other(path):
+    """Maps, blocks, statistics and errors run where there is no Spark."""
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            imported.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            imported.add(node.module)
+    allowed = {"numpy", *sys.stdlib_module_names}
+    ours = ("sparkscale.affine", "sparkscale.blocks", "sparkscale.errors", "sparkscale.statistics")
+    foreign = {m for m in imported if m.partition(".")[0] not in allowed and not m.startswith(ours)}
+
+    assert foreign == set()

@@ -1,0 +1,29 @@
+"""The README's Python, run as it stands there."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+README = Path(__file__).parent.parent / "README.md"
+# A Python block, with the block of output that follows it directly, if one does.
+BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)
+
+
+def test_blocks_print_what_the_readme_shows(spark, tmp_path, monkeypatch):
+    """Every Python block runs, in one namespace, and prints the output block that follows it."""
+    monkeypatch.chdir(tmp_path)
+    blocks = BLOCK.findall(README.read_text(encoding="utf-8"))
+    assert blocks
+    namespace = {"spark": spark}
+    for code, expected in blocks:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, str(README), "exec"), namespace)
+        assert _lines(printed.getvalue()) == _lines(expected)
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip("\n").splitlines()]

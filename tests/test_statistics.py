@@ -1,0 +1,450 @@
+"""Laws and values of the statistics, without Spark."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sparkscale.statistics
+from sparkscale.blocks import Block, DenseBlock
+from sparkscale.statistics import Extrema, Fold, Moments, Statistic
+from strategies import (
+    EPS,
+    FEATURES,
+    FINITE_COLUMNS,
+    LARGEST,
+    SUBNORMAL,
+    TAME_COLUMNS,
+    blocks,
+    condition,
+    dense,
+    exact_moments,
+    matrices,
+    sparse,
+    weights,
+)
+
+pytestmark = pytest.mark.core
+
+STATISTICS = sorted(
+    (c for _, c in inspect.getmembers(sparkscale.statistics, inspect.isclass) if issubclass(c, Statistic)),
+    key=lambda c: c.__name__,
+)
+KINDS = [c for c in STATISTICS if c is not Statistic]
+every_statistic = pytest.mark.parametrize("kind", KINDS)
+
+
+def assert_same(expected: Statistic, actual: Statistic) -> None:
+    """Every number is equal; NaN equals NaN."""
+    assert type(expected) is type(actual)
+    for name, array in expected.arrays().items():
+        np.testing.assert_array_equal(actual.arrays()[name], array, err_msg=name)
+
+
+def assert_equivalent(expected: Statistic, actual: Statistic, values: np.ndarray) -> None:
+    """Counts and extrema are equal; moments differ by no more than rounding at the data's condition explains."""
+    if not isinstance(expected, Moments):
+        assert_same(expected, actual)
+        return
+    for name in ("count", "invalid"):
+        np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name), err_msg=name)
+    for name in ("weight", "weight_square"):
+        np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), rtol=1e-13, err_msg=name)
+    for j, column in enumerate(values.T):
+        if not np.isfinite(expected.m2[j]):
+            assert not np.isfinite(actual.m2[j])
+            continue
+        largest = np.abs(column[np.isfinite(column)]).max(initial=0.0)
+        underflow = SUBNORMAL * (1 + 8 * len(values) / max(min(1.0, expected.weight[j]), SUBNORMAL))
+        assert abs(actual.mean[j] - expected.mean[j]) <= 8 * EPS * largest + underflow
+        allowed = 128 * EPS * condition(column) * expected.m2[j] + 64 * max(1.0, expected.weight[j]) * SUBNORMAL
+        assert abs(actual.m2[j] - expected.m2[j]) <= allowed + expected.weight[j] * min(8 * EPS * largest, 1e150) ** 2
+
+
+def stacked(parts: Sequence[Block]) -> np.ndarray:
+    """Return the values of dense blocks under each other."""
+    return np.concatenate([part.values for part in parts])
+
+
+@st.composite
+def dense_parts(draw: st.DrawFn, least: int = 2, most: int = 4) -> list[DenseBlock]:
+    """Blocks of the same features, all weighted or none."""
+    weighted = draw(st.booleans())
+    parts = [draw(matrices()) for _ in range(draw(st.integers(least, most)))]
+    return [dense(p, draw(weights(len(p))) if weighted else None) for p in parts]
+
+
+def test_every_statistic_is_tested() -> None:
+    """The laws run on Extrema and Moments, and on whatever statistic is added."""
+    assert {Extrema, Moments} <= set(KINDS)
+
+
+# --- laws ------------------------------------------------------------------------------------------------------
+
+
+@every_statistic
+@given(parts=dense_parts())
+def test_merge_is_the_statistic_of_all_rows(kind: type[Statistic], parts: list[DenseBlock]) -> None:
+    """of(A) merged with of(B), ... is of(A and B and ...)."""
+    values = stacked(parts)
+    row_weights = None if parts[0].weights is None else np.concatenate([p.weights for p in parts])
+    expected = kind.of(dense(values, row_weights))
+
+    first, *others = (kind.of(p) for p in parts)
+
+    assert_equivalent(expected, first.merge(*others), values)
+
+
+@every_statistic
+@given(parts=dense_parts(3, 3))
+def test_merge_is_associative(kind: type[Statistic], parts: list[DenseBlock]) -> None:
+    """(a + b) + c = a + (b + c) = a + b + c."""
+    a, b, c = (kind.of(p) for p in parts)
+    values = stacked(parts)
+
+    assert_equivalent(a.merge(b).merge(c), a.merge(b.merge(c)), values)
+    assert_equivalent(a.merge(b).merge(c), a.merge(b, c), values)
+
+
+@every_statistic
+@given(parts=dense_parts(3, 3))
+def test_merge_is_commutative(kind: type[Statistic], parts: list[DenseBlock]) -> None:
+    """The order of the operands does not matter."""
+    found = [kind.of(p) for p in parts]
+    values = stacked(parts)
+    expected = found[0].merge(*found[1:])
+
+    for first, *others in permutations(found):
+        assert_equivalent(expected, first.merge(*others), values)
+
+
+@every_statistic
+@given(parts=dense_parts())
+def test_merge_leaves_its_operands(kind: type[Statistic], parts: list[DenseBlock]) -> None:
+    """Operands are as they were, and the result shares no memory that a later write could reach."""
+    found = [kind.of(p) for p in parts]
+    before = [{n: a.copy() for n, a in s.arrays().items()} for s in found]
+
+    found[0].merge(*found[1:])
+
+    for statistic, arrays in zip(found, before, strict=True):
+        assert_same(kind.from_arrays(arrays), statistic)
+
+
+@every_statistic
+@given(block=blocks())
+def test_of_leaves_its_block(kind: type[Statistic], block: Block) -> None:
+    """The arrays of a block, which are read-only here, are read and never written."""
+    before = block.values.copy()
+
+    kind.of(block)
+
+    np.testing.assert_array_equal(block.values, before)
+
+
+@every_statistic
+@given(block=blocks(columns=TAME_COLUMNS))
+def test_missing_rows_are_neutral(kind: type[Statistic], block: Block) -> None:
+    """Nothing changes when the statistic of no row is merged, from either side."""
+    statistic = kind.of(block)
+    nothing = kind.missing(FEATURES, 0)
+
+    assert_same(statistic, statistic.merge(nothing))
+    assert_same(statistic, nothing.merge(statistic))
+
+
+@every_statistic
+@given(block=blocks(columns=TAME_COLUMNS), rows=st.integers(1, 1000))
+def test_missing_rows_count_as_invalid_and_nothing_else(kind: type[Statistic], block: Block, rows: int) -> None:
+    """Rows without a valid value add to ``invalid`` alone."""
+    statistic = kind.of(block)
+
+    merged = statistic.merge(kind.missing(FEATURES, rows))
+
+    np.testing.assert_array_equal(merged.invalid, statistic.invalid + rows)
+    assert_same(statistic, kind.from_arrays({**merged.arrays(), "invalid": statistic.invalid}))
+
+
+@every_statistic
+@given(block=blocks())
+def test_arrays_round_trip(kind: type[Statistic], block: Block) -> None:
+    """from_arrays is the inverse of arrays."""
+    statistic = kind.of(block)
+
+    assert tuple(statistic.arrays()) == kind.names()
+    assert_same(statistic, kind.from_arrays(statistic.arrays()))
+    assert_same(statistic, kind.from_arrays({n: a.tolist() for n, a in statistic.arrays().items()}))
+
+
+@every_statistic
+@given(block=blocks(), sizes=st.sampled_from([[3], [1, 2], [2, 1], [1, 1, 1], [0, 3], [1, 0, 2]]))
+def test_split_undoes_concat(kind: type[Statistic], block: Block, sizes: list[int]) -> None:
+    """Features that were put beside each other come apart again, and the other way round."""
+    whole = kind.of(block)
+    parts = whole.split(sizes)
+
+    assert sizes == [len(part) for part in parts]
+    assert_same(whole, kind.concat(parts))
+    for part, again in zip(parts, kind.concat(parts).split(sizes), strict=True):
+        assert_same(part, again)
+
+
+@every_statistic
+@given(block=blocks())
+def test_features_are_independent(kind: type[Statistic], block: Block) -> None:
+    """A feature's numbers do not depend on its neighbours, other than by rounding."""
+    if not isinstance(block, DenseBlock):
+        return
+    whole = kind.of(block)
+    alone = [kind.of(dense(block.values[:, [j]])) for j in range(FEATURES)]
+
+    assert_equivalent(whole, kind.concat(alone), block.values)
+
+
+@every_statistic
+@given(values=matrices(), data=st.data(), explicit_zeros=st.booleans(), weighted=st.booleans())
+def test_sparse_is_dense_of_the_same_data(
+    kind: type[Statistic], values: np.ndarray, data: st.DataObject, explicit_zeros: bool, weighted: bool
+) -> None:
+    """What is not stored is 0; a zero that is stored is the same zero."""
+    row_weights = data.draw(weights(len(values))) if weighted else None
+    expected = kind.of(dense(values, row_weights))
+
+    actual = kind.of(sparse(values, row_weights, explicit_zeros))
+
+    assert_equivalent(expected, actual, values)
+
+
+@every_statistic
+@given(parts=st.lists(matrices(columns=TAME_COLUMNS), min_size=1, max_size=6), times=st.sampled_from([1, 7, 40]))
+def test_fold_is_one_merge(kind: type[Statistic], parts: list[np.ndarray], times: int) -> None:
+    """A fold over parts as they come gives what one merge of all of them gives."""
+    found = [kind.of(dense(p)) for p in parts] * times
+    fold = Fold()
+    for statistic in found:
+        fold.add(statistic)
+
+    actual = fold.result()
+
+    assert_equivalent(found[0].merge(*found[1:]), actual, np.concatenate(parts * times))
+
+
+def test_fold_of_nothing_is_none() -> None:
+    """Without a part there is no statistic."""
+    assert Fold().result() is None
+
+
+@every_statistic
+def test_fold_goes_on_after_its_result_was_read(kind: type[Statistic]) -> None:
+    """Reading a result takes nothing away."""
+    a, b = kind.of(dense([[1.0], [4.0]])), kind.of(dense([[7.0]]))
+    fold = Fold()
+    fold.add(a)
+
+    assert_same(a, fold.result())
+    fold.add(b)
+    assert_same(a.merge(b), fold.result())
+
+
+# --- values ----------------------------------------------------------------------------------------------------
+
+
+@every_statistic
+@pytest.mark.parametrize("block", [dense(np.empty((0, 3))), sparse(np.empty((0, 3)))], ids=["dense", "sparse"])
+def test_no_row(kind: type[Statistic], block: Block) -> None:
+    """The statistic of no row is the missing one."""
+    assert_same(kind.missing(3, 0), kind.of(block))
+
+
+@every_statistic
+def test_no_valid_value(kind: type[Statistic]) -> None:
+    """Rows of nothing but NaN and infinities have the statistic of missing rows."""
+    values = [[np.nan, np.inf, -np.inf], [np.nan, np.nan, np.inf]]
+
+    assert_same(kind.missing(3, 2), kind.of(dense(values)))
+    assert_same(kind.missing(3, 2), kind.of(sparse(values)))
+
+
+@every_statistic
+@given(values=matrices())
+def test_counts(kind: type[Statistic], values: np.ndarray) -> None:
+    """``count`` is the number of finite values and ``invalid`` that of all others."""
+    statistic = kind.of(dense(values))
+
+    np.testing.assert_array_equal(statistic.count, np.isfinite(values).sum(axis=0))
+    np.testing.assert_array_equal(statistic.invalid, (~np.isfinite(values)).sum(axis=0))
+
+
+@given(values=matrices())
+def test_extrema_are_those_of_the_finite_values(values: np.ndarray) -> None:
+    """NaN and infinities never are extrema; a feature without a value has none."""
+    statistic = Extrema.of(dense(values))
+
+    for j, column in enumerate(values.T):
+        finite = column[np.isfinite(column)].tolist()
+        assert min(finite, default=np.inf) == statistic.min[j]
+        assert max(finite, default=-np.inf) == statistic.max[j]
+
+
+@given(values=matrices(columns=TAME_COLUMNS), data=st.data(), weighted=st.booleans())
+def test_moments_are_the_exact_ones_rounded(values: np.ndarray, data: st.DataObject, weighted: bool) -> None:
+    """Mean and second moment agree with rational arithmetic as far as the data's condition lets them."""
+    row_weights = data.draw(weights(len(values))) if weighted else None
+    exact = [exact_moments(column, row_weights) for column in values.T]
+    weight, weight_square, mean, m2 = (np.array([float(e[k]) for e in exact]) for k in range(4))
+    count = np.isfinite(values).sum(axis=0).astype(np.float64)
+    expected = Moments(count, len(values) - count, weight, weight_square, mean, np.zeros_like(mean), m2)
+
+    assert_equivalent(expected, Moments.of(dense(values, row_weights)), values)
+
+
+@given(value=st.floats(-1.7e308, 1.7e308), rows=st.integers(1, 40), data=st.data(), weighted=st.booleans())
+def test_a_constant_has_no_spread(value: float, rows: int, data: st.DataObject, weighted: bool) -> None:
+    """The second moment of a constant feature is exactly 0 and its mean exactly the constant, whatever the split."""
+    row_weights = data.draw(weights(rows)) if weighted else None
+    make = data.draw(st.sampled_from([dense, sparse]))
+    cuts = sorted(data.draw(st.lists(st.integers(0, rows), max_size=4)))
+    whole = np.full((rows, 1), value)
+    parts = [
+        Moments.of(make(whole[a:b], None if row_weights is None else row_weights[a:b]))
+        for a, b in zip([0, *cuts], [*cuts, rows], strict=True)
+    ]
+
+    merged = parts[0].merge(*parts[1:])
+
+    assert 0.0 == merged.m2[0]
+    assert value == merged.mean[0]
+
+
+@given(values=matrices(columns=FINITE_COLUMNS), data=st.data())
+def test_an_integer_weight_is_a_repeated_row(values: np.ndarray, data: st.DataObject) -> None:
+    """A row of weight k counts as k rows, in everything but ``count``."""
+    times = data.draw(st.lists(st.integers(1, 5), min_size=len(values), max_size=len(values)))
+    repeated = np.repeat(values, times, axis=0)
+    expected = Moments.of(dense(repeated))
+
+    actual = Moments.of(dense(values, times))
+
+    np.testing.assert_array_equal(actual.count, np.full(FEATURES, float(len(values))))
+    np.testing.assert_array_equal(actual.weight, expected.weight)
+    alike = Moments(
+        expected.count, expected.invalid, actual.weight, actual.weight, actual.origin, actual.shift, actual.m2
+    )
+    assert_equivalent(expected, alike, repeated)
+
+
+@pytest.mark.parametrize("make", [dense, sparse])
+def test_a_light_row_beside_a_heavy_one_is_not_lost(make: type[Block]) -> None:
+    """The spread that a row of little weight makes is kept, be it stored or not."""
+    values, row_weights = [[10.0], [0.0]], [1e5, 1e-1]
+    expected = float(exact_moments([10.0, 0.0], row_weights)[3])
+
+    actual = Moments.of(make(values, row_weights)).m2[0]
+
+    assert actual == pytest.approx(expected, rel=1e-8)
+
+
+@given(values=matrices(columns=TAME_COLUMNS), data=st.data(), ddof=st.sampled_from([0, 1]))
+def test_variance_has_reliability_weights(values: np.ndarray, data: st.DataObject, ddof: int) -> None:
+    """The variance is m2 / (W - ddof * sum(w^2) / W), and 0 where no degree of freedom is left."""
+    row_weights = data.draw(weights(len(values)))
+    moments = Moments.of(dense(values, row_weights))
+
+    actual = moments.variance(ddof)
+
+    for j in range(FEATURES):
+        weight, square = Fraction(moments.weight[j]), Fraction(moments.weight_square[j])
+        freedom = weight - ddof * square / (weight or 1)
+        if moments.count[j] <= ddof:
+            assert actual[j] <= 4 * EPS * abs(moments.m2[j]) / max(float(freedom), SUBNORMAL)
+        else:
+            assert actual[j] == pytest.approx(float(Fraction(moments.m2[j]) / freedom), rel=1e-9, abs=SUBNORMAL)
+
+
+@pytest.mark.parametrize("value", [0.0, -2.5, 1e300, SUBNORMAL, 1e9 + 0.001])
+@pytest.mark.parametrize("make", [dense, sparse])
+def test_one_row(make: type[Block], value: float) -> None:
+    """One row is its own mean, minimum and maximum, and has no variance with either degree of freedom."""
+    moments, extrema = Moments.of(make([[value]])), Extrema.of(make([[value]]))
+
+    assert (value, 0.0) == (moments.mean[0], moments.m2[0])
+    assert [0.0, 0.0] == [moments.variance(ddof)[0] for ddof in (0, 1)]
+    assert (value, value) == (extrema.min[0], extrema.max[0])
+
+
+def test_one_weighted_row_has_no_variance() -> None:
+    """W - sum(w^2) / W is 0 for one row, and so is the variance."""
+    moments = Moments.of(dense([[7.0]], [0.3]))
+
+    assert 0.0 == moments.variance(1)[0]
+
+
+@pytest.mark.parametrize("make", [dense, sparse])
+def test_infinities_are_not_values(make: type[Block]) -> None:
+    """Infinities of both signs neither cancel nor poison."""
+    values = [[np.inf], [1.0], [-np.inf], [3.0], [np.nan]]
+    moments, extrema = Moments.of(make(values)), Extrema.of(make(values))
+
+    assert (2.0, 2.0, 2.0, 3.0) == (moments.mean[0], moments.m2[0], moments.count[0], moments.invalid[0])
+    assert (1.0, 3.0) == (extrema.min[0], extrema.max[0])
+
+
+@pytest.mark.parametrize("make", [dense, sparse])
+def test_subnormals_are_values(make: type[Block]) -> None:
+    """The smallest numbers are not flushed to 0."""
+    values = [[SUBNORMAL], [-3 * SUBNORMAL], [SUBNORMAL * 8]]
+    moments, extrema = Moments.of(make(values)), Extrema.of(make(values))
+
+    assert (-3 * SUBNORMAL, 8 * SUBNORMAL) == (extrema.min[0], extrema.max[0])
+    assert 2 * SUBNORMAL == moments.mean[0]
+
+
+@pytest.mark.parametrize("make", [dense, sparse])
+def test_overflow_shows(make: type[Block]) -> None:
+    """Extrema of huge values are right; a second moment that is no double is not a number that looks like one."""
+    values = [[1e300], [-1e300], [5e299]]
+    moments, extrema = Moments.of(make(values)), Extrema.of(make(values))
+
+    assert (-1e300, 1e300) == (extrema.min[0], extrema.max[0])
+    assert exact_moments([1e300, -1e300, 5e299])[3] > LARGEST
+    assert not np.isfinite(moments.m2[0])
+
+
+@pytest.mark.parametrize("rows", [10, 1000, 100_000])
+def test_a_small_spread_on_a_large_mean(rows: int) -> None:
+    """At mean 1e9 and standard deviation 1e-3 one block loses none of the digits that the data have."""
+    values = 1e9 + np.random.default_rng(rows).normal(size=rows) * 1e-3
+    _, _, mean, m2 = exact_moments(values)
+
+    moments = Moments.of(dense(values[:, None]))
+
+    assert moments.mean[0] == pytest.approx(float(mean), rel=4 * EPS)
+    assert moments.m2[0] == pytest.approx(float(m2), rel=1e-12 if rows < 1 << 16 else 1e-4)
+
+
+def test_single_precision_accumulates_in_double() -> None:
+    """A block of floats has the moments of the same numbers as doubles, to the last bit."""
+    values = (1e6 + np.random.default_rng(0).integers(0, 64, size=(100_000, 2)) / 16).astype(np.float32)
+
+    moments, extrema = Moments.of(DenseBlock(values)), Extrema.of(DenseBlock(values))
+
+    assert_same(Moments.of(DenseBlock(values.astype(np.float64))), moments)
+    assert_same(Extrema.of(DenseBlock(values.astype(np.float64))), extrema)
+    assert {np.dtype(np.float64)} == {a.dtype for s in (moments, extrema) for a in s.arrays().values()}
+    np.testing.assert_allclose(moments.mean, values.mean(axis=0, dtype=np.longdouble).astype(float), rtol=2 * EPS)
+
+
+@every_statistic
+def test_a_statistic_is_frozen(kind: type[Statistic]) -> None:
+    """Attributes cannot be set."""
+    statistic = kind.missing(1, 0)
+
+    with pytest.raises(AttributeError):
+        statistic.count = np.ones(1)  # type: ignore[misc]
