@@ -284,13 +284,19 @@ def test_arrays_that_are_all_null_have_no_length(spark):
     """With no row to tell an array's length, there is no number of features."""
     df = spark.createDataFrame([(None,), (None,)], "a array<double>")
 
-    with pytest.raises(EmptyDataError, match=r"'a' holds only nulls.*length is unknown"):
+    with pytest.raises(EmptyDataError, match=r"'a' has no feature: every row is null"):
         MinMaxScaler(inputCol="a").fit(df)
+
+
+def test_arrays_of_length_0_have_no_features(spark):
+    """Without a feature there is nothing to scale."""
+    with pytest.raises(EmptyDataError, match="'a' has no feature"):
+        MinMaxScaler(inputCol="a").fit(arrays(spark, 0, 0))
 
 
 def test_vectors_that_are_all_null_have_no_size(spark):
     """With no row and no metadata to tell a vector's size, there is no number of features."""
-    with pytest.raises(EmptyDataError, match="'v' holds only nulls"):
+    with pytest.raises(EmptyDataError, match="'v' has no feature: every row is null"):
         MinMaxScaler(inputCol="v").fit(vectors(spark, None, None))
 
 

@@ -78,13 +78,12 @@ def test_a_million_sparse_features_are_scaled_by_their_largest(wide, expected):
     assert list(row.first()) == [STORED, 1.0, ROWS]
 
 
-@pytest.mark.parametrize("merge", ["driver", "executors"])
-def test_thousands_of_partitions(spark, monkeypatch, merge):
+@pytest.mark.parametrize(("n", "merge"), [(300, "driver"), (1200, "executors")])
+def test_many_partitions(spark, monkeypatch, n, merge):
     """One row a partition: each is counted once, wherever partials are merged."""
     monkeypatch.setattr(aggregates, "suits", lambda *args: False)
     if merge == "executors":
         monkeypatch.setattr(summarize, "DRIVER_BYTES", 0)
-    n = 2000
     df = spark.range(0, n, 1, n).selectExpr("double(id) AS x", "1D / (id + 1) AS y", "7D AS z")
     model = StandardScaler(inputCols=["x", "y", "z"], ddof=0).fit(df)
 

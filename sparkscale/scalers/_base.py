@@ -157,13 +157,13 @@ class ScalerModel(_Fitting, Mapped, Generic[S]):
         return AffineMap(center, scale, offset)
 
     def _plan(self, df: DataFrame | None = None) -> Plan:
-        names = self._output_names()
+        size, names = self.numFeatures, self._output_names()
         inputs: Sequence[FeatureColumn] = self._renamed()
         if df is not None:
             inputs = as_fitted(resolve(df, [c.name for c in inputs]), inputs)
             check_outputs(names, df.columns)
         if self._assembles:
-            outputs = [FeatureColumn(names[0], "vector", False, self.numFeatures, None)]
+            outputs = [FeatureColumn(names[0], "vector", False, size)]
         else:
             outputs = [replace(c, name=n) for c, n in zip(inputs, names, strict=True)]
         outputs = [replace(o, attributes=self._attributes(o)) for o in outputs]

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from pyspark.errors import AnalysisException
 from pyspark.ml.param import Params
 from pyspark.ml.util import DefaultParamsReader, MLReader, MLWritable, MLWriter
 from pyspark.sql import SparkSession
@@ -79,7 +80,8 @@ def params_of(stage: Params) -> dict[str, Any]:
 def with_params(stage: Any, metadata: Mapping[str, Any]) -> Any:
     """Give a new stage the saved uid and Params."""
     stage._resetUid(metadata["uid"])
-    DefaultParamsReader.getAndSetParams(stage, {"sparkVersion": "4.0.0", **metadata})
+    saved = {name: metadata[name] for name in ("paramMap", "defaultParamMap")}
+    DefaultParamsReader.getAndSetParams(stage, {"sparkVersion": "4.0.0", **saved})
     return stage
 
 
@@ -96,9 +98,21 @@ class StageWriter(MLWriter):
     def saveImpl(self, path: str) -> None:
         """Save to ``path``."""
         spark = self.sparkSession
-        old = _metadata(spark, path, "metadata") or _metadata(spark, path, "metadata.next")
+        old = _metadata(spark, path, "metadata")
+        if old is None:
+            old = _metadata(spark, path, "metadata.next")
+            if old is not None and self.shouldOverwrite:  # an overwrite was interrupted: end it first
+                _write_metadata(spark, f"{path}/metadata", old, "overwrite")
         if old is not None and not self.shouldOverwrite:
-            raise PersistenceError(f"'{path}' already holds a saved stage. Save elsewhere, or use write().overwrite().")
+            raise _taken(path)
+        try:
+            self._write(spark, path, old)
+        except AnalysisException as failure:
+            if "PATH_ALREADY_EXISTS" not in str(failure):
+                raise
+            raise _taken(path) from failure
+
+    def _write(self, spark: SparkSession, path: str, old: Mapping[str, Any] | None) -> None:
         mode = "overwrite" if self.shouldOverwrite else "error"
         extra, statistic = self._stage._saved()
         metadata: dict[str, Any] = {
@@ -115,8 +129,7 @@ class StageWriter(MLWriter):
             _write_statistic(spark, f"{path}/{metadata['data']}", statistic, mode)
         names = ("metadata.next", "metadata") if self.shouldOverwrite else ("metadata",)
         for name in names:
-            lines = spark.createDataFrame([(json.dumps(metadata),)], "value string")
-            lines.coalesce(1).write.mode(mode).text(f"{path}/{name}")
+            _write_metadata(spark, f"{path}/{name}", metadata, mode)
 
 
 class StageReader(MLReader[Any]):
@@ -161,6 +174,15 @@ def _metadata(spark: SparkSession, path: str, name: str) -> dict[str, Any] | Non
     except Exception:  # noqa: BLE001  # Spark's errors for a missing path have no common class on all versions
         return None
     return found if isinstance(found, dict) else None
+
+
+def _write_metadata(spark: SparkSession, path: str, metadata: Mapping[str, Any], mode: str) -> None:
+    lines = spark.createDataFrame([(json.dumps(metadata),)], "value string")
+    lines.coalesce(1).write.mode(mode).text(path)
+
+
+def _taken(path: str) -> PersistenceError:
+    return PersistenceError(f"'{path}' already holds a saved stage. Save elsewhere, or use write().overwrite().")
 
 
 def _write_statistic(spark: SparkSession, path: str, statistic: Statistic, mode: str) -> None:
