@@ -714,3 +714,35 @@ def test_a_column_with_a_dot_goes_before_a_field(good):
     df = good.select(F.struct(F.lit(7.0).alias("x")).alias("s"), F.col("x").alias("s.x"))
 
     assert MinMaxScaler(inputCol="s.x", outputCol="o").fit(df).originalMax.toArray().tolist() == [1.0]
+
+
+# Nothing is taken for null that is not
+
+
+@pytest.mark.parametrize("short", ["array(double('NaN'))", "array(cast(null AS double))"])
+def test_a_short_array_is_not_taken_for_null(spark, short):
+    """An array of one invalid element among arrays of three is of the wrong length, not null."""
+    rows = spark.sql(f"SELECT array(1D, 2D, 3D) AS a UNION ALL SELECT {short}").coalesce(1)
+    with pytest.raises(SizeMismatchError, match="'a' holds arrays of length 3 and 1"):
+        MinMaxScaler(inputCol="a").fit(rows)
+
+
+@pytest.mark.parametrize("invalid", ["double('NaN')", "cast(null AS double)"])
+def test_arrays_of_one_invalid_element_have_a_length(spark, invalid):
+    """A column of arrays of length 1 without a valid value has one feature."""
+    model = MaxAbsScaler(inputCol="a").fit(spark.range(3).selectExpr(f"array({invalid}) AS a"))
+
+    assert (model.numFeatures, model.invalidCounts) == (1, [3])
+
+
+def test_arrays_of_length_zero_have_no_feature(spark):
+    """Arrays without an element are refused in fit."""
+    with pytest.raises(EmptyDataError, match="'a' has no feature"):
+        MinMaxScaler(inputCol="a").fit(spark.range(2).selectExpr("cast(array() AS array<double>) AS a"))
+
+
+def test_a_model_refuses_another_number_of_columns(spark):
+    """Naming more columns than were fitted is refused with both numbers."""
+    model = MinMaxScaler(inputCols=["id"]).fit(spark.range(3))
+    with pytest.raises(ParamError, match="fitted on 1 columns, and 2 are named"):
+        model.setInputCols(["id", "id2"]).transform(spark.range(3).selectExpr("id", "id AS id2"))

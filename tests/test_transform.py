@@ -668,3 +668,17 @@ def test_inverse_of_float_stays_float(spark):
 
     assert (restored.schema["x"].dataType, restored.schema["a"].dataType.elementType) == (FloatType(), FloatType())
     assert lists(restored.select("x", "a")) == lists(df)
+
+
+def test_sql_text_assembles_nulls_as_transform_does(spark):
+    """In one vector of many columns a null is NaN, and nulls of other columns are not drawn in."""
+    df = spark.sql(
+        "SELECT 1D AS x, array(1D, 2D) AS a UNION ALL SELECT 3D, null UNION ALL SELECT null, array(null, 4D)"
+    )
+    model = MinMaxScaler(inputCols=["x", "a"], outputCol="f").fit(df)
+    text = model.toSQL()["f"]
+    found = df.selectExpr(f"{text} AS f").collect()
+
+    expected = [row.f.toArray().tolist() for row in model.transform(df).collect()]
+
+    np.testing.assert_array_equal([row.f for row in found], expected)

@@ -172,7 +172,10 @@ class ScalerModel(_Fitting, Mapped, Generic[S]):
 
     def _renamed(self) -> tuple[FeatureColumn, ...]:
         """Return the columns under the names that the Params give now."""
-        return tuple(replace(c, name=n) for c, n in zip(self._columns, self._input_names(), strict=True))
+        names = self._input_names()
+        if len(names) != len(self._columns):
+            raise self._fail(f"the model was fitted on {len(self._columns)} columns, and {len(names)} are named now.")
+        return tuple(replace(c, name=n) for c, n in zip(self._columns, names, strict=True))
 
     def _attributes(self, output: FeatureColumn) -> tuple[str, ...] | None:
         return tuple(self.featureNames) if self._assembles else output.attributes

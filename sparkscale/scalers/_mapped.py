@@ -98,7 +98,10 @@ class InverseModel(Mapped):
     def _restore(self, extra: Mapping[str, Any], arrays: Mapping[str, Any] | None) -> None:
         saved = extra["forward"]
         module, _, name = saved["class"].rpartition(".")
-        forward = getattr(import_module(module), name)()
+        kind = getattr(import_module(module), name)
+        if not (isinstance(kind, type) and issubclass(kind, Mapped)):
+            raise TypeError(f"{name} is not a fitted model.")
+        forward: Any = kind()
         persistence.with_params(forward, saved)._restore(saved, arrays)
         self._forward = forward
 

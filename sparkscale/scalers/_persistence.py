@@ -159,7 +159,7 @@ class StageReader(MLReader[Any]):
         try:
             stage = with_params(self._class(), metadata)
             stage._restore(metadata, arrays)
-        except (KeyError, TypeError, AttributeError) as failure:
+        except (ImportError, KeyError, TypeError, AttributeError, ValueError) as failure:
             raise PersistenceError(f"'{path}': the metadata lacks a part, or has one of another form.") from failure
         return stage
 
@@ -171,7 +171,11 @@ def _metadata(spark: SparkSession, path: str, name: str) -> dict[str, Any] | Non
         # Twice, and as a pattern: Spark logs the trace of a single path that does not exist.
         rows = spark.read.text([pattern, pattern]).collect()
         found = json.loads(rows[0][0])
-    except Exception:  # noqa: BLE001  # Spark's errors for a missing path have no common class on all versions
+    except (IndexError, ValueError):  # nothing in it, or not JSON
+        return None
+    except AnalysisException as failure:
+        if "PATH_NOT_FOUND" not in str(failure):
+            raise
         return None
     return found if isinstance(found, dict) else None
 

@@ -50,9 +50,9 @@ class _MinMaxParams(HasClip, ScalerParams):
 
     def _check_params(self) -> None:
         super()._check_params()
-        if not -np.inf < self.getMin() < self.getMax() < np.inf:
+        if not (self.getMin() < self.getMax() and np.isfinite(self.getMax() - self.getMin())):
             raise self._fail(
-                f"min must be less than max, and both finite. Got min={self.getMin()}, max={self.getMax()}."
+                f"min must be less than max, and both and their difference finite. Got min={self.getMin()}, max={self.getMax()}."
             )
 
 
@@ -105,8 +105,8 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
 
     .. math:: y = \frac{x - E_{min}}{E_{max} - E_{min}} (max - min) + min
 
-    The end points of the range come out exactly, in vectors to the last digit. Values outside of what fit saw go beyond the range unless
-    ``clip`` is set.
+    The end points of the range come out exactly in scalar and array columns, and within a unit in the last place in
+    vectors. Values outside of what fit saw go beyond the range unless ``clip`` is set.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
         hold one, in fit and transform, and "error" fails.
     handleConstant : {"collapse", "unit"}, default="collapse"
         What a feature without spread becomes: the middle of the target range whatever the value, as in Spark, or
-        ``x - E_min + min``, as in scikit-learn.
+        ``(x - E_min) (max - min) + min``, as in scikit-learn.
     clip : bool, default=False
         Clip to the target range.
 

@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
-from sparkscale.errors import InvalidValueError, SizeMismatchError, marked
+from sparkscale.errors import EmptyDataError, InvalidValueError, SizeMismatchError, marked
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.expression import failure, guarded
 
@@ -21,7 +21,8 @@ __all__ = ["Group", "Piece", "blocks", "groups", "select"]
 
 Mask = npt.NDArray[np.bool_]
 
-# The row that stands for null. Spark's Arrow writer takes quadratic time over null arrays.
+# The rows that stand for null, since Spark's Arrow writer takes quadratic time over null arrays. No other row is of
+# one null element: in arrays of length 1 null becomes NaN.
 NULL_ARRAY = "array(null)"
 NULL_VECTOR = "array(-1)"
 
@@ -80,6 +81,9 @@ def select(df: DataFrame, parts: Sequence[Group], strict: bool, weight: FeatureC
             texts.append(f"a{k}")
         elif column.kind == "array":
             array = source if column.single else f"cast({source} AS array<double>)"
+            kind = "float" if column.single else "double"
+            single = f"transform({array}, x -> coalesce(x, {kind}('NaN')))"
+            array = f"CASE WHEN size({source}) = 1 THEN {single} ELSE {array} END"
             text = f"coalesce({guarded(column, source, array) if strict else array}, {NULL_ARRAY})"
             plain.append(F.expr(f"{text} AS a{k}"))
             texts.append(f"a{k}")
@@ -137,18 +141,30 @@ def blocks(
     flat = array.flatten().to_numpy(zero_copy_only=False)
     if group.column.kind == "vector":
         return _vectors(batch, k, group, size, lengths, flat)
-    if size is None and len(lengths) and not (lengths[0] == 1 and np.isnan(flat[0])):
-        size = int(lengths[0])
-    if size is not None and np.all(lengths == size):
-        return [Piece(DenseBlock(flat.reshape(-1, size)))], None, size
-    starts = np.cumsum(lengths) - lengths
-    null = lengths == 1
-    null[null] = np.isnan(flat[starts[null]])
+    null = _stands_for_null(array, lengths)
     if size is None and not null.all():
         size = int(lengths[~null][0])
+    if size == 0:
+        message = f"Column '{group.column.name}' has no feature: it holds arrays of length 0."
+        raise EmptyDataError(marked(EmptyDataError, message))
     _same(group.column, lengths[~null], size)
+    if size is None:
+        return [], null, None
+    if not null.any():
+        return [Piece(DenseBlock(flat.reshape(-1, size)))], None, size
     rows = flat[np.repeat(~null, lengths)]
-    return [Piece(DenseBlock(rows.reshape(-1, size)), ~null)] if size else [], null, size
+    return [Piece(DenseBlock(rows.reshape(-1, size)), ~null)], null, size
+
+
+def _stands_for_null(array: pa.ListArray, lengths: npt.NDArray[Any]) -> Mask:
+    """Return which rows of an array column were null."""
+    null = lengths == 1
+    elements = array.flatten()
+    if not elements.null_count:
+        return np.zeros(len(lengths), dtype=bool)
+    starts = np.cumsum(lengths) - lengths
+    null[null] = elements.is_null().to_numpy(zero_copy_only=False)[starts[null]]
+    return np.asarray(null)
 
 
 def _vectors(

@@ -265,7 +265,7 @@ def _summary(state: _State, parts: Sequence[Group], statistic: type[Statistic]) 
     found: dict[int, Statistic] = {}
     for k, group in enumerate(parts):
         size, merged = state.sizes[k], state.folds[k].result()
-        if size is None:
+        if not size:
             raise EmptyDataError(
                 f"Column '{group.column.name}' has no feature: every row is null or of length 0. "
                 "fit needs at least one row that is not."

@@ -75,7 +75,9 @@ def to_sql(plan: Plan) -> dict[str, str]:
         }
     if plan.shape == "assemble":
         pieces = [
-            f"array(coalesce({text}, double('NaN')))" if column.kind == "scalar" else text
+            f"array(coalesce({text}, double('NaN')))"
+            if column.kind == "scalar"
+            else f"coalesce(transform({text}, x -> coalesce(x, double('NaN'))), array_repeat(double('NaN'), {column.size}))"
             for column, affine in zip(plan.inputs, plan.slices(plan.inputs), strict=True)
             for text in [_text(plan, replace(column, single=False), column.sql, affine)]
         ]
