@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pytest
 from pyspark.ml.linalg import Vectors, VectorUDT
-from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
+from pyspark.sql.types import ArrayType, DoubleType, IntegerType, StructField, StructType
 
 from sparkscale import MaxAbsScaler, MinMaxScaler, StandardScaler
 from sparkscale.spark import aggregates
@@ -221,7 +221,14 @@ def test_skip_drops_rows_in_fit(spark, lane):
 @each_scaler
 def test_skip_drops_rows_over_all_kinds(spark, scaler):
     """Scalars, arrays and vectors decide together, in fit and in transform."""
-    schema = StructType().add("i", "int").add("x", "double").add("a", ArrayType(DoubleType())).add("v", VectorUDT())
+    schema = StructType(
+        [
+            StructField("i", IntegerType()),
+            StructField("x", DoubleType()),
+            StructField("a", ArrayType(DoubleType())),
+            StructField("v", VectorUDT()),
+        ]
+    )
     dense, sparse = Vectors.dense([1.0, 2.0]), Vectors.sparse(2, {1: 4.0})
     rows = [
         (0, 1.0, [1.0], dense),
