@@ -58,7 +58,7 @@ def wheel(session: nox.Session) -> None:
     shutil.rmtree(built, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(built), silent=True)
     session.install("--force-reinstall", "--no-deps", *map(str, built.glob("*.whl")))
-    session.install("sparkscale")
+    session.install(*map(str, built.glob("*.whl")))  # now with what it needs
     session.env["PYSPARK_PYTHON"] = str(Path(session.bin) / "python")
     session.chdir(built)
     session.run("python", "-c", SMOKE)
