@@ -92,16 +92,26 @@ class SparseBlock:
         with np.errstate(all="ignore"):
             return None if np.isfinite(self.values.sum()) else np.isfinite(self.values)
 
-    def _entry_weights(self) -> Array | None:
-        return None if self.weights is None else np.repeat(self.weights, self.lengths)
-
-    def valid_entries(self) -> tuple[npt.NDArray[np.integer], Array, Array | None]:
+    def valid_entries(self) -> tuple[npt.NDArray[np.intp], Array, Array | None]:
         """Return feature, value and weight of the stored entries that are finite."""
-        weights = self._entry_weights()
+        indices = self.indices.astype(np.intp, copy=False)  # what NumPy would make of them at each use
+        weights = None if self.weights is None else np.repeat(self.weights, self.lengths)
         if self._valid is None:
-            return self.indices, self.values, weights
+            return indices, self.values, weights
         keep = self._valid
-        return self.indices[keep], self.values[keep], None if weights is None else weights[keep]
+        return indices[keep], self.values[keep], None if weights is None else weights[keep]
+
+    def features(self, which: npt.NDArray[np.bool_]) -> SparseBlock:
+        """Return the block of the chosen features only."""
+        entries, number = which[self.indices], np.cumsum(which) - 1
+        row = np.repeat(np.arange(self.rows), self.lengths)[entries]
+        return SparseBlock(
+            int(which.sum()),
+            np.bincount(row, minlength=self.rows),
+            number[self.indices[entries]],
+            self.values[entries],
+            self.weights,
+        )
 
     def invalid(self) -> Array:
         """Return the number of invalid values of each feature."""

@@ -120,13 +120,13 @@ def transform(df: DataFrame, plan: Plan) -> DataFrame:
         plan = replace(plan, inputs=columns)
     for column, out, affine in zip(columns, outputs, plan.slices(columns), strict=True):
         if column.kind == "vector":
-            df, names = vectors.transform(df, column, affine, plan.bounds, plan.handle_invalid == "error")
-            df = df.withMetadata(names[0], attribute_metadata(out.attributes, column.size or 0))
-            made[out.name] = names[0]
+            df, made[out.name], names = vectors.transform(
+                df, column, affine, plan.bounds, plan.handle_invalid == "error"
+            )
             temporary.extend(names)
         else:
             made[out.name] = _text(plan, column, column.sql, affine)
-    return _finished(df, made, temporary)
+    return _finished(df, plan, made, temporary)
 
 
 def _complete(df: DataFrame, columns: Sequence[FeatureColumn]) -> DataFrame:
@@ -146,16 +146,18 @@ def _disassembled(df: DataFrame, plan: Plan) -> DataFrame:
     for out in plan.outputs:
         if out.kind == "vector":
             df, names = vectors.from_array(df, texts[out.name])
-            df = df.withMetadata(names[0], attribute_metadata(out.attributes, out.size or 0))
             texts[out.name] = names[0]
             temporary.extend(names)
-    return _finished(df, texts, temporary)
+    return _finished(df, plan, texts, temporary)
 
 
-def _finished(df: DataFrame, texts: dict[str, str], temporary: Sequence[str]) -> DataFrame:
+def _finished(df: DataFrame, plan: Plan, texts: dict[str, str], temporary: Sequence[str]) -> DataFrame:
     """Make the outputs, and drop what was only needed on the way."""
-    if set(texts) & set(df.columns):
-        df = df.withColumns({name: F.expr(text) for name, text in texts.items()})
-    else:
-        df = df.selectExpr("*", *(f"{text} AS {quoted(name)}" for name, text in texts.items()))
-    return df.drop(*temporary) if temporary else df
+    if not temporary and not set(texts) & set(df.columns):
+        return df.selectExpr("*", *(f"{text} AS {quoted(name)}" for name, text in texts.items()))
+    made = {name: F.expr(text) for name, text in texts.items()}
+    for out in plan.outputs:
+        if out.kind == "vector":
+            metadata = attribute_metadata(out.attributes, out.size or 0)
+            made[out.name] = made[out.name].alias(out.name, metadata=metadata)
+    return df.withColumns(made).drop(*temporary)

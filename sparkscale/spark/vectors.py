@@ -7,7 +7,7 @@ an expression and ``array_to_vector`` take, and they keep sparse vectors sparse.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -31,31 +31,50 @@ def _fresh() -> str:
     return f"sparkscale_{uuid4().hex[:12]}"
 
 
+@dataclass(frozen=True)
+class _Checked:
+    """A vector column whose rows were looked at: wrong sizes, and invalid values if strict, fail the job.
+
+    ``present`` is false where it is null. ``CASE WHEN present THEN ... END`` is all that null needs: the optimizer
+    moves the function that makes a column into the branch that uses it.
+    """
+
+    name: str
+    present: str
+    parts: str
+
+    @property
+    def temporary(self) -> list[str]:
+        return [self.name, self.present, self.parts]
+
+    def where_present(self, text: str) -> str:
+        return f"CASE WHEN {self.present} THEN {text} END"
+
+
 def transform(
     df: DataFrame, column: FeatureColumn, affine: AffineMap, bounds: Bounds, strict: bool
-) -> tuple[DataFrame, list[str]]:
-    """Add the mapped vector; null stays null.
+) -> tuple[DataFrame, str, list[str]]:
+    """Prepare the mapped vector; null stays null.
 
     Returns
     -------
     pyspark.sql.DataFrame
         With new columns.
+    str
+        The mapped vector as SQL text over them.
     list of str
-        Their names: the result's first, then those it was made from.
+        Their names.
     """
     df, checked = _checked(df, column, strict)
     factor = _factor(affine)
     if bounds is None and factor is not None:
-        made = _by_spark(df, checked[0], affine, factor)
+        made = _by_spark(df, checked.name, affine, factor)
         if made is not None:
             df, steps = made
-            present = f"{column.sql} IS NOT NULL" if not strict else "true"  # strict fails at null, if it is looked at
-            name = _fresh()
-            df = df.selectExpr("*", f"CASE WHEN {present} THEN {steps[0]} END AS {name}")
-            return df, [name, *steps, *checked]
+            return df, checked.where_present(steps[0]), [*steps, *checked.temporary]
     sparse = affine.keeps_zero and (bounds is None or bounds[0] <= 0.0 <= bounds[1])
-    df, steps = _through_arrays(df, column, checked[0], affine, bounds, sparse, strict)
-    return df, [*steps, *checked]
+    df, steps = _through_arrays(df, checked, replace(column, kind="array"), affine, bounds, sparse)
+    return df, steps[0], [*steps, *checked.temporary]
 
 
 def _factor(affine: AffineMap) -> Any | None:
@@ -69,24 +88,21 @@ def _factor(affine: AffineMap) -> Any | None:
     return factor if exact.all() else None
 
 
-def _checked(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFrame, list[str]]:
-    """Add the column with null as a zero vector; a wrong size, or an invalid value if strict, fails the job."""
-    name, u, zeros, size = _fresh(), _fresh(), _fresh(), column.size or 0
+def _checked(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFrame, _Checked]:
+    checked = _Checked(_fresh(), _fresh(), _fresh())
+    u, size = checked.parts, column.size or 0
     found = f"coalesce({u}.size, size({u}.values))"
     wrong = failure(
         SizeMismatchError,
         f"Column '{column.name}' holds a vector of size ",
         found,
-        f", but the model was fitted on size {size}.",
+        f", but the model was fitted on size {size}. Give every row the size that fit saw, or fit again.",
     )
-    right = f"CASE WHEN {found} = {size} THEN {column.sql} ELSE {wrong} END"
-    unwrapped = F.unwrap_udt(F.col(column.sql))
+    present = f"CASE WHEN {u} IS NULL THEN false WHEN {found} = {size} THEN true ELSE {wrong} END"
     if strict:
-        right = guarded(replace(column, kind="array"), f"{u}.values", right)
-        return df.select("*", unwrapped.alias(u)).selectExpr("*", f"{right} AS {name}"), [name, u]
-    zero = F.when(unwrapped.isNull(), array_to_vector(F.expr(f"array_repeat(0D, {size})")))
-    df = df.select("*", unwrapped.alias(u), zero.alias(zeros))
-    return df.selectExpr("*", f"CASE WHEN {u} IS NULL THEN {zeros} ELSE {right} END AS {name}"), [name, u, zeros]
+        present = guarded(replace(column, kind="array"), f"{u}.values", present)
+    df = df.select("*", F.unwrap_udt(F.col(column.sql)).alias(u))
+    return df.selectExpr("*", f"{column.sql} AS {checked.name}", f"{present} AS {checked.present}"), checked
 
 
 def _by_spark(df: DataFrame, source: str, affine: AffineMap, factor: Any) -> tuple[DataFrame, list[str]] | None:
@@ -110,25 +126,20 @@ def _by_spark(df: DataFrame, source: str, affine: AffineMap, factor: Any) -> tup
 
 
 def _through_arrays(
-    df: DataFrame,
-    column: FeatureColumn,
-    checked: str,
-    affine: AffineMap,
-    bounds: Bounds,
-    sparse: bool,
-    strict: bool,
+    df: DataFrame, checked: _Checked, column: FeatureColumn, affine: AffineMap, bounds: Bounds, sparse: bool
 ) -> tuple[DataFrame, list[str]]:
     array, mapped, row, name = _fresh(), _fresh(), _fresh(), _fresh()
-    present = F.lit(True) if strict else F.expr(f"{column.sql} IS NOT NULL")
-    is_sparse = F.unwrap_udt(F.col(checked)).indices.isNotNull() if sparse else F.lit(False)
-    df = df.withColumn(array, F.when(present & ~is_sparse, vector_to_array(F.col(checked))))
-    df = df.withColumn(mapped, F.expr(array_map(replace(column, kind="array"), array, affine, bounds)))
+    is_sparse = f"{checked.parts}.indices IS NOT NULL" if sparse else "false"
+    dense = F.when(F.expr(f"{checked.present} AND NOT {is_sparse}"), vector_to_array(F.col(checked.name)))
+    df = df.withColumn(array, dense)
+    df = df.withColumn(mapped, F.expr(array_map(column, array, affine, bounds)))
     result = F.when(F.expr(f"{mapped} IS NOT NULL"), array_to_vector(F.col(mapped)))
     if not sparse:
         return df.withColumn(name, result), [name, mapped, array]
     # No expression makes a sparse vector, so sparse rows, and only they, go through Python.
     entries = F.udf(_sparse_map(affine, bounds), VectorUDT())
-    df = df.withColumn(row, entries(F.when(present & is_sparse, F.col(checked))))
+    only_sparse = F.when(F.expr(f"{checked.present} AND {is_sparse}"), F.col(checked.name))
+    df = df.withColumn(row, entries(only_sparse))
     return df.withColumn(name, result.otherwise(F.col(row))), [name, row, mapped, array]
 
 
@@ -154,8 +165,8 @@ def as_array(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFr
     """Add the vector as an array, checked; returns the names of the new columns, the array's first."""
     df, checked = _checked(df, column, strict)
     name = _fresh()
-    present = F.lit(True) if strict else F.expr(f"{column.sql} IS NOT NULL")
-    return df.withColumn(name, F.when(present, vector_to_array(F.col(checked[0])))), [name, *checked]
+    array = F.when(F.col(checked.present), vector_to_array(F.col(checked.name)))
+    return df.withColumn(name, array), [name, *checked.temporary]
 
 
 def from_array(df: DataFrame, text: str) -> tuple[DataFrame, list[str]]:
@@ -200,6 +211,5 @@ def _vector_to_assemble(df: DataFrame, column: FeatureColumn, strict: bool) -> t
         df = df.withColumn(name, F.when(F.expr(f"{name} IS NOT NULL"), array_to_vector(F.col(name))))
     else:
         df, checked = _checked(df, column, strict)
-        present = "true" if strict else f"{column.sql} IS NOT NULL"
-        df = df.withColumn(name, F.expr(f"CASE WHEN {present} THEN {checked[0]} END")).drop(*checked)
+        df = df.withColumn(name, F.expr(checked.where_present(checked.name))).drop(*checked.temporary)
     return df.withMetadata(name, attribute_metadata(None, size)), name

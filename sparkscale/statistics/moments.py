@@ -112,16 +112,37 @@ class Moments(Statistic):
 
     @classmethod
     def _of_sparse(cls, block: SparseBlock) -> Moments:
+        """Take the moments about 0 where that loses nothing, and about the mean elsewhere.
+
+        A feature of which at most half the weight is stored has a mean that is no larger than its spread: by
+        Cauchy-Schwarz the square of its sum is at most half of what it is subtracted from, so one bit is lost at
+        most. It takes half the time of centring.
+        """
         indices, values, weights = block.valid_entries()
-        invalid = block.invalid()
-        size = block.size
+        size, count = block.size, block.rows - block.invalid()
+        stored = np.bincount(indices, minlength=size)
+        weight, weight_square = (count, count) if weights is None else block.valid_weight()
+        stored_weight = stored if weights is None else _sums(indices, weights, size)
+        weighted = values if weights is None else values * weights
+        first, second = _sums(indices, weighted, size), _sums(indices, weighted * values, size)
+        shift = first / np.where(weight > 0, weight, 1.0)
+        origin, m2 = np.zeros(size), second - first * shift
+        heavy = 2.0 * stored_weight > weight
+        if heavy.any():
+            part = cls._of_heavy(block.features(heavy))
+            origin[heavy], shift[heavy], m2[heavy] = part.origin, part.shift, part.m2
+        return cls(count, block.rows - count, weight, weight_square, origin, shift, m2)
+
+    @classmethod
+    def _of_heavy(cls, block: SparseBlock) -> Moments:
+        """Take the moments of the stored values, each shifted and centred, and merge those of the zeros."""
+        indices, values, weights = block.valid_entries()
+        size, count = block.size, block.rows - block.invalid()
         stored = np.bincount(indices, minlength=size).astype(np.float64)
         if weights is None:
-            weight, weight_square = stored, stored
-            all_weight = all_square = block.rows - invalid
+            weight, weight_square, all_weight, all_square = stored, stored, count, count
         else:
-            weight = _sums(indices, weights, size)
-            weight_square = _sums(indices, weights * weights, size)
+            weight, weight_square = _sums(indices, weights, size), _sums(indices, weights * weights, size)
             all_weight, all_square = block.valid_weight()
         origin = np.zeros(size)
         origin[indices[::-1]] = values[::-1]  # the first stored value of each feature
@@ -131,9 +152,9 @@ class Moments(Statistic):
         deviation -= shift[indices]
         weighted = deviation if weights is None else deviation * weights
         m2 = _sums(indices, weighted * deviation, size)
-        entries = cls(stored, invalid, weight, weight_square, origin, shift, m2)
         zero = np.zeros(size)
-        implicit = block.rows - invalid - stored
+        entries = cls(stored, zero, weight, weight_square, origin, shift, m2)
+        implicit = count - stored
         rest = np.where(implicit > 0, all_weight - weight, 0.0)
         rest_square = np.where(implicit > 0, all_square - weight_square, 0.0)
         return entries.merge(cls(implicit, zero, rest, rest_square, zero, zero, zero))
