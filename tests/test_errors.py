@@ -202,6 +202,40 @@ def test_outputs_that_clash_are_refused_by_transform(good, untouchable):
 
 
 @pytest.mark.core
+def test_names_that_differ_in_case_only_are_one_name(good, untouchable):
+    """Spark tells no upper from lower case unless it is asked to."""
+    for params in ({"inputCol": "x", "outputCol": "Y"}, {"inputCol": "X"}):
+        with pytest.raises(OutputColumnError, match="'(Y|X_scaled)' already exists"):
+            MinMaxScaler(**params).fit(untouchable)
+    with pytest.raises(OutputColumnError, match="'o' is named twice|'O' is named twice"):
+        MinMaxScaler(inputCols=["x", "y"], outputCols=["o", "O"]).fit(untouchable)
+
+
+def test_names_that_differ_in_case_are_two_in_a_session_that_tells_them_apart(spark):
+    """spark.sql.caseSensitive is respected."""
+    spark.conf.set("spark.sql.caseSensitive", "true")
+    try:
+        df = spark.createDataFrame([(1.0, 10.0), (2.0, 30.0)], "x double, X double")
+        scaled = MinMaxScaler(inputCols=["x", "X"], outputCols=["o", "O"], max=2.0).fit(df).transform(df)
+
+        assert scaled.columns == ["x", "X", "o", "O"]
+        assert [tuple(row) for row in scaled.collect()] == [(1.0, 10.0, 0.0, 0.0), (2.0, 30.0, 2.0, 2.0)]
+        with pytest.raises(ColumnNotFoundError, match="'Y' does not exist"):
+            MinMaxScaler(inputCol="Y").fit(df.withColumnRenamed("x", "y"))
+    finally:
+        spark.conf.unset("spark.sql.caseSensitive")
+
+
+@pytest.mark.core
+def test_a_name_of_several_columns_is_refused(spark):
+    """Which of them is meant cannot be known."""
+    df = spark.range(2).selectExpr("double(id) AS x", "1D AS x")
+
+    with pytest.raises(ColumnNotFoundError, match="'x' is ambiguous: the DataFrame has 2 of that name. Rename or drop"):
+        MinMaxScaler(inputCol="x").fit(df)
+
+
+@pytest.mark.core
 def test_the_weight_column_must_exist(untouchable):
     """An unknown weight column is named."""
     with pytest.raises(ColumnNotFoundError, match="'nope' does not exist"):
@@ -326,7 +360,7 @@ def test_an_inverse_of_nothing_says_so(untouchable):
 @pytest.mark.core
 def test_models_of_different_classes_do_not_merge(good):
     """The message has both classes."""
-    with pytest.raises(ParamError, match="MinMaxScalerModel cannot merge with MaxAbsScalerModel"):
+    with pytest.raises(ParamError, match="MinMaxScalerModel: cannot merge with MaxAbsScalerModel"):
         MinMaxScaler(inputCol="x").fit(good).merge(MaxAbsScaler(inputCol="x").fit(good))
 
 
@@ -337,6 +371,24 @@ def test_models_of_different_columns_do_not_merge(good, one, other):
     """Columns must agree in name, number and order."""
     with pytest.raises(ParamError, match="same columns"):
         MinMaxScaler(inputCols=one).fit(good).merge(MinMaxScaler(inputCols=other).fit(good))
+
+
+@pytest.mark.core
+def test_models_that_skipped_and_models_that_did_not_do_not_merge(good):
+    """Rows that one left out and the other counted make no whole."""
+    kept, skipped = (MinMaxScaler(inputCol="x", handleInvalid=choice).fit(good) for choice in ("keep", "skip"))
+
+    with pytest.raises(ParamError, match="only one of the models learned under handleInvalid='skip'. Fit both alike"):
+        kept.merge(skipped)
+    assert kept.merge(MinMaxScaler(inputCol="x", handleInvalid="error").fit(good)).count == 2 * kept.count
+
+
+def test_an_update_under_another_policy_is_refused(good):
+    """A model cannot begin to skip rows half way."""
+    model = MinMaxScaler(inputCol="x").fit(good).setHandleInvalid("skip")
+
+    with pytest.raises(ParamError, match="handleInvalid='skip' was set or unset since fit. Set it back"):
+        model.update(good)
 
 
 def test_models_of_different_sizes_do_not_merge(spark):

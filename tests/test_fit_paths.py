@@ -11,7 +11,7 @@ from pyspark.sql.types import StructField, StructType
 
 from sparkscale import MaxAbsScaler, MinMaxScaler, StandardScaler
 from sparkscale.errors import SizeMismatchError
-from sparkscale.spark import aggregates, summarize
+from sparkscale.spark import aggregates, partials, summarize
 from sparkscale.statistics import Extrema, Moments
 
 SCALERS = (MinMaxScaler, MaxAbsScaler, StandardScaler)
@@ -46,7 +46,7 @@ def by_arrow(monkeypatch):
 def merged_on_executors(monkeypatch):
     """Make the driver collect nothing that executors have not merged, a few partitions a task."""
     monkeypatch.setattr(summarize, "DRIVER_BYTES", 0)
-    monkeypatch.setattr(summarize, "FAN_IN", 2)
+    monkeypatch.setattr(partials, "FAN_IN", 2)
 
 
 def spied(monkeypatch):
@@ -162,7 +162,7 @@ def test_merging_on_executors_agrees_for_weights_and_skip(data, by_arrow, monkey
 def test_merging_on_executors_refuses_lengths_that_differ(spark, by_arrow, monkeypatch):
     """A mismatch that shows only between partitions is found by the task that merges them."""
     merged_on_executors(monkeypatch)
-    df = spark.range(0, 8, 1, 8).selectExpr("array_repeat(1D, CASE WHEN id = 6 THEN 5 ELSE 4 END) AS a")
+    df = spark.range(0, 8, 1, 8).selectExpr("array_repeat(1D, CASE WHEN id = 7 THEN 5 ELSE 4 END) AS a")
 
     with pytest.raises(SizeMismatchError, match="'a' holds arrays of length 4 and 5"):
         MinMaxScaler(inputCol="a").fit(df)

@@ -294,7 +294,19 @@ def test_copies_of_an_inverse_are_alike(data):
     copy = inverse.copy()
 
     assert copy.uid == inverse.uid
-    assert copy.inverse() is inverse.inverse()
+    assert copy.inverse().affine == inverse.inverse().affine
+
+
+def test_an_inverse_stays_as_the_model_was(data):
+    """Params that the model is given later do not redirect an inverse that was taken before, nor the other way."""
+    model = MinMaxScaler(inputCol="x", outputCol="y").fit(data)
+    inverse = model.inverse()
+    expected = inverse.toSQL()
+    model.setMin(-1.0).setOutputCol("z")
+    inverse.inverse().setMax(9.0)
+
+    assert inverse.toSQL() == expected
+    assert model.getMax() == 1.0
 
 
 # Learning more
@@ -396,6 +408,15 @@ def test_update_follows_the_policy(spark):
 
     assert updated.originalMax == DenseVector([3.0, 3.0])
     assert updated.count == 3
+
+
+def test_count_is_of_the_rows_that_fit_used(spark):
+    """What a model is set to later does not change what it learned from."""
+    df = spark.createDataFrame([(1.0, None), (2.0, 2.0), (3.0, 3.0)], "x double, y double")
+    model = MinMaxScaler(inputCols=["x", "y"], handleInvalid="skip").fit(df)
+
+    assert model.setHandleInvalid("keep").count == 2
+    assert MinMaxScaler(inputCols=["x", "y"]).fit(df).setHandleInvalid("skip").count == 3
 
 
 def test_update_reads_the_column_that_the_model_points_to(spark):

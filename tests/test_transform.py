@@ -610,7 +610,7 @@ def test_the_inverse_of_the_inverse_is_the_model(data):
     inverse = model.inverse()
 
     assert isinstance(inverse, InverseModel)
-    assert inverse.inverse() is model
+    assert inverse.inverse().toSQL() == model.toSQL()
     assert inverse.affine == model.affine.inverse()
     assert inverse.affine.inverse() == model.affine
 
@@ -682,3 +682,22 @@ def test_sql_text_assembles_nulls_as_transform_does(spark):
     expected = [row.f.toArray().tolist() for row in model.transform(df).collect()]
 
     np.testing.assert_array_equal([row.f for row in found], expected)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("form", ["one", "many", "vector"])
+def test_a_column_may_be_named_in_another_case(spark, form):
+    """As everywhere in Spark; the way back replaces the column, whatever case it is written in."""
+    df = spark.createDataFrame([(1.0, [1.0, 4.0]), (3.0, [2.0, 8.0])], "delay double, path array<double>")
+    params = {
+        "one": {"inputCol": "Delay"},
+        "many": {"inputCols": ["DELAY", "Path"]},
+        "vector": {"inputCols": ["Delay", "PATH"], "outputCol": "v"},
+    }[form]
+    model = MinMaxScaler(**params).fit(df)
+    back = model.inverseTransform(model.transform(df))
+
+    assert model.originalMax[0] == 3.0
+    assert [name.lower() for name in back.columns[:2]] == ["delay", "path"]
+    assert len(back.columns) == 2 + (2 if form == "many" else 1)
+    assert [(row[0], row[1]) for row in back.collect()] == [(1.0, [1.0, 4.0]), (3.0, [2.0, 8.0])]

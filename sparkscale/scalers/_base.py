@@ -45,7 +45,7 @@ class _Fitting(ScalerParams):
         if self.hasParam("weightCol") and self.isSet("weightCol"):
             weight = resolve(df, [self.getOrDefault("weightCol")])[0]
             if weight.kind != "scalar":
-                raise ColumnTypeError(f"Weight column '{weight.name}' must be numeric.")
+                raise ColumnTypeError(f"Weight column '{weight.name}' must be one number a row. Name another column.")
         return summarize(df, columns, self._statistic, handle_invalid=self.getHandleInvalid(), weight=weight)
 
 
@@ -57,7 +57,7 @@ class Scaler(_Fitting, persistence.Writable, Estimator[M], Generic[M]):
     def _fit(self, dataset: DataFrame) -> M:
         self._check_params()
         columns = resolve(dataset, self._input_names())
-        check_outputs(self._output_names(), dataset.columns)
+        check_outputs(dataset, self._output_names())
         summary = self._summarize(dataset, columns)
         if summary is None or (self.getHandleInvalid() == "skip" and not summary.statistic.count.any()):
             raise EmptyDataError(
@@ -68,7 +68,8 @@ class Scaler(_Fitting, persistence.Writable, Estimator[M], Generic[M]):
         model = self._model()
         model._resetUid(self.uid)
         fitted = self._copyValues(model)
-        fitted._learn([replace(c, size=n) for c, n in zip(columns, summary.sizes, strict=True)], summary.statistic)
+        found = [replace(c, size=n) for c, n in zip(columns, summary.sizes, strict=True)]
+        fitted._learn(found, summary.statistic, skips=self.getHandleInvalid() == "skip")
         fitted.affine  # noqa: B018  # refuses a range that overflows, before anyone relies on the model
         fitted._log()
         return fitted
@@ -81,9 +82,11 @@ class ScalerModel(_Fitting, Mapped, Generic[S]):
         super().__init__()
         self._columns: tuple[FeatureColumn, ...] = ()
         self._learned: S | None = None
+        self._skips = False
 
-    def _learn(self, columns: Sequence[FeatureColumn], statistic: S) -> None:
-        self._columns, self._learned = tuple(columns), statistic
+    def _learn(self, columns: Sequence[FeatureColumn], statistic: S, *, skips: bool) -> None:
+        """Take what was learned, and whether only from rows without an invalid value."""
+        self._columns, self._learned, self._skips = tuple(columns), statistic, skips
 
     @abstractmethod
     def _map(self, statistic: S) -> AffineMap:
@@ -112,7 +115,7 @@ class ScalerModel(_Fitting, Mapped, Generic[S]):
     def count(self) -> int:
         """Number of rows that took part in fit."""
         statistic = self.statistics
-        rows = statistic.count + statistic.invalid if self.getHandleInvalid() == "keep" else statistic.count
+        rows = statistic.count if self._skips else statistic.count + statistic.invalid
         return int(rows.max(initial=0))
 
     @property
@@ -161,7 +164,7 @@ class ScalerModel(_Fitting, Mapped, Generic[S]):
         inputs: Sequence[FeatureColumn] = self._renamed()
         if df is not None:
             inputs = as_fitted(resolve(df, [c.name for c in inputs]), inputs)
-            check_outputs(names, df.columns)
+            check_outputs(df, names)
         if self._assembles:
             outputs = [FeatureColumn(names[0], "vector", False, size)]
         else:
@@ -196,15 +199,20 @@ class ScalerModel(_Fitting, Mapped, Generic[S]):
         Raises
         ------
         ParamError
-            If a model is of another class or was fitted on other columns.
+            If a model is of another class, or was fitted on other columns, or only one of them under
+            ``handleInvalid="skip"``.
         """
         shapes = [(c.name, c.kind, c.size) for c in self._columns]
         for other in others:
             if type(other) is not type(self):
-                raise ParamError(f"{type(self).__name__} cannot merge with {type(other).__name__}.")
+                raise self._fail(f"cannot merge with {type(other).__name__}. Only models of one class merge.")
             theirs = [(c.name, c.kind, c.size) for c in other._columns]
             if theirs != shapes:
-                raise ParamError(f"Only models of the same columns merge: {shapes} differs from {theirs}.")
+                raise ParamError(
+                    f"Only models of the same columns merge: {shapes} differs from {theirs}. Fit on the same columns."
+                )
+            if other._skips != self._skips:
+                raise self._fail("only one of the models learned under handleInvalid='skip'. Fit both alike to merge.")
         return self._relearned(self.statistics.merge(*(other.statistics for other in others)))
 
     def update(self: M, dataset: DataFrame) -> M:
@@ -219,20 +227,27 @@ class ScalerModel(_Fitting, Mapped, Generic[S]):
         -------
         model of the same class
             A new model; this one stays as it was.
+
+        Raises
+        ------
+        ParamError
+            If ``handleInvalid`` became, or is no longer, "skip" since fit.
         """
         self._check_params()
+        if self._skips != (self.getHandleInvalid() == "skip"):
+            raise self._fail("handleInvalid='skip' was set or unset since fit. Set it back to update, or fit again.")
         found = self._summarize(dataset, as_fitted(resolve(dataset, self._input_names()), self._columns))
         return self._relearned(self.statistics.merge(found.statistic) if found else self.statistics)
 
     def _relearned(self: M, statistic: Any) -> M:
         model = self.copy()
-        model._learn(self._columns, statistic)
+        model._learn(self._columns, statistic, skips=self._skips)
         model.affine  # noqa: B018  # refuses a range that overflows
         return model
 
     def inverse(self) -> InverseModel:
-        """Return the model that maps this model's outputs back to its inputs' names."""
-        return InverseModel(self)
+        """Return the model that maps this model's outputs, as they are named now, back to its inputs' names."""
+        return InverseModel(self.copy())
 
     def inverseTransform(self, dataset: DataFrame) -> DataFrame:
         """Map scaled columns back; same as ``inverse().transform(dataset)``.
@@ -271,14 +286,15 @@ class ScalerModel(_Fitting, Mapped, Generic[S]):
         return Vectors.dense(np.where(self.statistics.count > 0, values, np.nan))
 
     def _saved(self) -> tuple[dict[str, Any], Statistic | None]:
-        return {"columns": [asdict(c) for c in self._columns]}, self.statistics
+        return {"columns": [asdict(c) for c in self._columns], "skips": self._skips}, self.statistics
 
     def _restore(self, extra: Mapping[str, Any], arrays: Mapping[str, Any] | None) -> None:
         columns = [FeatureColumn(**c) for c in extra["columns"]]
         columns = [replace(c, attributes=tuple(c.attributes) if c.attributes else None) for c in columns]
         if arrays is None:
             raise KeyError("data")
-        self._learn(columns, self._statistic.from_arrays(arrays))  # type: ignore[arg-type]  # a subclass's own
+        statistic: Any = self._statistic.from_arrays(arrays)
+        self._learn(columns, statistic, skips=bool(extra["skips"]))
 
     def _log(self) -> None:
         if self._constant().any():

@@ -75,7 +75,7 @@ class InverseModel(Mapped):
 
     def inverse(self) -> Any:
         """Return the model that this one undoes."""
-        return self.forward
+        return self.forward.copy()
 
     @property
     def affine(self) -> AffineMap:

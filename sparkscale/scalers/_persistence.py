@@ -22,7 +22,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import ArrayType, DoubleType, LongType, StructField, StructType
 
 from sparkscale.errors import PersistenceError
-from sparkscale.spark.summarize import collect
+from sparkscale.spark.partials import collect
 from sparkscale.statistics import Statistic
 
 __all__ = ["Writable"]

@@ -13,7 +13,7 @@ from pyspark.sql.types import ArrayType, DataType, FloatType, NumericType, Struc
 
 from sparkscale.errors import ColumnNotFoundError, ColumnTypeError, SizeMismatchError
 
-__all__ = ["FeatureColumn", "as_fitted", "attribute_metadata", "quoted", "resolve"]
+__all__ = ["FeatureColumn", "as_fitted", "attribute_metadata", "quoted", "resolve", "same_name"]
 
 
 @dataclass(frozen=True)
@@ -80,21 +80,33 @@ def resolve(df: DataFrame, names: Sequence[str]) -> list[FeatureColumn]:
     Raises
     ------
     ColumnNotFoundError
-        If a name is not a column.
+        If a name is not a column, or is the name of several.
     ColumnTypeError
         If a column is not numeric, an array of numbers or a vector.
     """
-    fields: dict[str, StructField] = {f.name: f for f in df.schema.fields}
-    return [
-        _column(name, fields[name]) if name in fields else replace(_column(name, _lookup(df, name)), nested="." in name)
-        for name in names
-    ]
+    fields: dict[str, list[StructField]] = {}
+    for field in df.schema.fields:
+        fields.setdefault(field.name.casefold(), []).append(field)
+    return [_find(df, name, fields.get(name.casefold(), [])) for name in names]
 
 
-def _lookup(df: DataFrame, name: str) -> StructField:
-    """Let Spark resolve what is not a column to the letter: other case, a field of a struct."""
-    try:
-        return df.select(name).schema.fields[0]
+def same_name(df: DataFrame, one: str, other: str) -> bool:
+    """Whether two names are one to the session."""
+    if one == other or one.casefold() != other.casefold():
+        return one == other
+    return str(df.sparkSession.conf.get("spark.sql.caseSensitive", "false")).lower() != "true"
+
+
+def _find(df: DataFrame, name: str, alike: Sequence[StructField]) -> FeatureColumn:
+    found = [f for f in alike if same_name(df, f.name, name)]
+    if len(found) > 1:
+        raise ColumnNotFoundError(
+            f"Column '{name}' is ambiguous: the DataFrame has {len(found)} of that name. Rename or drop all but one."
+        )
+    if found:
+        return _column(name, found[0])
+    try:  # a field of a struct
+        return replace(_column(name, df.select(name).schema.fields[0]), nested="." in name)
     except AnalysisException:
         raise ColumnNotFoundError(
             f"Column '{name}' does not exist. The DataFrame has: {', '.join(df.columns)}."
@@ -127,11 +139,13 @@ def as_fitted(found: Sequence[FeatureColumn], fitted: Sequence[FeatureColumn]) -
     for now, then in zip(found, fitted, strict=True):
         if now.kind != then.kind:
             raise ColumnTypeError(
-                f"Column '{now.name}' is of kind {now.kind}, but the model was fitted on {then.kind}."
+                f"Column '{now.name}' is of kind {now.kind}, but the model was fitted on {then.kind}. "
+                "Convert it to the kind that fit saw, or fit again."
             )
         if now.size is not None and now.size != then.size:
             raise SizeMismatchError(
-                f"Column '{now.name}' has {now.size} features, but the model was fitted on {then.size}."
+                f"Column '{now.name}' has {now.size} features, but the model was fitted on {then.size}. "
+                "Give it the features that fit saw, or fit again."
             )
     return [
         replace(now, size=then.size, attributes=then.attributes or now.attributes)

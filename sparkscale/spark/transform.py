@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame
@@ -12,7 +11,7 @@ from pyspark.sql import functions as F
 from sparkscale.affine import AffineMap
 from sparkscale.errors import OutputColumnError
 from sparkscale.spark import vectors
-from sparkscale.spark.columns import FeatureColumn, attribute_metadata, quoted
+from sparkscale.spark.columns import FeatureColumn, attribute_metadata, quoted, same_name
 from sparkscale.spark.expression import Bounds, array_map, guarded, is_valid, scalar_map
 
 __all__ = ["Plan", "check_outputs", "to_sql", "transform"]
@@ -56,14 +55,18 @@ class Plan:
         return parts
 
 
-def check_outputs(outputs: Iterable[str], existing: Iterable[str]) -> None:
+def check_outputs(df: DataFrame, outputs: Sequence[str]) -> None:
     """Refuse outputs that clash with each other or with a column that is there."""
-    names, taken = Counter(outputs), set(existing)
-    for name, times in names.items():
-        if times > 1:
-            raise OutputColumnError(f"Output column '{name}' is named twice. Give each output its own name.")
-        if name in taken:
-            raise OutputColumnError(f"Output column '{name}' already exists. Name another output, or drop the column.")
+    clashing = {name.casefold() for name in df.columns}
+    for name in outputs:
+        if name.casefold() in clashing:  # at most: the session may tell upper from lower case
+            if any(same_name(df, name, other) for other in df.columns):
+                raise OutputColumnError(
+                    f"Output column '{name}' already exists. Name another output, or drop the column."
+                )
+            if sum(same_name(df, name, other) for other in outputs) > 1:
+                raise OutputColumnError(f"Output column '{name}' is named twice. Give each output its own name.")
+        clashing.add(name.casefold())
 
 
 def to_sql(plan: Plan) -> dict[str, str]:
@@ -153,7 +156,8 @@ def _disassembled(df: DataFrame, plan: Plan) -> DataFrame:
 
 def _finished(df: DataFrame, plan: Plan, texts: dict[str, str], temporary: Sequence[str]) -> DataFrame:
     """Make the outputs, and drop what was only needed on the way."""
-    if not temporary and not set(texts) & set(df.columns):
+    taken = {name.casefold() for name in df.columns}
+    if not temporary and not any(name.casefold() in taken for name in texts):
         return df.selectExpr("*", *(f"{text} AS {quoted(name)}" for name, text in texts.items()))
     made = {name: F.expr(text) for name, text in texts.items()}
     for out in plan.outputs:

@@ -182,7 +182,8 @@ def assemble(df: DataFrame, columns: Sequence[FeatureColumn], strict: bool) -> t
     made: list[str] = []
     temporary: list[str] = []
     # VectorAssembler takes a plain name as it is; another, or a value to be checked, goes under a new name.
-    renamed = {c: _fresh() for c in columns if c.kind == "scalar" and (strict or not c.name.isidentifier())}
+    plain = {name for name in df.columns if name.isidentifier()}
+    renamed = {c: _fresh() for c in columns if c.kind == "scalar" and (strict or c.name not in plain)}
     if renamed:
         texts = (guarded(c, c.sql, f"double({c.sql})") if strict else c.sql for c in renamed)
         df = df.selectExpr("*", *(f"{text} AS {name}" for text, name in zip(texts, renamed.values(), strict=True)))

@@ -1,0 +1,148 @@
+"""Partial statistics on their way to the driver: rows of few features, merged in the order of the partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+
+from sparkscale.errors import SizeMismatchError, marked
+from sparkscale.spark.arrow import Group, mismatch
+from sparkscale.statistics import Fold, Statistic
+
+__all__ = ["Partial", "collect", "merge_on_driver", "merge_on_executors", "schema", "to_batch"]
+
+# Features in a row. Spark puts 10,000 rows into an Arrow batch, whatever their size: of these, 140 MB at most.
+CHUNK = 256
+FAN_IN = 2048  # partitions whose partial statistics one task merges
+
+
+@dataclass(frozen=True, eq=False)
+class Partial:
+    """What some rows say of some features of a group of columns.
+
+    Parameters
+    ----------
+    partition : int
+        The first partition that it stems from.
+    group : int
+        Which group.
+    start : int
+        The first of these features among the group's.
+    size : int
+        Number of features of the whole group; 0 while no row has told.
+    nulls : float
+        Number of rows that were null altogether; told once, with the first features.
+    statistic : Statistic or None
+        Of the other rows, if there were any.
+    """
+
+    partition: int
+    group: int
+    start: int
+    size: int
+    nulls: float
+    statistic: Statistic | None
+
+
+def schema(statistic: type[Statistic]) -> str:
+    """Return the schema of partial statistics as rows."""
+    arrays = (f"{name} array<double>" for name in statistic.names())
+    return ", ".join(["partition int, group int, start int, size int, nulls double", *arrays])
+
+
+def to_batch(found: Partial, kind: type[Statistic]) -> pa.RecordBatch:
+    """Return a partial statistic as rows."""
+    whole = found.statistic or kind.missing(0, 0)
+    starts = np.arange(0, max(len(whole), 1), CHUNK)
+    offsets = pa.array(np.append(starts, len(whole)), pa.int32())
+    cells: dict[str, Any] = {
+        "partition": pa.array(np.full(len(starts), found.partition), pa.int32()),
+        "group": pa.array(np.full(len(starts), found.group), pa.int32()),
+        "start": pa.array(found.start + starts, pa.int32()),
+        "size": pa.array(np.full(len(starts), found.size), pa.int32()),
+        "nulls": pa.array(np.where(starts == 0, found.nulls, 0.0)),
+    }
+    for name, values in whole.arrays().items():
+        cells[name] = pa.ListArray.from_arrays(offsets, pa.array(values))
+    return pa.RecordBatch.from_pydict(cells)
+
+
+def collect(df: DataFrame) -> list[dict[str, Any]]:
+    """Bring rows of numbers and arrays to the driver, the arrays as NumPy's."""
+    # PySpark 3.5 has no public way.
+    batches = df.toArrow().to_batches() if hasattr(df, "toArrow") else df._collect_as_arrow()  # type: ignore[operator]
+    return [row for batch in batches for row in _rows(batch)]
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    columns = [
+        np.split(c.flatten().to_numpy(zero_copy_only=False), np.cumsum(np.diff(c.offsets.to_numpy()))[:-1])
+        if pa.types.is_list(c.type)
+        else c.to_pylist()
+        for c in batch.columns
+    ]
+    for cells in zip(*columns, strict=True) if batch.num_rows else ():
+        yield dict(zip(batch.schema.names, cells, strict=True))
+
+
+def _of_row(row: dict[str, Any], kind: type[Statistic]) -> Partial:
+    told = {name: row[name] for name in ("partition", "group", "start", "size", "nulls")}
+    found = kind.from_arrays(row)
+    return Partial(**told, statistic=found if len(found) else None)
+
+
+def _merged(run: Iterable[Partial], parts: Sequence[Group]) -> Partial:
+    """Merge what partitions say of the same features, in their order."""
+    first, size, nulls, fold = None, 0, 0.0, Fold()
+    for found in run:
+        first = first or found
+        if size and found.size and size != found.size:
+            message = mismatch(parts[found.group].column, size, found.size)
+            raise SizeMismatchError(marked(SizeMismatchError, message))
+        size = size or found.size
+        nulls += found.nulls
+        if found.statistic is not None:
+            fold.add(found.statistic)
+    assert first is not None  # noqa: S101  # groupby makes no empty runs
+    return Partial(first.partition, first.group, first.start, size, nulls, fold.result())
+
+
+def merge_on_executors(df: DataFrame, parts: Sequence[Group], kind: type[Statistic]) -> DataFrame:
+    """Merge the rows of every ``FAN_IN`` partitions; those of the same features meet in one task, in their order."""
+    keys = ("task", "group", "start")
+    return (
+        df.selectExpr("*", f"partition div {FAN_IN} AS task")
+        .repartition(*keys)
+        .sortWithinPartitions(*keys, "partition")
+        .drop("task")
+        .mapInArrow(partial(_merge_task, fan_in=FAN_IN, parts=parts, kind=kind), schema(kind))
+    )
+
+
+def _merge_task(
+    batches: Iterator[pa.RecordBatch], *, fan_in: int, parts: Sequence[Group], kind: type[Statistic]
+) -> Iterator[pa.RecordBatch]:
+    found = (_of_row(row, kind) for batch in batches for row in _rows(batch))
+    for _, run in groupby(found, key=lambda p: (p.partition // fan_in, p.group, p.start)):
+        yield to_batch(_merged(run, parts), kind)
+
+
+def merge_on_driver(df: DataFrame, parts: Sequence[Group], kind: type[Statistic]) -> list[Partial]:
+    """Collect partial statistics and merge them, one a group; none if there was no row."""
+    found = [_of_row(row, kind) for row in collect(df)]
+    found.sort(key=lambda p: (p.group, p.start, p.partition))
+    chunks = [_merged(run, parts) for _, run in groupby(found, key=lambda p: (p.group, p.start))]
+    return [_joined(list(run), kind) for _, run in groupby(chunks, key=lambda p: p.group)]
+
+
+def _joined(chunks: Sequence[Partial], kind: type[Statistic]) -> Partial:
+    """Put the features of one group beside each other."""
+    first, told = chunks[0], [c.statistic for c in chunks if c.statistic is not None]
+    return Partial(first.partition, first.group, 0, first.size, first.nulls, kind.concat(told) if told else None)
