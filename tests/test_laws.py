@@ -153,7 +153,7 @@ def assert_same_map(expected: AffineMap, actual: AffineMap, matrix: np.ndarray) 
         tolerance = max(1e-12, 32 * EPS * condition(column))
         assert offset == other_offset
         bound = 1e-12 * max(abs(center), scale if np.isfinite(scale) else 0.0)
-        assert abs(center - other_center) <= max(bound, 8 * EPS * size)
+        assert abs(center - other_center) <= max(bound, 8 * EPS * size) + SUBNORMAL
         assert scale == other_scale or abs(scale - other_scale) <= tolerance * scale + 16 * EPS * size + SUBNORMAL
 
 

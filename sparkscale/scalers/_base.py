@@ -130,7 +130,7 @@ class ScalerModel(_Fitting, Mapped, Generic[S]):
 
     @property
     def constantFeatures(self) -> list[str]:
-        """Names of the features that had values, but all the same."""
+        """Names of the features whose valid values are all the same."""
         return self._names(self._constant())
 
     def _constant(self) -> npt.NDArray[np.bool_]:

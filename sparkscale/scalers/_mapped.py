@@ -40,6 +40,7 @@ class Mapped(persistence.Writable, Model):
 
         It is the text that ``transform`` runs for scalars and arrays. For vectors, which SQL has no syntax for,
         it reads and writes arrays of double: apply it where the vector column went through ``vector_to_array``.
+        The rows that ``handleInvalid="skip"`` drops are no matter of an expression: filter them out beside it.
 
         Returns
         -------

@@ -29,13 +29,17 @@ class MaxAbsScalerModel(_MaxAbsParams, ScalerModel[Extrema]):
     @property
     def maxAbs(self) -> DenseVector:
         """Largest absolute value of each feature; NaN where there was no value."""
-        return self._vector(self._spread(self.statistics))
+        return self._vector(self._largest(self.statistics))
 
-    def _spread(self, statistic: Extrema) -> Array:
+    def _largest(self, statistic: Extrema) -> Array:
         return np.maximum(np.abs(statistic.min), np.abs(statistic.max))
 
+    def _spread(self, statistic: Extrema) -> Array:
+        with np.errstate(all="ignore"):
+            return statistic.max - statistic.min
+
     def _map(self, statistic: Extrema) -> AffineMap:
-        largest = self._spread(statistic)
+        largest = self._largest(statistic)
         zero = np.zeros(len(statistic))
         return AffineMap(zero, np.where(largest == 0, 1.0, largest), zero)
 
@@ -81,6 +85,12 @@ class MaxAbsScaler(_MaxAbsParams, Scaler[MaxAbsScalerModel]):
     See Also
     --------
     pyspark.ml.feature.MaxAbsScaler : The same for vectors only.
+
+    Notes
+    -----
+    What is wrong in the data alone shows while a job runs. ``fit`` and ``update`` then raise the errors above. What
+    ``transform`` returns is lazy: the action on it fails with Spark's exception, whose message has the error as
+    ``[sparkscale.<its name>] ... [end]``.
 
     Examples
     --------

@@ -142,6 +142,12 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
     --------
     pyspark.ml.feature.MinMaxScaler : The same for vectors only.
 
+    Notes
+    -----
+    What is wrong in the data alone shows while a job runs. ``fit`` and ``update`` then raise the errors above. What
+    ``transform`` returns is lazy: the action on it fails with Spark's exception, whose message has the error as
+    ``[sparkscale.<its name>] ... [end]``.
+
     Examples
     --------
     >>> from sparkscale import MinMaxScaler

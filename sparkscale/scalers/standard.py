@@ -149,6 +149,16 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
     --------
     pyspark.ml.feature.StandardScaler : The same for vectors only.
 
+    Notes
+    -----
+    What is wrong in the data alone shows while a job runs. ``fit`` and ``update`` then raise the errors above. What
+    ``transform`` returns is lazy: the action on it fails with Spark's exception, whose message has the error as
+    ``[sparkscale.<its name>] ... [end]``.
+
+    ``fit`` scans the data once. On a ``local`` master a few scalar columns are aggregated in SQL; should the mean of
+    one be more than 10,000 times its standard deviation, or a sum overflow, where such aggregates lose digits, the data
+    are scanned a second time without them.
+
     References
     ----------
     The weighted variance is that of Spark's ``Summarizer`` ("reliability weights").

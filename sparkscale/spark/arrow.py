@@ -93,7 +93,10 @@ def select(df: DataFrame, parts: Sequence[Group], strict: bool, weight: FeatureC
     if weight is not None:
         source = weight.sql
         bad = failure(
-            InvalidValueError, f"Weight column '{weight.name}' holds ", source, ": weights must be finite and >= 0."
+            InvalidValueError,
+            f"Weight column '{weight.name}' holds ",
+            source,
+            ": weights must be finite and >= 0. Clean the column, or leave those rows out.",
         )
         good = f"{source} >= 0 AND double({source}) < double('Infinity')"
         plain.append(F.expr(f"CASE WHEN {good} THEN double({source}) ELSE {bad} END AS w"))
@@ -112,7 +115,7 @@ def _vector_texts(k: int, column: FeatureColumn, strict: bool) -> list[str]:
             SizeMismatchError,
             f"Column '{column.name}' holds a vector of size ",
             f"{u}.size",
-            f", but its metadata says {column.size}.",
+            f", but its metadata says {column.size}. Correct the rows, or the metadata.",
         )
         stored = f"CASE WHEN {u}.size <> {column.size} THEN {wrong} ELSE {stored} END"
     texts = [
@@ -213,7 +216,10 @@ def _same(column: FeatureColumn, found: npt.NDArray[Any], size: int | None) -> N
 def mismatch(column: FeatureColumn, one: int, other: int) -> str:
     """Say that rows of a column differ in length."""
     what = "vectors of size" if column.kind == "vector" else "arrays of length"
-    return f"Column '{column.name}' holds {what} {one} and {other}: all rows of a column must have one length."
+    return (
+        f"Column '{column.name}' holds {what} {one} and {other}: all rows of a column must have one length. "
+        "Pad or drop the others."
+    )
 
 
 def with_weights(piece: Piece, weights: npt.NDArray[np.float64] | None) -> Block:

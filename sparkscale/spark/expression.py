@@ -69,7 +69,7 @@ def sized(column: FeatureColumn, source: str, size: int, result: str) -> str:
         SizeMismatchError,
         f"Column '{column.name}' holds a row of length ",
         f"size({source})",
-        f", but the model was fitted on length {size}.",
+        f", but the model was fitted on length {size}. Give every row the length that fit saw, or fit again.",
     )
     return f"CASE WHEN {source} IS NULL THEN NULL WHEN size({source}) = {size} THEN {result} ELSE {wrong} END"
 

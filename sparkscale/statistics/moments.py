@@ -120,14 +120,13 @@ class Moments(Statistic):
         """
         indices, values, weights = block.valid_entries()
         size, count = block.size, block.rows - block.invalid()
-        stored = np.bincount(indices, minlength=size)
-        weight, weight_square = (count, count) if weights is None else block.valid_weight()
-        stored_weight = stored if weights is None else _sums(indices, weights, size)
+        stored, stored_square, zeros, zeros_square = cls._sparse_weights(block, indices, weights, count)
+        weight, weight_square = stored + zeros, stored_square + zeros_square
         weighted = values if weights is None else values * weights
         first, second = _sums(indices, weighted, size), _sums(indices, weighted * values, size)
         shift = first / np.where(weight > 0, weight, 1.0)
         origin, m2 = np.zeros(size), second - first * shift
-        heavy = 2.0 * stored_weight > weight
+        heavy = stored > zeros
         if heavy.any():
             part = cls._of_heavy(block.features(heavy))
             origin[heavy], shift[heavy], m2[heavy] = part.origin, part.shift, part.m2
@@ -138,12 +137,8 @@ class Moments(Statistic):
         """Take the moments of the stored values, each shifted and centred, and merge those of the zeros."""
         indices, values, weights = block.valid_entries()
         size, count = block.size, block.rows - block.invalid()
+        weight, weight_square, zeros, zeros_square = cls._sparse_weights(block, indices, weights, count)
         stored = np.bincount(indices, minlength=size).astype(np.float64)
-        if weights is None:
-            weight, weight_square, all_weight, all_square = stored, stored, count, count
-        else:
-            weight, weight_square = _sums(indices, weights, size), _sums(indices, weights * weights, size)
-            all_weight, all_square = block.valid_weight()
         origin = np.zeros(size)
         origin[indices[::-1]] = values[::-1]  # the first stored value of each feature
         deviation = values - origin[indices]
@@ -154,10 +149,20 @@ class Moments(Statistic):
         m2 = _sums(indices, weighted * deviation, size)
         zero = np.zeros(size)
         entries = cls(stored, zero, weight, weight_square, origin, shift, m2)
-        implicit = count - stored
-        rest = np.where(implicit > 0, all_weight - weight, 0.0)
-        rest_square = np.where(implicit > 0, all_square - weight_square, 0.0)
-        return entries.merge(cls(implicit, zero, rest, rest_square, zero, zero, zero))
+        return entries.merge(cls(count - stored, zero, zeros, zeros_square, zero, zero, zero))
+
+    @staticmethod
+    def _sparse_weights(
+        block: SparseBlock, indices: npt.NDArray[np.intp], weights: Array | None, count: Array
+    ) -> tuple[Array, Array, Array, Array]:
+        """Return sums of weights and of their squares: of the stored valid values, and of the implicit zeros."""
+        stored = np.bincount(indices, minlength=block.size).astype(np.float64)
+        if weights is None or block.weights is None:
+            return stored, stored, count - stored, count - stored
+        implicit = count > stored
+        sums = (_sums(indices, w, block.size) for w in (weights, weights * weights))
+        zeros = (np.where(implicit, block.absent(w), 0.0) for w in (block.weights, block.weights**2))
+        return (*sums, *zeros)  # type: ignore[return-value]
 
     @classmethod
     def missing(cls, features: int, rows: float) -> Moments:
@@ -202,8 +207,10 @@ class Moments(Statistic):
             The variance; infinite or NaN where it overflows.
         """
         with np.errstate(all="ignore"):
-            freedom = self.weight - ddof * self.weight_square / np.where(self.weight > 0, self.weight, 1.0)
-            return np.where(freedom > 0, self.m2 / np.where(freedom > 0, freedom, 1.0), 0.0)
+            lost = ddof * self.weight_square / np.where(self.weight > 0, self.weight, 1.0) if ddof else 0.0
+            freedom = self.weight - lost
+            found = np.where(freedom > 0, self.m2 / np.where(freedom > 0, freedom, 1.0), 0.0)
+            return np.where(np.isfinite(freedom), found, np.nan)
 
 
 def _times(weight: Array, values: Array) -> Array:
