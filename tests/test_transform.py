@@ -701,3 +701,35 @@ def test_a_column_may_be_named_in_another_case(spark, form):
     assert [name.lower() for name in back.columns[:2]] == ["delay", "path"]
     assert len(back.columns) == 2 + (2 if form == "many" else 1)
     assert [(row[0], row[1]) for row in back.collect()] == [(1.0, [1.0, 4.0]), (3.0, [2.0, 8.0])]
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("setting", ["wholeStage", "optimizer", "usual"])
+def test_null_vectors_stay_null_however_spark_plans(spark, setting):
+    """Spark's own functions fail at null; that they are not called there must not hang on a plan."""
+    key, value = {
+        "wholeStage": ("spark.sql.codegen.wholeStage", "false"),
+        "optimizer": (
+            "spark.sql.optimizer.excludedRules",
+            "org.apache.spark.sql.catalyst.optimizer.CollapseProject",
+        ),
+        "usual": ("spark.sql.codegen.wholeStage", "true"),
+    }[setting]
+    rows = [
+        (None, Vectors.dense(1, 2)),
+        (Vectors.sparse(2, [0], [4.0]), None),
+        (Vectors.dense(2, 4), Vectors.dense(2, 1)),
+    ]
+    df = spark.createDataFrame(rows, StructType([StructField(c, VectorUDT()) for c in "ab"]))
+    spark.conf.set(key, value)
+    try:
+        for scaler in (MaxAbsScaler(inputCols=["a", "b"]), MinMaxScaler(inputCols=["a", "b"], min=1.0, max=3.0)):
+            scaled = scaler.fit(df).transform(df).collect()
+
+            assert [(row["a_scaled"] is None, row["b_scaled"] is None) for row in scaled] == [
+                (True, False),
+                (False, True),
+                (False, False),
+            ]
+    finally:
+        spark.conf.unset(key)

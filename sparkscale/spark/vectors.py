@@ -33,19 +33,23 @@ def _fresh() -> str:
 
 @dataclass(frozen=True)
 class _Checked:
-    """A vector column whose rows were looked at: wrong sizes, and invalid values if strict, fail the job.
+    """A vector column that Spark's functions can take: null is a zero vector, and a wrong size fails the job.
 
-    ``present`` is false where it is null. ``CASE WHEN present THEN ... END`` is all that null needs: the optimizer
-    moves the function that makes a column into the branch that uses it.
+    So does an invalid value if strict. The functions must not rely on being called only where a value is present:
+    whether Spark evaluates a column that is not used is up to its optimizer.
     """
 
     name: str
-    present: str
     parts: str
+    zeros: str
 
     @property
     def temporary(self) -> list[str]:
-        return [self.name, self.present, self.parts]
+        return [self.name, self.parts, self.zeros]
+
+    @property
+    def present(self) -> str:
+        return f"{self.parts} IS NOT NULL"
 
     def where_present(self, text: str) -> str:
         return f"CASE WHEN {self.present} THEN {text} END"
@@ -98,11 +102,13 @@ def _checked(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFr
         found,
         f", but the model was fitted on size {size}. Give every row the size that fit saw, or fit again.",
     )
-    present = f"CASE WHEN {u} IS NULL THEN false WHEN {found} = {size} THEN true ELSE {wrong} END"
+    right = f"CASE WHEN {u} IS NULL THEN {checked.zeros} WHEN {found} = {size} THEN {column.sql} ELSE {wrong} END"
     if strict:
-        present = guarded(replace(column, kind="array"), f"{u}.values", present)
-    df = df.select("*", F.unwrap_udt(F.col(column.sql)).alias(u))
-    return df.selectExpr("*", f"{column.sql} AS {checked.name}", f"{present} AS {checked.present}"), checked
+        right = guarded(replace(column, kind="array"), f"{u}.values", right)
+    unwrapped = F.unwrap_udt(F.col(column.sql))
+    zeros = F.when(unwrapped.isNull(), array_to_vector(F.expr(f"array_repeat(0D, {size})")))
+    df = df.select("*", unwrapped.alias(u), zeros.alias(checked.zeros))
+    return df.selectExpr("*", f"{right} AS {checked.name}"), checked
 
 
 def _by_spark(df: DataFrame, source: str, affine: AffineMap, factor: Any) -> tuple[DataFrame, list[str]] | None:
@@ -165,7 +171,7 @@ def as_array(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFr
     """Add the vector as an array, checked; returns the names of the new columns, the array's first."""
     df, checked = _checked(df, column, strict)
     name = _fresh()
-    array = F.when(F.col(checked.present), vector_to_array(F.col(checked.name)))
+    array = F.when(F.expr(checked.present), vector_to_array(F.col(checked.name)))
     return df.withColumn(name, array), [name, *checked.temporary]
 
 
