@@ -11,6 +11,7 @@ import nox
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|venv"
 nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = True
 
 TEST = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
 NEWEST_PYTHON = (3, 12)  # of these versions of PySpark
@@ -24,17 +25,18 @@ CORE = [  # where versions of PySpark differ: plans, functions, persistence
 ]
 
 
-def suitable_python() -> str:
-    """Return the running Python if it is not too new, else one that is found on PATH."""
+def suitable_python() -> str | None:
+    """Return the running Python if it is not too new, else one that is found on PATH, if one is."""
     if sys.version_info[:2] <= NEWEST_PYTHON:
         return sys.executable
-    return next((p for p in ("python3.12", "python3.11", "python3.10") if shutil.which(p)), "python3.12")
+    return next((p for p in ("python3.12", "python3.11", "python3.10") if shutil.which(p)), None)
 
 
+PYTHON = suitable_python()
 CORE_ON_CONNECT = ["tests/test_pipeline.py", "tests/parity/test_pyspark.py"]
 
 
-@nox.session(python=suitable_python())
+@nox.session(python=PYTHON or sys.executable)
 @nox.parametrize(
     ("requirements", "worlds"),
     [
@@ -46,6 +48,10 @@ CORE_ON_CONNECT = ["tests/test_pipeline.py", "tests/parity/test_pyspark.py"]
 )
 def compat(session: nox.Session, requirements: tuple[str, ...], worlds: dict[str, list[str]]) -> None:
     """Run the core tests on an older version of PySpark."""
+    if PYTHON is None:
+        session.skip(
+            f"{requirements[0]} needs Python {NEWEST_PYTHON[0]}.{NEWEST_PYTHON[1]} or older, and none is on PATH"
+        )
     session.install("--editable", ".", *requirements, *TEST)
     session.env["PYSPARK_PYTHON"] = str(Path(session.bin) / "python")
     session.run("python", "-c", "import pyspark, sparkscale; print('PySpark', pyspark.__version__)")

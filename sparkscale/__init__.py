@@ -5,16 +5,18 @@ map, rendered as a Spark expression.
 """
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
-from sparkscale.scalers import (
-    InverseModel,
-    MaxAbsScaler,
-    MaxAbsScalerModel,
-    MinMaxScaler,
-    MinMaxScalerModel,
-    StandardScaler,
-    StandardScalerModel,
-)
+if TYPE_CHECKING:
+    from sparkscale.scalers import (
+        InverseModel,
+        MaxAbsScaler,
+        MaxAbsScalerModel,
+        MinMaxScaler,
+        MinMaxScalerModel,
+        StandardScaler,
+        StandardScalerModel,
+    )
 
 try:
     __version__ = version("sparkscale")
@@ -30,3 +32,16 @@ __all__ = [
     "StandardScaler",
     "StandardScalerModel",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import Spark only when a scaler is asked for: the maps and statistics serve without it."""
+    if name not in __all__:
+        raise AttributeError(f"module 'sparkscale' has no attribute {name!r}")
+    from sparkscale import scalers  # noqa: PLC0415
+
+    return getattr(scalers, name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -171,3 +174,19 @@ def test_maps_do_not_hash() -> None:
     """Arrays do not hash, so neither does a map."""
     with pytest.raises(TypeError, match="unhashable"):
         hash(AffineMap([1.0], [2.0], [3.0]))
+
+
+def test_maps_and_statistics_are_imported_without_spark() -> None:
+    """Serving code has no Spark: only the scalers import it."""
+    code = """
+import sys
+sys.modules["pyspark"] = None  # importing it fails
+from sparkscale import __version__, affine, statistics
+try:
+    from sparkscale import MinMaxScaler
+except ImportError:
+    print("only scalers need it")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "only scalers need it"

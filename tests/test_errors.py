@@ -328,6 +328,26 @@ def test_arrays_of_length_0_have_no_features(spark):
         MinMaxScaler(inputCol="a").fit(arrays(spark, 0, 0))
 
 
+@pytest.mark.parametrize("partitions", [1, 2])
+def test_vectors_of_size_0_have_no_features(spark, partitions):
+    """They are refused beside others too, whether or not they meet in one partition."""
+    df = vectors(spark, Vectors.dense([]), Vectors.dense([1.0, 2.0])).repartition(partitions)
+
+    with pytest.raises((EmptyDataError, SizeMismatchError), match="'v' (has no feature|holds vectors of size)"):
+        MinMaxScaler(inputCol="v").fit(df)
+
+
+def test_an_empty_vector_is_refused_where_the_size_is_known(spark):
+    """From the model or from metadata: it is no row of zeros."""
+    model = MinMaxScaler(inputCol="v").fit(vectors(spark, Vectors.dense([1.0, 2.0])))
+    empty = vectors(spark, Vectors.dense([]))
+
+    with pytest.raises(SizeMismatchError, match="vector of size 0, but 2 was expected, as its metadata or the model"):
+        model.update(empty)
+    with pytest.raises(SizeMismatchError, match="vector of size 0, but 2 was expected, as its metadata or the model"):
+        MinMaxScaler(inputCol="v").fit(empty.withMetadata("v", {"ml_attr": {"num_attrs": 2}}))
+
+
 def test_vectors_that_are_all_null_have_no_size(spark):
     """With no row and no metadata to tell a vector's size, there is no number of features."""
     with pytest.raises(EmptyDataError, match="'v' has no feature: every row is null"):
@@ -388,6 +408,14 @@ def test_an_update_under_another_policy_is_refused(good):
     model = MinMaxScaler(inputCol="x").fit(good).setHandleInvalid("skip")
 
     with pytest.raises(ParamError, match="handleInvalid='skip' was set or unset since fit. Set it back"):
+        model.update(good)
+
+
+def test_an_update_from_another_number_of_columns_is_refused(good):
+    """A model that is pointed to more columns than it learned from says so."""
+    model = MinMaxScaler(inputCols=["x"]).fit(good).setInputCols(["x", "y"])
+
+    with pytest.raises(ParamError, match="fitted on 1 columns, and 2 are named now"):
         model.update(good)
 
 

@@ -310,6 +310,15 @@ def test_nothing_is_pickled(models, tmp_path, name):
 # Overwriting
 
 
+def test_a_folder_with_something_else_in_it_is_refused(models, tmp_path):
+    """A stage is not mixed into what was there, be it only one file."""
+    (tmp_path / "notes.txt").write_text("mine")
+
+    with pytest.raises(PersistenceError, match="already exists, with something in it"):
+        models["MaxAbsScaler"].save(str(tmp_path))
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
 @pytest.mark.core
 @pytest.mark.parametrize("what", ["estimator", "model", "inverse"])
 def test_an_existing_path_is_refused(models, tmp_path, what):
@@ -317,7 +326,7 @@ def test_an_existing_path_is_refused(models, tmp_path, what):
     model = models["MaxAbsScaler"]
     stage = {"estimator": ESTIMATORS["MaxAbsScaler"], "model": model, "inverse": model.inverse()}[what]
     stage.save(str(tmp_path / "m"))
-    with pytest.raises(PersistenceError, match=r"already holds a saved stage.*write\(\)\.overwrite\(\)"):
+    with pytest.raises(PersistenceError, match=r"already exists, with something in it.*write\(\)\.overwrite\(\)"):
         models["MinMaxScaler"].save(str(tmp_path / "m"))
 
     assert type(stage).load(str(tmp_path / "m")).uid == stage.uid

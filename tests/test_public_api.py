@@ -38,6 +38,7 @@ MAPPING = {"affine", "inverse", "toSQL", "transform"}
 FITTED = {
     "constantFeatures",
     "count",
+    "emptyFeatures",
     "featureNames",
     "invalidCounts",
     "inverseTransform",

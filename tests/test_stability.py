@@ -208,3 +208,23 @@ def test_fit_repeats_to_the_last_bit(spark: SparkSession, entry: Any, path: str)
         actual = estimator.fit(slowed(spark, slow, path)).statistics.arrays()
 
         assert {n: a.tobytes() for n, a in expected.items()} == {n: a.tobytes() for n, a in actual.items()}
+
+
+@pytest.mark.parametrize("value", [1.1e38, 1.2345e100, 1e-50, 0.1])
+def test_a_constant_stays_one_when_more_of_it_is_learned(spark: SparkSession, value: float) -> None:
+    """Whichever way fit went, and whatever its sums rounded to."""
+    few, more = (spark.range(n).select(F.lit(value).alias("x")) for n in (3, 7))
+    scaler = StandardScaler(inputCol="x", withMean=True)
+
+    for model in (scaler.fit(few).merge(scaler.fit(more)), scaler.fit(few).update(more)):
+        assert (model.mean[0], model.std[0], model.constantFeatures) == (value, 0.0, ["x"])
+
+
+@pytest.mark.parametrize("weight", [1e-170, 1e200])
+def test_weights_whose_squares_are_no_doubles_are_refused(spark: SparkSession, weight: float) -> None:
+    """The sample variance needs their squares; the population's does not."""
+    df = spark.range(3).select(F.col("id").cast("double").alias("x"), F.lit(weight).alias("w"))
+
+    with pytest.raises(RangeOverflowError, match="'x'"):
+        StandardScaler(inputCol="x", weightCol="w").fit(df)
+    assert StandardScaler(inputCol="x", weightCol="w", ddof=0).fit(df).std[0] == pytest.approx((2 / 3) ** 0.5)

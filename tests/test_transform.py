@@ -733,3 +733,13 @@ def test_null_vectors_stay_null_however_spark_plans(spark, setting):
             ]
     finally:
         spark.conf.unset(key)
+
+
+def test_sql_of_a_field_of_a_struct_runs(spark):
+    """toSQL is what transform runs, both ways."""
+    df = spark.createDataFrame([((1.0,),), ((3.0,),)], "s struct<x: double>")
+    model = MinMaxScaler(inputCol="s.x").fit(df)
+    scaled = model.transform(df)
+
+    assert scaled.selectExpr(model.toSQL()["s.x_scaled"]).collect() == scaled.select("`s.x_scaled`").collect()
+    assert [row[0] for row in scaled.selectExpr(model.inverse().toSQL()["s.x"]).collect()] == [1.0, 3.0]

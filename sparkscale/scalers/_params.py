@@ -89,7 +89,7 @@ class ScalerParams(HasInputCol, HasInputCols, HasOutputCols):
         return self._set(handleConstant=value)
 
     def setParams(self: P, **params: Any) -> P:
-        """Set Params by name; those left out stay as they are.
+        """Set Params by name; those left out, or None, stay as they are.
 
         Parameters
         ----------
@@ -104,7 +104,7 @@ class ScalerParams(HasInputCol, HasInputCols, HasOutputCols):
         for name in params:
             if not self.hasParam(name):
                 raise TypeError(f"{type(self).__name__} has no Param {name!r}.")
-        return self._set(**params)
+        return self._set(**{name: value for name, value in params.items() if value is not None})
 
     def _given(self) -> dict[str, Any]:
         """Return the keyword arguments that ``keyword_only`` noted, without those of ``None``."""

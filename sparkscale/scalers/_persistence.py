@@ -103,7 +103,7 @@ class StageWriter(MLWriter):
             old = _metadata(spark, path, "metadata.next")
             if old is not None and self.shouldOverwrite:  # an overwrite was interrupted: end it first
                 _write_metadata(spark, f"{path}/metadata", old, "overwrite")
-        if old is not None and not self.shouldOverwrite:
+        if not self.shouldOverwrite and (old is not None or _exists(spark, path)):
             raise _taken(path)
         try:
             self._write(spark, path, old)
@@ -185,8 +185,21 @@ def _write_metadata(spark: SparkSession, path: str, metadata: Mapping[str, Any],
     lines.coalesce(1).write.mode(mode).text(path)
 
 
+def _exists(spark: SparkSession, path: str) -> bool:
+    """Whether there is anything in a path."""
+    try:
+        spark.read.text([f"{path}/*"] * 2).schema  # noqa: B018  # twice, as above
+    except AnalysisException as failure:
+        if "PATH_NOT_FOUND" not in str(failure):
+            raise
+        return False
+    return True
+
+
 def _taken(path: str) -> PersistenceError:
-    return PersistenceError(f"'{path}' already holds a saved stage. Save elsewhere, or use write().overwrite().")
+    return PersistenceError(
+        f"'{path}' already exists, with something in it. Save elsewhere, or use write().overwrite()."
+    )
 
 
 def _write_statistic(spark: SparkSession, path: str, statistic: Statistic, mode: str) -> None:

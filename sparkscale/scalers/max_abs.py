@@ -9,7 +9,8 @@ from pyspark import keyword_only
 from pyspark.ml.linalg import DenseVector
 
 from sparkscale.affine import AffineMap
-from sparkscale.scalers._base import Array, Scaler, ScalerModel
+from sparkscale.scalers._base import Scaler
+from sparkscale.scalers._model import Array, ScalerModel
 from sparkscale.scalers._params import HasClip, ScalerParams
 from sparkscale.spark.expression import Bounds
 from sparkscale.statistics import Extrema

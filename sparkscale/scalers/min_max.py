@@ -10,7 +10,8 @@ from pyspark.ml.linalg import DenseVector
 from pyspark.ml.param import Param, Params, TypeConverters
 
 from sparkscale.affine import AffineMap
-from sparkscale.scalers._base import Array, Scaler, ScalerModel
+from sparkscale.scalers._base import Scaler
+from sparkscale.scalers._model import Array, ScalerModel
 from sparkscale.scalers._params import HasClip, ScalerParams
 from sparkscale.spark.expression import Bounds
 from sparkscale.statistics import Extrema

@@ -63,6 +63,7 @@ def summarize(
     mean = origin + shift
     with np.errstate(all="ignore"):
         doubtful = (variance > 0) & (np.abs(mean) > CONDITION * np.sqrt(variance))
+    doubtful |= (variance == 0) & (shift != 0)  # a constant of which a sum was rounded
     if np.any(doubtful) or not np.all(np.isfinite(variance) & np.isfinite(mean)):
         return None
     return Moments(count, invalid, count, count, origin, shift, variance * count)

@@ -110,19 +110,20 @@ def _vector_texts(k: int, column: FeatureColumn, strict: bool) -> list[str]:
     if strict:
         values = guarded(replace(column, kind="array"), values, values)
     stored = f"coalesce({indices}, cast(array() AS array<int>))"
+    found = f"coalesce({u}.size, size({u}.values))"
     if column.size is not None:
         wrong = failure(
             SizeMismatchError,
             f"Column '{column.name}' holds a vector of size ",
-            f"{u}.size",
-            f", but its metadata says {column.size}. Correct the rows, or the metadata.",
+            found,
+            f", but {column.size} was expected, as its metadata or the model says. Correct the rows, or the metadata.",
         )
-        stored = f"CASE WHEN {u}.size <> {column.size} THEN {wrong} ELSE {stored} END"
+        stored = f"CASE WHEN {found} <> {column.size} THEN {wrong} ELSE {stored} END"
     texts = [
         f"coalesce({values}, cast(array() AS array<double>)) AS a{k}",
         f"CASE WHEN {u} IS NULL THEN {NULL_VECTOR} ELSE {stored} END AS i{k}",
     ]
-    return texts if column.size is not None else [*texts, f"coalesce({u}.size, size({u}.values), 0) AS n{k}"]
+    return texts if column.size is not None else [*texts, f"coalesce({found}, 0) AS n{k}"]
 
 
 def blocks(
@@ -147,9 +148,6 @@ def blocks(
     null = _stands_for_null(array, lengths)
     if size is None and not null.all():
         size = int(lengths[~null][0])
-    if size == 0:
-        message = f"Column '{group.column.name}' has no feature: it holds arrays of length 0."
-        raise EmptyDataError(marked(EmptyDataError, message))
     _same(group.column, lengths[~null], size)
     if size is None:
         return [], null, None
@@ -208,6 +206,10 @@ def _vectors(
 
 
 def _same(column: FeatureColumn, found: npt.NDArray[Any], size: int | None) -> None:
+    if size == 0:
+        what = "vectors of size" if column.kind == "vector" else "arrays of length"
+        message = f"Column '{column.name}' has no feature: it holds {what} 0. Drop those rows, or the column."
+        raise EmptyDataError(marked(EmptyDataError, message))
     wrong = found[found != size]
     if len(wrong):
         raise SizeMismatchError(marked(SizeMismatchError, mismatch(column, int(size or 0), int(wrong[0]))))

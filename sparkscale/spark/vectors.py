@@ -143,7 +143,7 @@ def _through_arrays(
     if not sparse:
         return df.withColumn(name, result), [name, mapped, array]
     # No expression makes a sparse vector, so sparse rows, and only they, go through Python.
-    entries = F.udf(_sparse_map(affine, bounds), VectorUDT())
+    entries = F.udf(_sparse_map(affine, bounds), VectorUDT(), useArrow=False)  # Arrow knows no vectors
     only_sparse = F.when(F.expr(f"{checked.present} AND {is_sparse}"), F.col(checked.name))
     df = df.withColumn(row, entries(only_sparse))
     return df.withColumn(name, result.otherwise(F.col(row))), [name, row, mapped, array]

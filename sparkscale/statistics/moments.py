@@ -204,13 +204,14 @@ class Moments(Statistic):
         Returns
         -------
         numpy.ndarray of float64, shape (n_features,)
-            The variance; infinite or NaN where it overflows.
+            The variance; infinite or NaN where it, or a squared weight, is not representable.
         """
         with np.errstate(all="ignore"):
             lost = ddof * self.weight_square / np.where(self.weight > 0, self.weight, 1.0) if ddof else 0.0
             freedom = self.weight - lost
             found = np.where(freedom > 0, self.m2 / np.where(freedom > 0, freedom, 1.0), 0.0)
-            return np.where(np.isfinite(freedom), found, np.nan)
+            known = np.isfinite(freedom) & ((self.weight_square > 0) | (self.weight == 0))
+            return np.where(known if ddof else np.isfinite(freedom), found, np.nan)
 
 
 def _times(weight: Array, values: Array) -> Array:

@@ -1,0 +1,295 @@
+"""Fitted models: what was learned, and what follows from it."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from html import escape
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pyspark.ml.linalg import DenseVector, Vectors
+from pyspark.sql import DataFrame
+
+from sparkscale.affine import AffineMap
+from sparkscale.errors import ColumnTypeError, ParamError, RangeOverflowError
+from sparkscale.scalers._mapped import InverseModel, Mapped
+from sparkscale.scalers._params import ScalerParams
+from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
+from sparkscale.spark.expression import Bounds
+from sparkscale.spark.summarize import Summary, summarize
+from sparkscale.spark.transform import Plan, check_outputs
+from sparkscale.statistics import Statistic
+
+__all__ = ["Array", "Fitting", "ScalerModel"]
+
+logger = logging.getLogger("sparkscale")
+
+Array = npt.NDArray[np.float64]
+S = TypeVar("S", bound=Statistic)
+M = TypeVar("M", bound="ScalerModel[Any]")
+
+
+class Fitting(ScalerParams):
+    """What estimator and model share: the scan, which the model repeats to update itself."""
+
+    _statistic: type[Statistic]
+
+    def _summarize(self, df: DataFrame, columns: Sequence[FeatureColumn]) -> Summary | None:
+        weight = None
+        if self.hasParam("weightCol") and self.isSet("weightCol"):
+            weight = resolve(df, [self.getOrDefault("weightCol")])[0]
+            if weight.kind != "scalar":
+                raise ColumnTypeError(f"Weight column '{weight.name}' must be one number a row. Name another column.")
+        return summarize(df, columns, self._statistic, handle_invalid=self.getHandleInvalid(), weight=weight)
+
+
+class ScalerModel(Fitting, Mapped, Generic[S]):
+    """Base of the fitted models. A subclass computes its map from its statistic and has attributes for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._columns: tuple[FeatureColumn, ...] = ()
+        self._learned: S | None = None
+        self._skips = False
+
+    def _learn(self, columns: Sequence[FeatureColumn], statistic: S, *, skips: bool) -> None:
+        """Take what was learned, and whether only from rows without an invalid value."""
+        self._columns, self._learned, self._skips = tuple(columns), statistic, skips
+
+    @abstractmethod
+    def _map(self, statistic: S) -> AffineMap:
+        """Return the map of a statistic under this model's Params."""
+
+    @abstractmethod
+    def _spread(self, statistic: S) -> Array:
+        """Return what is 0 for a constant feature."""
+
+    def _bounds(self) -> Bounds:
+        return None
+
+    @property
+    def statistics(self) -> S:
+        """The raw, mergeable statistic that was learned."""
+        if self._learned is None:
+            raise ParamError(f"{type(self).__name__} has learned nothing: use the model that fit returns.")
+        return self._learned
+
+    @property
+    def numFeatures(self) -> int:
+        """Number of features of all columns together."""
+        return len(self.statistics)
+
+    @property
+    def count(self) -> int:
+        """Number of rows that took part in fit."""
+        statistic = self.statistics
+        rows = statistic.count if self._skips else statistic.count + statistic.invalid
+        return int(rows.max(initial=0))
+
+    @property
+    def featureNames(self) -> list[str]:
+        """The name of each feature."""
+        return [name for column in self._columns for name in column.feature_names()]
+
+    @property
+    def invalidCounts(self) -> list[int]:
+        """Number of null, NaN and infinite values of each feature."""
+        return [int(n) for n in self.statistics.invalid]
+
+    @property
+    def constantFeatures(self) -> list[str]:
+        """Names of the features whose valid values are all the same, as far as a double shows their spread."""
+        return self._names(self._constant())
+
+    @property
+    def emptyFeatures(self) -> list[str]:
+        """Names of the features that had no valid value; they map to NaN."""
+        return self._names(self.statistics.count == 0)
+
+    def _constant(self) -> npt.NDArray[np.bool_]:
+        return np.asarray((self._spread(self.statistics) == 0) & (self.statistics.count > 0))
+
+    def _names(self, which: npt.NDArray[np.bool_]) -> list[str]:
+        names = self.featureNames if which.any() else []
+        return [names[i] for i in np.flatnonzero(which)]
+
+    @property
+    def affine(self) -> AffineMap:
+        """The fitted map, usable without Spark: ``model.affine.apply(rows)``. It does not clip."""
+        self._check_params()
+        statistic = self.statistics
+        with np.errstate(all="ignore"):
+            found = self._map(statistic)
+        broken = ~(np.isfinite(found.center) & np.isfinite(found.offset) & ~np.isnan(found.scale) & (found.scale != 0))
+        broken |= np.isinf(found.scale) & (self._spread(statistic) != 0)
+        broken &= statistic.count > 0
+        if broken.any():
+            raise RangeOverflowError(
+                f"{type(self).__name__}: the range, mean or variance of {', '.join(map(repr, self._names(broken)[:5]))} "
+                "is not representable as a double. Bring the values to another unit first, or drop the column."
+            )
+        empty = statistic.count == 0
+        center, scale, offset = (np.where(empty, np.nan, p) for p in (found.center, found.scale, found.offset))
+        return AffineMap(center, scale, offset)
+
+    def _plan(self, df: DataFrame | None = None) -> Plan:
+        size, names = self.numFeatures, self._output_names()
+        inputs: Sequence[FeatureColumn] = self._renamed()
+        if df is not None:
+            inputs = as_fitted(resolve(df, [c.name for c in inputs]), inputs)
+            check_outputs(df, names)
+        if self._assembles:
+            outputs = [FeatureColumn(names[0], "vector", False, size)]
+        else:
+            outputs = [replace(c, name=n, nested=False) for c, n in zip(inputs, names, strict=True)]
+        outputs = [replace(o, attributes=self._attributes(o)) for o in outputs]
+        shape = "assemble" if self._assembles else "pairs"
+        return Plan(inputs, outputs, self.affine, self._bounds(), self.getHandleInvalid(), shape)
+
+    def _renamed(self) -> tuple[FeatureColumn, ...]:
+        """Return the columns under the names that the Params give now."""
+        names = self._input_names()
+        if len(names) != len(self._columns):
+            raise self._fail(f"the model was fitted on {len(self._columns)} columns, and {len(names)} are named now.")
+        pairs = zip(self._columns, names, strict=True)
+        return tuple(c if c.name == n else replace(c, name=n, nested=False) for c, n in pairs)
+
+    def _attributes(self, output: FeatureColumn) -> tuple[str, ...] | None:
+        return tuple(self.featureNames) if self._assembles else output.attributes
+
+    def merge(self: M, *others: M) -> M:
+        """Return the model that fit on all the data together would have given.
+
+        Parameters
+        ----------
+        *others : model of the same class
+            Fitted on the same columns.
+
+        Returns
+        -------
+        model of the same class
+            A new model with this one's Params; the operands stay as they were.
+
+        Raises
+        ------
+        ParamError
+            If a model is of another class, or was fitted on other columns, or only one of them under
+            ``handleInvalid="skip"``.
+        """
+        shapes = [(c.name, c.kind, c.size) for c in self._columns]
+        for other in others:
+            if type(other) is not type(self):
+                raise self._fail(f"cannot merge with {type(other).__name__}. Only models of one class merge.")
+            theirs = [(c.name, c.kind, c.size) for c in other._columns]
+            if theirs != shapes:
+                raise ParamError(
+                    f"Only models of the same columns merge: {shapes} differs from {theirs}. Fit on the same columns."
+                )
+            if other._skips != self._skips:
+                raise self._fail("only one of the models learned under handleInvalid='skip'. Fit both alike to merge.")
+        return self._relearned(self.statistics.merge(*(other.statistics for other in others)))
+
+    def update(self: M, dataset: DataFrame) -> M:
+        """Return the model that fit on the old data and ``dataset`` together would have given.
+
+        Parameters
+        ----------
+        dataset : pyspark.sql.DataFrame
+            More rows, with the columns that fit had. Without a row, nothing changes.
+
+        Returns
+        -------
+        model of the same class
+            A new model; this one stays as it was.
+
+        Raises
+        ------
+        ParamError
+            If ``handleInvalid`` became, or is no longer, "skip" since fit.
+        """
+        self._check_params()
+        if self._skips != (self.getHandleInvalid() == "skip"):
+            raise self._fail("handleInvalid='skip' was set or unset since fit. Set it back to update, or fit again.")
+        found = self._summarize(dataset, as_fitted(resolve(dataset, self._input_names()), self._renamed()))
+        return self._relearned(self.statistics.merge(found.statistic) if found else self.statistics)
+
+    def _relearned(self: M, statistic: Any) -> M:
+        model = self.copy()
+        model._learn(self._columns, statistic, skips=self._skips)
+        model.affine  # noqa: B018  # refuses a range that overflows
+        return model
+
+    def inverse(self) -> InverseModel:
+        """Return the model that maps this model's outputs, as they are named now, back to its inputs' names."""
+        return InverseModel(self.copy())
+
+    def inverseTransform(self, dataset: DataFrame) -> DataFrame:
+        """Map scaled columns back; same as ``inverse().transform(dataset)``.
+
+        Parameters
+        ----------
+        dataset : pyspark.sql.DataFrame
+            With the output columns of this model.
+
+        Returns
+        -------
+        pyspark.sql.DataFrame
+            With the input columns restored; one that is there already is replaced where it stands.
+        """
+        return self.inverse().transform(dataset)
+
+    def summary(self) -> pd.DataFrame:
+        """Return one row a feature: counts, the learned values, the map and whether the feature is constant."""
+        statistic, affine = self.statistics, self.affine
+        table: dict[str, Any] = {
+            "count": statistic.count.astype(np.int64),
+            "invalid": statistic.invalid.astype(np.int64),
+            **self._shown(statistic),
+            "center": affine.center,
+            "scale": affine.scale,
+            "offset": affine.offset,
+            "constant": self._constant(),
+        }
+        return pd.DataFrame(table, index=pd.Index(self.featureNames, name="feature"))
+
+    @abstractmethod
+    def _shown(self, statistic: S) -> dict[str, Any]:
+        """Return the learned values by name."""
+
+    def _vector(self, values: Array) -> DenseVector:
+        return Vectors.dense(np.where(self.statistics.count > 0, values, np.nan))
+
+    def _saved(self) -> tuple[dict[str, Any], Statistic | None]:
+        return {"columns": [asdict(c) for c in self._columns], "skips": self._skips}, self.statistics
+
+    def _restore(self, extra: Mapping[str, Any], arrays: Mapping[str, Any] | None) -> None:
+        columns = [FeatureColumn(**c) for c in extra["columns"]]
+        columns = [replace(c, attributes=tuple(c.attributes) if c.attributes else None) for c in columns]
+        if arrays is None:
+            raise KeyError("data")
+        statistic: Any = self._statistic.from_arrays(arrays)
+        self._learn(columns, statistic, skips=bool(extra["skips"]))
+
+    def _log(self) -> None:
+        if self._constant().any():
+            names = self.constantFeatures
+            logger.warning("%s: %d constant feature(s): %s", type(self).__name__, len(names), ", ".join(names[:10]))
+        empty = self.emptyFeatures
+        if empty:
+            logger.warning("%s: no valid value in %s; they map to NaN", type(self).__name__, ", ".join(empty[:10]))
+
+    def _repr_html_(self) -> str:
+        table = self.summary().to_html(max_rows=20, float_format="{:.6g}".format) if self._learned else ""
+        return f"<p><code>{escape(repr(self))}</code></p>{table}"
+
+    def __repr__(self) -> str:
+        shown = [f"uid={self.uid}", f"numFeatures={len(self._learned) if self._learned else 0}"]
+        shown += [f"{name}={str(self.getOrDefault(name)).lower()}" for name in self._repr_params]
+        return f"{type(self).__name__}: {', '.join(shown)}"
+
+    _repr_params: tuple[str, ...] = ()
