@@ -93,9 +93,16 @@ def _scan(
 ) -> Summary | None:
     parts = arrow.groups(columns)
     selected = arrow.select(df, parts, handle_invalid == "error", weight)
-    of_partition = partial(_of_partition, parts=parts, statistic=statistic, skip=handle_invalid == "skip")
+    few = _collectable(df, parts, statistic)
+    of_partition = partial(
+        _of_partition,
+        parts=parts,
+        statistic=statistic,
+        skip=handle_invalid == "skip",
+        chunk=None if few else partials.CHUNK,
+    )
     found = selected.mapInArrow(of_partition, partials.schema(statistic))
-    if not _collectable(df, parts, statistic):
+    if not few:
         found = partials.merge_on_executors(found, parts, statistic)
     merged = partials.merge_on_driver(found, parts, statistic)
     return _summary(merged, parts, statistic) if merged else None
@@ -118,7 +125,12 @@ class _Seen:
 
 
 def _of_partition(
-    batches: Iterator[pa.RecordBatch], *, parts: Sequence[Group], statistic: type[Statistic], skip: bool
+    batches: Iterator[pa.RecordBatch],
+    *,
+    parts: Sequence[Group],
+    statistic: type[Statistic],
+    skip: bool,
+    chunk: int | None,
 ) -> Iterator[pa.RecordBatch]:
     from pyspark import TaskContext  # noqa: PLC0415  # a pure Connect client lacks it; workers have it
 
@@ -132,7 +144,7 @@ def _of_partition(
     if rows:
         for k, group in enumerate(seen):
             found = Partial(partition, k, 0, group.size or 0, group.nulls, group.fold.result())
-            yield partials.to_batch(found, statistic)
+            yield partials.to_batch(found, statistic, chunk)
 
 
 def _add_batch(

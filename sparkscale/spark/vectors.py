@@ -106,7 +106,9 @@ def _checked(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFr
     if strict:
         right = guarded(replace(column, kind="array"), f"{u}.values", right)
     unwrapped = F.unwrap_udt(F.col(column.sql))
-    zeros = F.when(unwrapped.isNull(), array_to_vector(F.expr(f"array_repeat(0D, {size})")))
+    # The zero looks at the row, lest the optimizer put a constant vector into every task.
+    zero = f"CASE WHEN {column.sql} IS NULL THEN 0D END"
+    zeros = F.when(unwrapped.isNull(), array_to_vector(F.expr(f"array_repeat({zero}, {size})")))
     df = df.select("*", unwrapped.alias(u), zeros.alias(checked.zeros))
     return df.selectExpr("*", f"{right} AS {checked.name}"), checked
 
