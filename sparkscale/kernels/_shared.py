@@ -1,0 +1,57 @@
+"""What the kernels share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from sparkscale.arrays import double
+
+Axes = int | Sequence[int]
+
+
+def as_tuple(axes: Axes) -> tuple[int, ...]:
+    return (axes,) if isinstance(axes, int) else tuple(axes)
+
+
+def count(x: Any, axes: Iterable[int]) -> int:
+    size = 1
+    for a in axes:
+        size *= int(x.shape[a])
+    return size
+
+
+def squeezed(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
+    return xp.squeeze(x, axis=axes)
+
+
+def along(xp: Any, parameter: Any, x: Any, axis: int) -> Any:
+    """Return a parameter of the channels so that it broadcasts."""
+    _, values, _ = double(parameter)
+    return xp.reshape(values, tuple(-1 if a == axis % x.ndim else 1 for a in range(x.ndim)))
+
+
+def affine(xp: Any, y: Any, gamma: Any, beta: Any, axis: int) -> Any:
+    y = y if gamma is None else y * along(xp, gamma, y, axis)
+    return y if beta is None else y + along(xp, beta, y, axis)
+
+
+def inverse_root(xp: Any, variance: Any, epsilon: float) -> Any:
+    """Return ``1 / sqrt(variance + epsilon)``, and 0 where that is infinite, as PyTorch does."""
+    root = xp.sqrt(variance + epsilon)
+    one = xp.ones_like(root)
+    return xp.where(root == 0, xp.zeros_like(root), one / xp.where(root == 0, one, root))
+
+
+def p_norm(xp: Any, x: Any, p: float, axes: tuple[int, ...]) -> Any:
+    """Return the p-norm, with reduced axes kept; scaled by the largest value, so that no power overflows."""
+    size = xp.abs(x)
+    largest = xp.max(size, axis=axes, keepdims=True)
+    if p == np.inf:
+        return largest
+    usable = (largest > 0) & xp.isfinite(largest)
+    unit = xp.where(usable, largest, xp.ones_like(largest))
+    total = xp.sum((size / unit) ** p, axis=axes, keepdims=True)
+    return unit * total ** (1.0 / p)

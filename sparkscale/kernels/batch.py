@@ -1,0 +1,187 @@
+"""Batch normalization: statistics, both passes, gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sparkscale.arrays import cast, double
+from sparkscale.errors import ParamError
+from sparkscale.kernels._shared import Axes, affine, along, as_tuple, count, inverse_root, squeezed
+
+__all__ = ["batch_norm", "batch_norm_backward", "batch_norm_train", "moments"]
+
+
+def moments(x: Any, axes: Axes, *, keepdims: bool = False) -> tuple[Any, Any]:
+    r"""Return mean and variance over axes, as ``tf.nn.moments`` does.
+
+    .. math:: \mu = \frac1n \sum_i x_i, \qquad \sigma^2 = \frac1n \sum_i (x_i - \mu)^2
+
+    Parameters
+    ----------
+    x : array_like
+        Values.
+    axes : int or sequence of int
+        What to reduce.
+    keepdims : bool, default=False
+        Keep reduced axes with length 1.
+
+    Returns
+    -------
+    mean : array
+        In double precision.
+    variance : array
+        The biased one.
+
+    Examples
+    --------
+    >>> from sparkscale.kernels import moments
+    >>> moments([[1.0, 2.0], [3.0, 4.0], [5.0, 9.0]], 0)
+    (array([3., 5.]), array([2.66666667, 8.66666667]))
+    """
+    xp, x, _ = double(x)
+    over = as_tuple(axes)
+    mean = xp.mean(x, axis=over, keepdims=True)
+    deviation = x - mean
+    # What rounding left in the mean is taken out again.
+    rest = xp.mean(deviation, axis=over, keepdims=True)
+    variance = xp.mean((deviation - rest) ** 2, axis=over, keepdims=True)
+    mean = mean + rest
+    return (mean, variance) if keepdims else (squeezed(xp, mean, over), squeezed(xp, variance, over))
+
+
+def batch_norm(
+    x: Any, mean: Any, variance: Any, gamma: Any = None, beta: Any = None, *, epsilon: float = 1e-5, axis: int = 1
+) -> Any:
+    r"""Normalize channels by given statistics: a batch-norm layer in evaluation.
+
+    .. math:: y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon} / \gamma} + \beta
+
+    Parameters
+    ----------
+    x : array_like, shape (n, ..., channels, ...)
+        Values.
+    mean, variance : array_like, shape (channels,)
+        Running statistics.
+    gamma, beta : array_like, shape (channels,), optional
+        Gain and bias; 1 and 0 if left out.
+    epsilon : float, default=1e-5
+        Added to the variance. A channel whose variance and epsilon are both 0 becomes beta.
+    axis : int, default=1
+        Where the channels are.
+
+    Returns
+    -------
+    array
+        Of the shape of ``x``.
+
+    References
+    ----------
+    S. Ioffe, C. Szegedy, "Batch normalization: accelerating deep network training by reducing internal covariate
+    shift", ICML 2015.
+
+    Examples
+    --------
+    >>> from sparkscale.kernels import batch_norm
+    >>> batch_norm([[3.0], [5.0]], mean=[3.0], variance=[4.0], epsilon=0.0)
+    array([[0.],
+           [1.]])
+    """
+    xp, values, kind = double(x)
+    mean, variance = (along(xp, p, values, axis) for p in (mean, variance))
+    y = (values - mean) * inverse_root(xp, variance, epsilon)
+    return cast(xp, affine(xp, y, gamma, beta, axis), kind)
+
+
+def batch_norm_train(
+    x: Any, gamma: Any = None, beta: Any = None, *, epsilon: float = 1e-5, axis: int = 1
+) -> tuple[Any, Any, Any]:
+    """Normalize channels by their own statistics over the batch: a batch-norm layer in training.
+
+    Parameters
+    ----------
+    x : array_like, shape (n, ..., channels, ...)
+        Values.
+    gamma, beta : array_like, shape (channels,), optional
+        Gain and bias; 1 and 0 if left out.
+    epsilon : float, default=1e-5
+        Added to the variance.
+    axis : int, default=1
+        Where the channels are.
+
+    Returns
+    -------
+    y : array
+        Of the shape of ``x``.
+    mean, variance : array, shape (channels,)
+        The statistics of the batch; the variance is the biased one.
+
+    Raises
+    ------
+    ParamError
+        If a channel has fewer than two values.
+
+    Examples
+    --------
+    >>> from sparkscale.kernels import batch_norm_train
+    >>> batch_norm_train([[1.0], [3.0]], epsilon=0.0)
+    (array([[-1.],
+           [ 1.]]), array([2.]), array([1.]))
+    """
+    values = double(x)[1]
+    over = _others(values, axis)
+    if count(values, over) < 2:  # noqa: PLR2004
+        raise ParamError("batch_norm_train needs more than one value per channel: pass a larger batch.")
+    mean, variance = moments(values, over)
+    return batch_norm(x, mean, variance, gamma, beta, epsilon=epsilon, axis=axis), mean, variance
+
+
+def batch_norm_backward(
+    dy: Any, x: Any, gamma: Any = None, *, epsilon: float = 1e-5, axis: int = 1
+) -> tuple[Any, Any, Any]:
+    r"""Return the gradients of `batch_norm_train`.
+
+    .. math:: d\beta = \sum dy, \quad d\gamma = \sum dy \, \hat x, \quad
+              dx = \frac{\gamma}{n \sqrt{\sigma^2 + \epsilon}} (n \, dy - d\beta - \hat x \, d\gamma)
+
+    Parameters
+    ----------
+    dy : array_like
+        Gradient of the loss by the output, of the shape of ``x``.
+    x : array_like, shape (n, ..., channels, ...)
+        The input of the forward pass.
+    gamma : array_like, shape (channels,), optional
+        Gain; 1 if left out.
+    epsilon : float, default=1e-5
+        As in the forward pass.
+    axis : int, default=1
+        Where the channels are.
+
+    Returns
+    -------
+    dx : array
+        Of the shape of ``x``.
+    dgamma, dbeta : array, shape (channels,)
+        Gradients by gain and bias.
+
+    Examples
+    --------
+    >>> from sparkscale.kernels import batch_norm_backward
+    >>> dx, dgamma, dbeta = batch_norm_backward([[1.0], [0.0]], [[1.0], [3.0]], epsilon=0.0)
+    >>> dgamma, dbeta
+    (array([-1.]), array([1.]))
+    """
+    xp, values, kind = double(x)
+    _, gradient, _ = double(dy)
+    over = _others(values, axis)
+    mean, variance = moments(values, over, keepdims=True)
+    root = inverse_root(xp, variance, epsilon)
+    normal = (values - mean) * root
+    dbeta = xp.sum(gradient, axis=over, keepdims=True)
+    dgamma = xp.sum(gradient * normal, axis=over, keepdims=True)
+    n = count(values, over)
+    dx = affine(xp, root * (gradient - dbeta / n - normal * dgamma / n), gamma, None, axis)
+    return cast(xp, dx, kind), squeezed(xp, dgamma, over), squeezed(xp, dbeta, over)
+
+
+def _others(x: Any, axis: int) -> tuple[int, ...]:
+    return tuple(a for a in range(x.ndim) if a != axis % x.ndim)

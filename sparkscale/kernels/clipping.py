@@ -1,0 +1,174 @@
+"""Clipping of values and of lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from sparkscale.arrays import cast, double
+from sparkscale.errors import ParamError
+from sparkscale.kernels._shared import Axes, as_tuple, p_norm
+
+TORCH_SLACK = 1e-6  # what torch.nn.utils.clip_grad_norm_ adds to the norm
+
+__all__ = ["clip_by_global_norm", "clip_by_norm", "clip_by_value", "global_norm"]
+
+
+def clip_by_value(x: Any, low: float, high: float) -> Any:
+    """Bring values into ``[low, high]``; NaN stays NaN.
+
+    Parameters
+    ----------
+    x : array_like
+        Values.
+    low, high : float
+        The bounds.
+
+    Returns
+    -------
+    array
+        Of the shape of ``x``.
+
+    Raises
+    ------
+    ParamError
+        If ``low > high``.
+
+    Examples
+    --------
+    >>> from sparkscale.kernels import clip_by_value
+    >>> clip_by_value([-2.0, 0.5, 3.0], -1.0, 1.0)
+    array([-1. ,  0.5,  1. ])
+    """
+    xp, values, kind = double(x)
+    if not low <= high:
+        raise ParamError(f"low must not be above high. Got low={low}, high={high}.")
+    values = xp.where(values < low, xp.full_like(values, low), values)
+    return cast(xp, xp.where(values > high, xp.full_like(values, high), values), kind)
+
+
+def clip_by_norm(x: Any, clip_norm: float, *, axes: Axes | None = None, formula: str = "tensorflow") -> Any:
+    r"""Shorten what is longer than ``clip_norm``.
+
+    .. math:: y = x \frac{c}{\max(\lVert x \rVert_2, c)} \;\text{(TensorFlow)}, \qquad
+              y = x \min\left(1, \frac{c}{\lVert x \rVert_2 + 10^{-6}}\right) \;\text{(PyTorch)}
+
+    Parameters
+    ----------
+    x : array_like
+        Values.
+    clip_norm : float
+        The largest length, positive.
+    axes : int or sequence of int, optional
+        What one length is taken over; everything if left out.
+    formula : {"tensorflow", "torch"}, default="tensorflow"
+        Whose formula.
+
+    Returns
+    -------
+    array
+        Of the shape of ``x``.
+
+    Raises
+    ------
+    ParamError
+        If ``clip_norm`` is not positive or the formula is unknown.
+
+    Examples
+    --------
+    >>> from sparkscale.kernels import clip_by_norm
+    >>> clip_by_norm([3.0, 4.0], 2.5)
+    array([1.5, 2. ])
+    """
+    xp, values, kind = double(x)
+    over = tuple(range(values.ndim)) if axes is None else as_tuple(axes)
+    return cast(xp, values * _shortening(xp, formula)(p_norm(xp, values, 2.0, over), clip_norm), kind)
+
+
+def global_norm(arrays: Iterable[Any]) -> Any:
+    """Return the 2-norm of all values of all arrays together.
+
+    Parameters
+    ----------
+    arrays : iterable of array_like
+        Values.
+
+    Returns
+    -------
+    array, 0-dimensional
+        The norm.
+
+    Examples
+    --------
+    >>> from sparkscale.kernels import global_norm
+    >>> float(global_norm([[3.0, 4.0], [[0.0, 12.0]]]))
+    13.0
+    """
+    xp, norms = np, []
+    for array in arrays:
+        xp, values, _ = double(array)
+        norms.append(xp.reshape(p_norm(xp, values, 2.0, tuple(range(values.ndim))), (1,)))
+    return xp.reshape(p_norm(xp, xp.concat(norms) if hasattr(xp, "concat") else xp.concatenate(norms), 2.0, (0,)), ())
+
+
+def clip_by_global_norm(
+    arrays: Sequence[Any], clip_norm: float, *, formula: str = "tensorflow"
+) -> tuple[list[Any], Any]:
+    """Shorten all arrays by one factor so that their global norm is at most ``clip_norm``.
+
+    Parameters
+    ----------
+    arrays : sequence of array_like
+        Values.
+    clip_norm : float
+        The largest global norm, positive.
+    formula : {"tensorflow", "torch"}, default="tensorflow"
+        As in `clip_by_norm`.
+
+    Returns
+    -------
+    clipped : list of array
+        Of the shapes of ``arrays``.
+    norm : array, 0-dimensional
+        The global norm before.
+
+    Raises
+    ------
+    ParamError
+        If ``clip_norm`` is not positive or the formula is unknown.
+
+    Examples
+    --------
+    >>> from sparkscale.kernels import clip_by_global_norm
+    >>> clipped, norm = clip_by_global_norm([[3.0, 4.0], [0.0, 12.0]], 2.6)
+    >>> clipped[0].round(12), float(norm)
+    (array([0.6, 0.8]), 13.0)
+    """
+    norm = global_norm(arrays)
+    clipped = []
+    for array in arrays:
+        xp, values, kind = double(array)
+        clipped.append(cast(xp, values * _shortening(xp, formula)(norm, clip_norm), kind))
+    return clipped, norm
+
+
+def _shortening(xp: Any, formula: str) -> Callable[[Any, float], Any]:
+    def tensorflow(norm: Any, clip: float) -> Any:
+        return clip / xp.where(norm > clip, norm, xp.where(xp.isnan(norm), norm, xp.full_like(norm, clip)))
+
+    def torch(norm: Any, clip: float) -> Any:
+        factor = clip / (norm + TORCH_SLACK)
+        return xp.where(factor < 1, factor, xp.where(xp.isnan(factor), factor, xp.ones_like(factor)))
+
+    found = {"tensorflow": tensorflow, "torch": torch}.get(formula)
+    if found is None:
+        raise ParamError(f"formula must be 'tensorflow' or 'torch'. Got {formula!r}.")
+
+    def checked(norm: Any, clip: float) -> Any:
+        if not clip > 0:
+            raise ParamError(f"clip_norm must be positive. Got {clip}.")
+        return found(norm, clip)
+
+    return checked
