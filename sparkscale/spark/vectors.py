@@ -42,6 +42,7 @@ class _Checked:
     name: str
     parts: str
     zeros: str
+    strict: bool
 
     @property
     def temporary(self) -> list[str]:
@@ -49,7 +50,7 @@ class _Checked:
 
     @property
     def present(self) -> str:
-        return f"{self.parts} IS NOT NULL"
+        return "true" if self.strict else f"{self.parts} IS NOT NULL"  # strict fails at null, if it is looked at
 
     def where_present(self, text: str) -> str:
         return f"CASE WHEN {self.present} THEN {text} END"
@@ -93,7 +94,7 @@ def _factor(affine: AffineMap) -> Any | None:
 
 
 def _checked(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFrame, _Checked]:
-    checked = _Checked(_fresh(), _fresh(), _fresh())
+    checked = _Checked(_fresh(), _fresh(), _fresh(), strict)
     u, size = checked.parts, column.size or 0
     found = f"coalesce({u}.size, size({u}.values))"
     wrong = failure(
