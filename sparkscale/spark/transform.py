@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from sparkscale.affine import AffineMap
@@ -156,12 +156,20 @@ def _disassembled(df: DataFrame, plan: Plan) -> DataFrame:
 
 def _finished(df: DataFrame, plan: Plan, texts: dict[str, str], temporary: Sequence[str]) -> DataFrame:
     """Make the outputs, and drop what was only needed on the way."""
-    taken = {name.casefold() for name in df.columns}
-    if not temporary and not any(name.casefold() in taken for name in texts):
-        return df.selectExpr("*", *(f"{text} AS {quoted(name)}" for name, text in texts.items()))
-    made = {name: F.expr(text) for name, text in texts.items()}
+    # Metadata goes by way of a column of its own: withColumns on Connect would lose it.
+    described: list[Column] = []
+    made: dict[str, str] = {}
     for out in plan.outputs:
         if out.kind == "vector":
+            made[out.name] = vectors.fresh()
             metadata = attribute_metadata(out.attributes, out.size or 0)
-            made[out.name] = made[out.name].alias(out.name, metadata=metadata)
-    return df.withColumns(made).drop(*temporary)
+            described.append(F.expr(texts[out.name]).alias(made[out.name], metadata=metadata))
+    if described:
+        df = df.select("*", *described)
+    texts, temporary = {**texts, **made}, [*temporary, *made.values()]
+    taken = {name.casefold() for name in df.columns}
+    if any(name.casefold() in taken for name in texts):
+        df = df.withColumns({name: F.expr(text) for name, text in texts.items()})
+    else:
+        df = df.selectExpr("*", *(f"{text} AS {quoted(name)}" for name, text in texts.items()))
+    return df.drop(*temporary) if temporary else df

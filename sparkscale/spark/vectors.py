@@ -24,10 +24,11 @@ from sparkscale.spark import jvm
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata
 from sparkscale.spark.expression import Bounds, array_map, failure, guarded, is_valid
 
-__all__ = ["as_array", "assemble", "complete", "from_array", "transform"]
+__all__ = ["as_array", "assemble", "complete", "fresh", "from_array", "transform"]
 
 
-def _fresh() -> str:
+def fresh() -> str:
+    """Return a name that no column has."""
     return f"sparkscale_{uuid4().hex[:12]}"
 
 
@@ -94,7 +95,7 @@ def _factor(affine: AffineMap) -> Any | None:
 
 
 def _checked(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFrame, _Checked]:
-    checked = _Checked(_fresh(), _fresh(), _fresh(), strict)
+    checked = _Checked(fresh(), fresh(), fresh(), strict)
     u, size = checked.parts, column.size or 0
     found = f"coalesce({u}.size, size({u}.values))"
     wrong = failure(
@@ -117,7 +118,7 @@ def _checked(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFr
 def _by_spark(df: DataFrame, source: str, affine: AffineMap, factor: Any) -> tuple[DataFrame, list[str]] | None:
     """Map by ElementwiseProduct, or ``(x - center) / scale`` and the offset by Spark's StandardScalerModel."""
     if affine.keeps_zero:
-        product = ElementwiseProduct(inputCol=source, outputCol=_fresh(), scalingVec=Vectors.dense(factor))
+        product = ElementwiseProduct(inputCol=source, outputCol=fresh(), scalingVec=Vectors.dense(factor))
         return product.transform(df), [product.getOutputCol()]
     if not affine.divides:
         return None
@@ -129,7 +130,7 @@ def _by_spark(df: DataFrame, source: str, affine: AffineMap, factor: Any) -> tup
         model = jvm.standard_scaler_model(df, center, divisor)
         if model is None:
             return None
-        names.insert(0, _fresh())
+        names.insert(0, fresh())
         df = model.setInputCol(names[1] if names[1:] else source).setOutputCol(names[0]).transform(df)
     return df, names
 
@@ -137,7 +138,7 @@ def _by_spark(df: DataFrame, source: str, affine: AffineMap, factor: Any) -> tup
 def _through_arrays(
     df: DataFrame, checked: _Checked, column: FeatureColumn, affine: AffineMap, bounds: Bounds, sparse: bool
 ) -> tuple[DataFrame, list[str]]:
-    array, mapped, row, name = _fresh(), _fresh(), _fresh(), _fresh()
+    array, mapped, row, name = fresh(), fresh(), fresh(), fresh()
     is_sparse = f"{checked.parts}.indices IS NOT NULL" if sparse else "false"
     dense = F.when(F.expr(f"{checked.present} AND NOT {is_sparse}"), vector_to_array(F.col(checked.name)))
     df = df.withColumn(array, dense)
@@ -165,7 +166,7 @@ def _sparse_map(affine: AffineMap, bounds: Bounds) -> Any:
 
 def complete(df: DataFrame, column: FeatureColumn) -> DataFrame:
     """Drop rows whose vector is null or holds an invalid value."""
-    name = _fresh()
+    name = fresh()
     df = df.withColumn(name, F.unwrap_udt(F.col(column.sql)))
     return df.filter(is_valid(replace(column, kind="array"), f"{name}.values")).drop(name)
 
@@ -173,14 +174,14 @@ def complete(df: DataFrame, column: FeatureColumn) -> DataFrame:
 def as_array(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFrame, list[str]]:
     """Add the vector as an array, checked; returns the names of the new columns, the array's first."""
     df, checked = _checked(df, column, strict)
-    name = _fresh()
+    name = fresh()
     array = F.when(F.expr(checked.present), vector_to_array(F.col(checked.name)))
     return df.withColumn(name, array), [name, *checked.temporary]
 
 
 def from_array(df: DataFrame, text: str) -> tuple[DataFrame, list[str]]:
     """Add an array, given as SQL text, as a vector; returns the names of the new columns, the vector's first."""
-    array, name = _fresh(), _fresh()
+    array, name = fresh(), fresh()
     df = df.withColumn(array, F.expr(text))
     present = F.when(F.expr(f"{array} IS NOT NULL"), array_to_vector(F.col(array)))
     return df.withColumn(name, present), [name, array]
@@ -192,7 +193,7 @@ def assemble(df: DataFrame, columns: Sequence[FeatureColumn], strict: bool) -> t
     temporary: list[str] = []
     # VectorAssembler takes a plain name as it is; another, or a value to be checked, goes under a new name.
     plain = {name for name in df.columns if name.isidentifier()}
-    renamed = {c: _fresh() for c in columns if c.kind == "scalar" and (strict or c.name not in plain)}
+    renamed = {c: fresh() for c in columns if c.kind == "scalar" and (strict or c.name not in plain)}
     if renamed:
         texts = (guarded(c, c.sql, f"double({c.sql})") if strict else c.sql for c in renamed)
         df = df.selectExpr("*", *(f"{text} AS {name}" for text, name in zip(texts, renamed.values(), strict=True)))
@@ -205,14 +206,14 @@ def assemble(df: DataFrame, columns: Sequence[FeatureColumn], strict: bool) -> t
             made.append(name)
             temporary.append(name)
     names = tuple(name for column in columns for name in column.feature_names())
-    whole = FeatureColumn(_fresh(), "vector", False, len(names), names)
+    whole = FeatureColumn(fresh(), "vector", False, len(names), names)
     assembler = VectorAssembler(inputCols=made, outputCol=whole.name, handleInvalid="keep")
     return assembler.transform(df).drop(*temporary), whole
 
 
 def _vector_to_assemble(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFrame, str]:
     """Add a column as a vector of known size; VectorAssembler makes NaN of its nulls."""
-    name, size = _fresh(), column.size or 0
+    name, size = fresh(), column.size or 0
     if column.kind == "array":
         identity = AffineMap(np.zeros(size), np.ones(size), np.zeros(size))
         text = array_map(replace(column, single=False), column.sql, identity, None)
