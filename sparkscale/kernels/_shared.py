@@ -23,10 +23,6 @@ def count(x: Any, axes: Iterable[int]) -> int:
     return size
 
 
-def squeezed(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
-    return xp.squeeze(x, axis=axes)
-
-
 def along(xp: Any, parameter: Any, x: Any, axis: int) -> Any:
     """Return a parameter of the channels so that it broadcasts."""
     _, values, _ = double(parameter)

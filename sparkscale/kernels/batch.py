@@ -6,7 +6,7 @@ from typing import Any
 
 from sparkscale.arrays import cast, double
 from sparkscale.errors import ParamError
-from sparkscale.kernels._shared import Axes, affine, along, as_tuple, count, inverse_root, squeezed
+from sparkscale.kernels._shared import Axes, affine, along, as_tuple, count, inverse_root
 
 __all__ = ["batch_norm", "batch_norm_backward", "batch_norm_train", "moments"]
 
@@ -46,7 +46,7 @@ def moments(x: Any, axes: Axes, *, keepdims: bool = False) -> tuple[Any, Any]:
     rest = xp.mean(deviation, axis=over, keepdims=True)
     variance = xp.mean((deviation - rest) ** 2, axis=over, keepdims=True)
     mean = mean + rest
-    return (mean, variance) if keepdims else (squeezed(xp, mean, over), squeezed(xp, variance, over))
+    return (mean, variance) if keepdims else (xp.squeeze(mean, axis=over), xp.squeeze(variance, axis=over))
 
 
 def batch_norm(
@@ -180,7 +180,7 @@ def batch_norm_backward(
     dgamma = xp.sum(gradient * normal, axis=over, keepdims=True)
     n = count(values, over)
     dx = affine(xp, root * (gradient - dbeta / n - normal * dgamma / n), gamma, None, axis)
-    return cast(xp, dx, kind), squeezed(xp, dgamma, over), squeezed(xp, dbeta, over)
+    return cast(xp, dx, kind), xp.squeeze(dgamma, axis=over), xp.squeeze(dbeta, axis=over)
 
 
 def _others(x: Any, axis: int) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ def clip_by_norm(x: Any, clip_norm: float, *, axes: Axes | None = None, formula:
     """
     xp, values, kind = double(x)
     over = tuple(range(values.ndim)) if axes is None else as_tuple(axes)
-    return cast(xp, values * _shortening(xp, formula)(p_norm(xp, values, 2.0, over), clip_norm), kind)
+    return cast(xp, values * _shortening(xp, p_norm(xp, values, 2.0, over), clip_norm, formula), kind)
 
 
 def global_norm(arrays: Iterable[Any]) -> Any:
@@ -147,28 +147,21 @@ def clip_by_global_norm(
     (array([0.6, 0.8]), 13.0)
     """
     norm = global_norm(arrays)
+    factor = _shortening(double(norm)[0], norm, clip_norm, formula)
     clipped = []
     for array in arrays:
         xp, values, kind = double(array)
-        clipped.append(cast(xp, values * _shortening(xp, formula)(norm, clip_norm), kind))
+        clipped.append(cast(xp, values * factor, kind))
     return clipped, norm
 
 
-def _shortening(xp: Any, formula: str) -> Callable[[Any, float], Any]:
-    def tensorflow(norm: Any, clip: float) -> Any:
+def _shortening(xp: Any, norm: Any, clip: float, formula: str) -> Any:
+    """Return what to multiply by; NaN where the norm is NaN."""
+    if not clip > 0:
+        raise ParamError(f"clip_norm must be positive. Got {clip}.")
+    if formula == "tensorflow":
         return clip / xp.where(norm > clip, norm, xp.where(xp.isnan(norm), norm, xp.full_like(norm, clip)))
-
-    def torch(norm: Any, clip: float) -> Any:
+    if formula == "torch":
         factor = clip / (norm + TORCH_SLACK)
         return xp.where(factor < 1, factor, xp.where(xp.isnan(factor), factor, xp.ones_like(factor)))
-
-    found = {"tensorflow": tensorflow, "torch": torch}.get(formula)
-    if found is None:
-        raise ParamError(f"formula must be 'tensorflow' or 'torch'. Got {formula!r}.")
-
-    def checked(norm: Any, clip: float) -> Any:
-        if not clip > 0:
-            raise ParamError(f"clip_norm must be positive. Got {clip}.")
-        return found(norm, clip)
-
-    return checked
+    raise ParamError(f"formula must be 'tensorflow' or 'torch'. Got {formula!r}.")
