@@ -8,7 +8,7 @@ from pyspark.ml.linalg import Vectors
 from pyspark.ml.util import Identifiable
 from pyspark.sql import DataFrame
 
-__all__ = ["partitions", "standard_scaler_model"]
+__all__ = ["partitions", "standard_scaled"]
 
 
 def _has_jvm(df: DataFrame) -> bool:
@@ -33,8 +33,8 @@ def partitions(df: DataFrame) -> int | None:
         return None
 
 
-def standard_scaler_model(df: DataFrame, center: Any, scale: Any) -> Any | None:
-    """Return Spark's own model for ``(x - center) / scale``, twice as fast as an expression over arrays.
+def standard_scaled(df: DataFrame, source: str, name: str, center: Any, scale: Any) -> DataFrame | None:
+    """Add ``(x - center) / scale`` by Spark's own model, twice as fast as an expression over arrays.
 
     ``None`` on Connect, and on clusters that refuse JVM constructors.
     """
@@ -51,4 +51,6 @@ def standard_scaler_model(df: DataFrame, center: Any, scale: Any) -> Any | None:
         model = context._jvm.org.apache.spark.ml.feature.StandardScalerModel(uid, *vectors)  # type: ignore[union-attr]
     except Py4JError:
         return None
-    return StandardScalerModel(model)._set(withMean=True, withStd=True)
+    # Set over there: PySpark's class would hand over each Param in calls of its own.
+    model = model.set("withMean", True).set("withStd", True).setInputCol(source).setOutputCol(name)
+    return DataFrame(model.transform(df._jdf), df.sparkSession)

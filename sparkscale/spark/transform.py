@@ -156,20 +156,24 @@ def _disassembled(df: DataFrame, plan: Plan) -> DataFrame:
 
 def _finished(df: DataFrame, plan: Plan, texts: dict[str, str], temporary: Sequence[str]) -> DataFrame:
     """Make the outputs, and drop what was only needed on the way."""
-    # Metadata goes by way of a column of its own: withColumns on Connect would lose it.
-    described: list[Column] = []
+    taken = {name.casefold() for name in df.columns}
+    exists = any(name.casefold() in taken for name in texts)
+    # Metadata goes by way of select: withColumns on Connect would lose it. Vectors that stand alone get their names
+    # at once; others a column of their own first, since every select costs milliseconds on the driver.
+    alone = not exists and all(out.kind == "vector" for out in plan.outputs)
+    described: dict[str, Column] = {}
     made: dict[str, str] = {}
     for out in plan.outputs:
         if out.kind == "vector":
-            made[out.name] = vectors.fresh()
+            made[out.name] = out.name if alone else vectors.fresh()
             metadata = attribute_metadata(out.attributes, out.size or 0)
-            described.append(F.expr(texts[out.name]).alias(made[out.name], metadata=metadata))
+            described[out.name] = F.expr(texts[out.name]).alias(made[out.name], metadata=metadata)
     if described:
-        df = df.select("*", *described)
-    texts, temporary = {**texts, **made}, [*temporary, *made.values()]
-    taken = {name.casefold() for name in df.columns}
-    if any(name.casefold() in taken for name in texts):
-        df = df.withColumns({name: F.expr(text) for name, text in texts.items()})
-    else:
-        df = df.selectExpr("*", *(f"{text} AS {quoted(name)}" for name, text in texts.items()))
+        df = df.select("*", *described.values())
+    if not alone:
+        texts, temporary = {**texts, **made}, [*temporary, *made.values()]
+        if exists:
+            df = df.withColumns({name: F.expr(text) for name, text in texts.items()})
+        else:
+            df = df.selectExpr("*", *(f"{text} AS {quoted(name)}" for name, text in texts.items()))
     return df.drop(*temporary) if temporary else df

@@ -127,11 +127,11 @@ def _by_spark(df: DataFrame, source: str, affine: AffineMap, factor: Any) -> tup
         steps.append((-affine.offset, np.ones(len(affine))))
     names: list[str] = []
     for center, divisor in steps:
-        model = jvm.standard_scaler_model(df, center, divisor)
-        if model is None:
-            return None
         names.insert(0, fresh())
-        df = model.setInputCol(names[1] if names[1:] else source).setOutputCol(names[0]).transform(df)
+        scaled = jvm.standard_scaled(df, names[1] if names[1:] else source, names[0], center, divisor)
+        if scaled is None:
+            return None
+        df = scaled
     return df, names
 
 
