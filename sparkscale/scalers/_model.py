@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame
 from sparkscale.affine import AffineMap
 from sparkscale.errors import ColumnTypeError, ParamError, RangeOverflowError
 from sparkscale.scalers._mapped import InverseModel, Mapped
-from sparkscale.scalers._params import ScalerParams
+from sparkscale.scalers._params import ColumnParams
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.expression import Bounds
 from sparkscale.spark.summarize import Summary, summarize
@@ -34,7 +34,7 @@ S = TypeVar("S", bound=Statistic)
 M = TypeVar("M", bound="ScalerModel[Any]")
 
 
-class Fitting(ScalerParams):
+class Fitting(ColumnParams):
     """What estimator and model share: the scan, which the model repeats to update itself."""
 
     _statistic: type[Statistic]

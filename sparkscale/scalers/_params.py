@@ -1,4 +1,4 @@
-"""Params that all scalers share, on estimator and model alike."""
+"""Params that stages share."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from pyspark.ml.param.shared import HasInputCol, HasInputCols, HasOutputCols, Ha
 
 from sparkscale.errors import ParamError
 
-__all__ = ["HasClip", "HasWeight", "ScalerParams"]
+__all__ = ["ColumnParams", "HasClip", "HasConstant", "HasWeight"]
 
-P = TypeVar("P", bound="ScalerParams")
-CHOICES = {"handleInvalid": ("keep", "skip", "error"), "handleConstant": ("collapse", "unit")}
+P = TypeVar("P", bound="ColumnParams")
 
 
-class ScalerParams(HasInputCol, HasInputCols, HasOutputCols):
-    """Columns, and what to do with invalid values and constant features."""
+class ColumnParams(HasInputCol, HasInputCols, HasOutputCols):
+    """Columns, and what to do with invalid values."""
 
     outputCol: Param[str] = Param(
         Params._dummy(),
@@ -32,17 +31,10 @@ class ScalerParams(HasInputCol, HasInputCols, HasOutputCols):
         "hold one are dropped; 'error': fit and transform fail.",
         typeConverter=TypeConverters.toString,
     )
-    handleConstant: Param[str] = Param(
-        Params._dummy(),
-        "handleConstant",
-        "a feature without spread. 'collapse': maps to one value, as in Spark; 'unit': is divided by 1, as in "
-        "scikit-learn.",
-        typeConverter=TypeConverters.toString,
-    )
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._setDefault(handleInvalid="keep", handleConstant="collapse")
+        self._setDefault(handleInvalid="keep")
 
     def getOutputCol(self) -> str:
         """Return the name of the one output column."""
@@ -59,10 +51,6 @@ class ScalerParams(HasInputCol, HasInputCols, HasOutputCols):
     def getHandleInvalid(self) -> str:
         """Return ``handleInvalid``."""
         return self.getOrDefault(self.handleInvalid)
-
-    def getHandleConstant(self) -> str:
-        """Return ``handleConstant``."""
-        return self.getOrDefault(self.handleConstant)
 
     def setInputCol(self: P, value: str) -> P:
         """Set ``inputCol``."""
@@ -83,10 +71,6 @@ class ScalerParams(HasInputCol, HasInputCols, HasOutputCols):
     def setHandleInvalid(self: P, value: str) -> P:
         """Set ``handleInvalid``."""
         return self._set(handleInvalid=value)
-
-    def setHandleConstant(self: P, value: str) -> P:
-        """Set ``handleConstant``."""
-        return self._set(handleConstant=value)
 
     def setParams(self: P, **params: Any) -> P:
         """Set Params by name; those left out, or None, stay as they are.
@@ -116,10 +100,12 @@ class ScalerParams(HasInputCol, HasInputCols, HasOutputCols):
 
     def _check_params(self) -> None:
         """Refuse values that cannot be used. Subclasses add their own."""
-        for name, choices in CHOICES.items():
-            if self.getOrDefault(name) not in choices:
-                allowed = ", ".join(repr(c) for c in choices)
-                raise self._fail(f"{name} must be one of {allowed}. Got {self.getOrDefault(name)!r}.")
+        self._check_choice("handleInvalid", ("keep", "skip", "error"))
+
+    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
+        if self.getOrDefault(name) not in choices:
+            allowed = ", ".join(repr(c) for c in choices)
+            raise self._fail(f"{name} must be one of {allowed}. Got {self.getOrDefault(name)!r}.")
 
     def _input_names(self) -> list[str]:
         one, many = self.isSet("inputCol"), self.isSet("inputCols")
@@ -156,6 +142,34 @@ class ScalerParams(HasInputCol, HasInputCols, HasOutputCols):
                 "inputs, or set outputCol to get one vector."
             )
         return outputs
+
+
+class HasConstant(ColumnParams):
+    """Mixin for what becomes of constant features."""
+
+    handleConstant: Param[str] = Param(
+        Params._dummy(),
+        "handleConstant",
+        "a feature without spread. 'collapse': maps to one value, as in Spark; 'unit': is divided by 1, as in "
+        "scikit-learn.",
+        typeConverter=TypeConverters.toString,
+    )
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(handleConstant="collapse")
+
+    def getHandleConstant(self) -> str:
+        """Return ``handleConstant``."""
+        return self.getOrDefault(self.handleConstant)
+
+    def setHandleConstant(self: P, value: str) -> P:
+        """Set ``handleConstant``."""
+        return self._set(handleConstant=value)
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        self._check_choice("handleConstant", ("collapse", "unit"))
 
 
 class HasWeight(HasWeightCol):

@@ -11,14 +11,14 @@ from pyspark.ml.linalg import DenseVector
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._model import Array, ScalerModel
-from sparkscale.scalers._params import HasClip, ScalerParams
+from sparkscale.scalers._params import HasClip, HasConstant
 from sparkscale.spark.expression import Bounds
 from sparkscale.statistics import Extrema
 
 __all__ = ["MaxAbsScaler", "MaxAbsScalerModel"]
 
 
-class _MaxAbsParams(HasClip, ScalerParams):
+class _MaxAbsParams(HasClip, HasConstant):
     pass
 
 

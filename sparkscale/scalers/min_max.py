@@ -12,7 +12,7 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._model import Array, ScalerModel
-from sparkscale.scalers._params import HasClip, ScalerParams
+from sparkscale.scalers._params import HasClip, HasConstant
 from sparkscale.spark.expression import Bounds
 from sparkscale.statistics import Extrema
 
@@ -21,7 +21,7 @@ __all__ = ["MinMaxScaler", "MinMaxScalerModel"]
 P = TypeVar("P", bound="_MinMaxParams")
 
 
-class _MinMaxParams(HasClip, ScalerParams):
+class _MinMaxParams(HasClip, HasConstant):
     min: Param[float] = Param(
         Params._dummy(), "min", "lower bound of the target range", typeConverter=TypeConverters.toFloat
     )

@@ -12,7 +12,7 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._model import Array, ScalerModel
-from sparkscale.scalers._params import HasWeight, ScalerParams
+from sparkscale.scalers._params import HasConstant, HasWeight
 from sparkscale.statistics import Moments
 
 __all__ = ["StandardScaler", "StandardScalerModel"]
@@ -20,7 +20,7 @@ __all__ = ["StandardScaler", "StandardScalerModel"]
 P = TypeVar("P", bound="_StandardParams")
 
 
-class _StandardParams(HasWeight, ScalerParams):
+class _StandardParams(HasWeight, HasConstant):
     withMean: Param[bool] = Param(
         Params._dummy(), "withMean", "subtract the mean", typeConverter=TypeConverters.toBoolean
     )
