@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparkscale.scalers import (
+        BatchNorm,
+        BatchNormModel,
         InverseModel,
         MaxAbsScaler,
         MaxAbsScalerModel,
@@ -24,6 +26,8 @@ except PackageNotFoundError:  # run from a zip that spark-submit shipped
     __version__ = "0+unknown"
 
 __all__ = [
+    "BatchNorm",
+    "BatchNormModel",
     "InverseModel",
     "MaxAbsScaler",
     "MaxAbsScalerModel",

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from sparkscale.errors import ParamError, SizeMismatchError, marked
+from sparkscale.errors import ParamError, SizeMismatchError
 
 __all__ = ["Layout"]
 
@@ -83,11 +83,10 @@ class Layout:
             If the shape has another number of them.
         """
         if size != self.size:
-            message = (
+            raise SizeMismatchError(
                 f"Column '{column}' has rows of length {size}, but shape {list(self.shape)} multiplies to {self.size}. "
                 "Give the shape of what a row holds."
             )
-            raise SizeMismatchError(marked(SizeMismatchError, message))
 
     def features(self) -> npt.NDArray[np.intp]:
         """Return the features by place and channel, of shape ``(places, channels)``."""

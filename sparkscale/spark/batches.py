@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from sparkscale.errors import BatchError, from_job, marked
+from sparkscale.errors import BatchError, SizeMismatchError, from_job, marked
 from sparkscale.layout import Layout
 from sparkscale.spark import arrow, partials
 from sparkscale.spark.arrow import Group
@@ -114,13 +114,13 @@ class Batches:
         """Return one row a batch and group of columns: the moments of the batch's channels."""
         text = f"b {self.key.type}, {partials.schema(Moments)}"
         strict = self.handle_invalid == "error"
-        within = _Within(self.parts, self.layout, self.handle_invalid == "skip")
+        within = _Within(self.parts, self.layout, self.handle_invalid == "skip", NUMBERS)
         return (
             arrow.select(df, self.parts, strict, self.weight, key_text(self.key))
             .mapInArrow(within, text)
             .repartition("b")
             .sortWithinPartitions("b", "group", "partition")
-            .mapInArrow(_Across(self.parts, self.layout), text)
+            .mapInArrow(_Across(self.parts, self.layout, self.handle_invalid == "skip"), text)
         )
 
     def normalizing(self, df: DataFrame, of_batch: Callable[[Moments], tuple[Any, Any]]) -> DataFrame:
@@ -135,7 +135,10 @@ def pooled(found: Statistic, group: Group, layout: Layout | None) -> Statistic:
     """Take the places of each channel together."""
     if layout is None or group.column.kind == "scalar" or not isinstance(found, Moments):
         return found
-    layout.check(group.column.name, len(found))
+    try:
+        layout.check(group.column.name, len(found))
+    except SizeMismatchError as failed:
+        raise SizeMismatchError(marked(SizeMismatchError, str(failed))) from None
     return found.pooled(layout.features())
 
 
@@ -151,6 +154,7 @@ class _Within:
     parts: Sequence[Group]
     layout: Layout | None
     skip: bool
+    most: int  # numbers held
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         partition = partition_id()
@@ -163,7 +167,7 @@ class _Within:
                     held[key] = [Seen(group.column.size) for group in self.parts]
                 add_batch(held[key], rows, self.parts, Moments, self.skip, self._pooled)
             numbers = sum(len(seen.fold) for groups in held.values() for seen in groups)
-            if numbers > NUMBERS:
+            if numbers > self.most:
                 yield from self._told(held, partition, kind)
                 held = {}
         yield from self._told(held, partition, kind)
@@ -173,11 +177,8 @@ class _Within:
 
     def _told(self, held: dict[Any, list[Seen]], partition: int, kind: pa.DataType) -> Iterator[pa.RecordBatch]:
         for key, groups in held.items():
-            found = [seen.partial(partition, k) for k, seen in enumerate(groups)]
-            if self.skip and not any(p.statistic is not None and p.statistic.count.any() for p in found):
-                continue  # no row of it is left
-            for p in found:
-                yield _keyed(partials.to_batch(p, Moments), key, kind)
+            for k, seen in enumerate(groups):
+                yield _keyed(partials.to_batch(seen.partial(partition, k), Moments), key, kind)
 
 
 def _by_key(batch: pa.RecordBatch) -> Iterator[tuple[Any, pa.RecordBatch]]:
@@ -198,10 +199,13 @@ class _Across:
 
     parts: Sequence[Group]
     layout: Layout | None
+    skip: bool
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for key, kind, run in _runs(batches):
             found = partials.merged((partials.of_row(row, Moments) for row in run), self.parts)
+            if self.skip and (found.statistic is None or not found.statistic.count.any()):
+                continue  # no row of the batch is left
             yield _keyed(partials.to_batch(self._complete(found, key), Moments), key, kind)
 
     def _complete(self, found: Partial, key: Any) -> Partial:

@@ -14,7 +14,7 @@ from sparkscale.spark import vectors
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata, quoted, same_name
 from sparkscale.spark.expression import Bounds, array_map, guarded, is_valid, scalar_map
 
-__all__ = ["Plan", "check_outputs", "to_sql", "transform"]
+__all__ = ["Plan", "check_outputs", "complete", "to_sql", "transform"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def transform(df: DataFrame, plan: Plan) -> DataFrame:
     An output that exists is replaced where it stands.
     """
     if plan.handle_invalid == "skip":
-        df = _complete(df, plan.inputs)
+        df = complete(df, plan.inputs)
     if plan.shape == "disassemble":
         return _disassembled(df, plan)
     made: dict[str, str] = {}
@@ -132,7 +132,7 @@ def transform(df: DataFrame, plan: Plan) -> DataFrame:
     return _finished(df, plan, made, temporary)
 
 
-def _complete(df: DataFrame, columns: Sequence[FeatureColumn]) -> DataFrame:
+def complete(df: DataFrame, columns: Sequence[FeatureColumn]) -> DataFrame:
     """Drop rows that hold an invalid value."""
     conditions = [is_valid(c, c.sql) for c in columns if c.kind != "vector"]
     if conditions:
