@@ -41,8 +41,7 @@ def images(spark: SparkSession, folder: Path, shape: list[int], rows: int) -> Da
     path = folder / f"images_{size}_{rows}"
     if not path.exists():
         rng = np.random.default_rng(2)
-        unfinished = path.with_name(f"{path.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished = _unfinished(path)
         unfinished.mkdir(parents=True)
         for k in range(4 * FILES):
             values = rng.random(rows // (4 * FILES) * size, dtype=np.float32)

@@ -467,7 +467,7 @@ class BatchNorm(_BatchNormParams, Scaler[BatchNormModel]):
     What a layer would hold after these two steps:
 
     >>> layer = BatchNorm(inputCol="image", shape=[2, 1, 2], statistics="moving", batchCol="step").fit(df)
-    >>> [round(m, 3) for m in layer.runningMean], layer.numBatchesTracked
+    >>> [round(float(m), 3) for m in layer.runningMean], layer.numBatchesTracked
     ([0.78, 0.4], 2)
     """
 
