@@ -37,6 +37,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What needs no Spark is the same in both worlds, and runs on classic only."""
+    if config.getoption("--world") == "connect":
+        needs_spark = {"spark", "run", "request"}
+        idle = [item for item in items if not needs_spark & set(item.fixturenames)]
+        config.hook.pytest_deselected(items=idle)
+        items[:] = [item for item in items if item not in set(idle)]
+
+
 @pytest.fixture(scope="session")
 def world(request: pytest.FixtureRequest) -> str:
     """The Spark that the tests run on: ``classic`` or ``connect``."""
