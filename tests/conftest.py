@@ -38,12 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What needs no Spark is the same in both worlds, and runs on classic only."""
+    """What is the same in both worlds runs on classic only: what needs no Spark, and what is marked so."""
     if config.getoption("--world") == "connect":
         needs_spark = {"spark", "run", "request"}
-        idle = [item for item in items if not needs_spark & set(item.fixturenames)]
-        config.hook.pytest_deselected(items=idle)
-        items[:] = [item for item in items if item not in set(idle)]
+        same = {i for i in items if i.get_closest_marker("one_world") or not needs_spark & set(i.fixturenames)}
+        config.hook.pytest_deselected(items=list(same))
+        items[:] = [item for item in items if item not in same]
 
 
 @pytest.fixture(scope="session")

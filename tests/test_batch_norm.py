@@ -174,6 +174,7 @@ def test_batches_are_normalized_as_the_layer_does_in_training(
             near(found[tuple(x.ravel())], y.ravel())
 
 
+@pytest.mark.one_world
 @pytest.mark.parametrize("params", MODES, ids=str)
 @pytest.mark.parametrize("shape", [None, [CHANNELS, 4], SHAPE])
 def test_torch_layer_maps_as_the_model(
@@ -276,6 +277,7 @@ def test_batches_larger_than_a_task_may_hold_are_passed_on_in_parts(
     near(actual.runningVar, expected.runningVar)
 
 
+@pytest.mark.one_world
 @pytest.mark.parametrize("kind", ["string", "date", "timestamp", "double", "decimal(10,2)", "boolean"])
 def test_batches_may_be_told_by_any_ordered_type(data: DataFrame, kind: str) -> None:
     """The order is that of the column's own type."""
