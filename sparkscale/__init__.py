@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparkscale.scalers import (
+        ClipByNorm,
+        ClipByValue,
+        GroupNorm,
+        InstanceNorm,
         InverseModel,
+        LayerNorm,
         MaxAbsScaler,
         MaxAbsScalerModel,
         MinMaxScaler,
         MinMaxScalerModel,
+        Normalizer,
+        RMSNorm,
         StandardScaler,
         StandardScalerModel,
     )
@@ -24,11 +31,18 @@ except PackageNotFoundError:  # run from a zip that spark-submit shipped
     __version__ = "0+unknown"
 
 __all__ = [
+    "ClipByNorm",
+    "ClipByValue",
+    "GroupNorm",
+    "InstanceNorm",
     "InverseModel",
+    "LayerNorm",
     "MaxAbsScaler",
     "MaxAbsScalerModel",
     "MinMaxScaler",
     "MinMaxScalerModel",
+    "Normalizer",
+    "RMSNorm",
     "StandardScaler",
     "StandardScalerModel",
 ]
