@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparkscale.scalers import (
+        ClipByGlobalNorm,
+        ClipByGlobalNormModel,
         InverseModel,
         MaxAbsScaler,
         MaxAbsScalerModel,
         MinMaxScaler,
         MinMaxScalerModel,
+        SpectralNorm,
+        SpectralNormModel,
         StandardScaler,
         StandardScalerModel,
+        Whitener,
+        WhitenerModel,
     )
 
 try:
@@ -24,13 +30,19 @@ except PackageNotFoundError:  # run from a zip that spark-submit shipped
     __version__ = "0+unknown"
 
 __all__ = [
+    "ClipByGlobalNorm",
+    "ClipByGlobalNormModel",
     "InverseModel",
     "MaxAbsScaler",
     "MaxAbsScalerModel",
     "MinMaxScaler",
     "MinMaxScalerModel",
+    "SpectralNorm",
+    "SpectralNormModel",
     "StandardScaler",
     "StandardScalerModel",
+    "Whitener",
+    "WhitenerModel",
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -10,12 +10,14 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from sparkscale.errors import EmptyDataError, from_job
+from sparkscale.blocks import Block
+from sparkscale.errors import EmptyDataError, ParamError, from_job, marked
 from sparkscale.spark import aggregates, arrow, jvm, partials
 from sparkscale.spark.arrow import Group
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.partials import Partial
-from sparkscale.statistics import Fold, Statistic
+from sparkscale.statistics import CoMoments, Fold, Statistic
+from sparkscale.statistics.co_moments import LIMIT
 
 __all__ = ["Summary", "summarize"]
 
@@ -65,8 +67,12 @@ def summarize(
         For an invalid value under ``"error"``, or an unusable weight.
     SizeMismatchError
         If the rows of a column differ in length.
+    ParamError
+        If a statistic of all features together has too many of them.
     """
     try:
+        if statistic.joint:
+            _check_limit(sum(c.size or 0 for c in columns))
         found = None
         if weight is None and aggregates.suits(df, columns, statistic, handle_invalid):
             found = aggregates.summarize(df, columns, statistic, strict=handle_invalid == "error")
@@ -78,6 +84,15 @@ def summarize(
         if ours is None:
             raise
         raise ours from failure
+
+
+def _check_limit(features: int) -> None:
+    if features > LIMIT:
+        message = (
+            f"The columns hold {features} features; a matrix of all features together is computed for {LIMIT} at most. "
+            "Name fewer columns, or reduce the features first."
+        )
+        raise ParamError(marked(ParamError, message))
 
 
 def _rows(statistic: Statistic) -> bool:
@@ -100,6 +115,7 @@ def _scan(
         statistic=statistic,
         skip=handle_invalid == "skip",
         chunk=None if few else partials.CHUNK,
+        tile=None if few else partials.TILE,
     )
     found = selected.mapInArrow(of_partition, partials.schema(statistic))
     if not few:
@@ -112,7 +128,7 @@ def _collectable(df: DataFrame, parts: Sequence[Group], statistic: type[Statisti
     """Whether the driver may collect one row a partition; only what is not known is taken to be large."""
     partitions = jvm.partitions(df) or UNKNOWN_PARTITIONS
     features = sum(g.column.size if g.column.size is not None else UNKNOWN_FEATURES for g in parts)
-    return partitions * features * len(statistic.names()) * 8 <= DRIVER_BYTES
+    return partitions * statistic.numbers(features) * 8 <= DRIVER_BYTES
 
 
 @dataclass
@@ -131,25 +147,39 @@ def _of_partition(
     statistic: type[Statistic],
     skip: bool,
     chunk: int | None,
+    tile: int | None,
 ) -> Iterator[pa.RecordBatch]:
     from pyspark import TaskContext  # noqa: PLC0415  # a pure Connect client lacks it; workers have it
 
     context = TaskContext.get()
     partition = context.partitionId() if context else 0
-    seen = [_Seen(group.column.size) for group in parts]
+    seen, together = [_Seen(group.column.size) for group in parts], Fold()
+    of = CoMoments.counts if statistic.joint else statistic.of
     rows = 0
     for batch in arrow.rows_of(batches):
         rows += batch.num_rows
-        _add_batch(seen, batch, parts, statistic, skip)
+        decoded = _add_batch(seen, batch, parts, of, skip)
+        sizes = [group.size for group in seen if group.size]
+        if statistic.joint and len(sizes) == len(parts):  # else no row is complete
+            _check_limit(sum(sizes))
+            for block in arrow.beside(decoded, parts, sizes, batch.num_rows):
+                together.add(statistic.of(block))
     if rows:
         for k, group in enumerate(seen):
             found = Partial(partition, k, 0, group.size or 0, group.nulls, group.fold.result())
             yield partials.to_batch(found, statistic, chunk)
+    whole = together.result()
+    if whole is not None:
+        yield from partials.tiles(Partial(partition, len(parts), 0, len(whole), 0.0, whole), statistic, tile)
 
 
 def _add_batch(
-    seen: Sequence[_Seen], batch: pa.RecordBatch, parts: Sequence[Group], statistic: type[Statistic], skip: bool
-) -> None:
+    seen: Sequence[_Seen],
+    batch: pa.RecordBatch,
+    parts: Sequence[Group],
+    of: Callable[[Block], Statistic],
+    skip: bool,
+) -> list[list[arrow.Piece]]:
     weights = batch.column("w").to_numpy() if "w" in batch.schema.names else None
     decoded = []
     keep = np.ones(batch.num_rows, dtype=bool) if skip else None
@@ -164,10 +194,11 @@ def _add_batch(
         for piece in pieces:
             block = arrow.with_weights(piece, weights)
             if keep is None:
-                seen[k].fold.add(statistic.of(block))
+                seen[k].fold.add(of(block))
             else:  # the counts of invalid values are of all rows, the rest is of the rows kept
-                kept = statistic.of(block[keep if piece.rows is None else keep[piece.rows]])
+                kept = of(block[keep if piece.rows is None else keep[piece.rows]])
                 seen[k].fold.add(replace(kept, invalid=block.invalid()))
+    return decoded
 
 
 def _complete(pieces: Sequence[arrow.Piece], rows: int) -> arrow.Mask:
@@ -180,7 +211,7 @@ def _complete(pieces: Sequence[arrow.Piece], rows: int) -> arrow.Mask:
 def _summary(merged: Sequence[Partial], parts: Sequence[Group], statistic: type[Statistic]) -> Summary:
     """Add the rows that were null altogether, and put the features into the order of the columns."""
     ordered: dict[int, Statistic] = {}
-    for group, found in zip(parts, merged, strict=True):
+    for group, found in zip(parts, merged, strict=False):
         if not found.size:
             raise EmptyDataError(
                 f"Column '{group.column.name}' has no feature: every row is null or of length 0. "
@@ -193,4 +224,10 @@ def _summary(merged: Sequence[Partial], parts: Sequence[Group], statistic: type[
         width = found.size // len(group.positions)
         ordered.update(zip(group.positions, whole.split([width] * len(group.positions)), strict=True))
     columns = [ordered[i] for i in sorted(ordered)]
-    return Summary(statistic.concat(columns), tuple(map(len, columns)))
+    sizes = tuple(map(len, columns))
+    if not statistic.joint:
+        return Summary(statistic.concat(columns), sizes)
+    together = merged[-1].statistic if len(merged) > len(parts) else None
+    count, invalid = (np.concatenate([getattr(c, name) for c in columns]) for name in ("count", "invalid"))
+    whole = statistic.missing(sum(sizes), 0) if together is None else together
+    return Summary(replace(whole, count=count, invalid=invalid), sizes)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ class Statistic(ABC):
     Degrees of freedom, roots and the treatment of constant features are not here: they belong to the
     scaler that finishes a statistic, and finished values do not merge.
     """
+
+    joint: ClassVar[bool] = False  # whether it is of all features together, and so of rows without an invalid value
 
     count: Array
     invalid: Array
@@ -46,6 +48,11 @@ class Statistic(ABC):
     def names(cls) -> tuple[str, ...]:
         """Return the names of the arrays."""
         return tuple(f.name for f in fields(cls))
+
+    @classmethod
+    def numbers(cls, features: int) -> int:
+        """Return how many numbers the statistic of so many features has."""
+        return features * len(cls.names())
 
     def arrays(self) -> dict[str, Array]:
         """Return the arrays by name, the inverse of ``from_arrays``."""
@@ -86,7 +93,7 @@ class Fold:
     def add(self, part: Any) -> None:
         """Take the next statistic."""
         self._waiting.append(part)
-        held = len(self._waiting) * len(part) * len(part.names())
+        held = len(self._waiting) * part.numbers(len(part))
         if len(self._waiting) == self.PARTS or (len(self._waiting) > 1 and held >= self.NUMBERS):
             self._waiting = [self.result()]
 
