@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from pyspark.sql import Column
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import pandas_udf
 
 from sparkscale.affine import MatrixMap
 from sparkscale.errors import ParamError
@@ -21,7 +23,36 @@ TEXT = 256  # features up to which the text of a matrix is a megabyte or so
 
 
 def product(array: Column, affine: MatrixMap) -> Column:
-    raise NotImplementedError
+    """Return the map of an array of doubles: null stays null, and a row with an invalid value becomes one of NaN."""
+    sent = replace(affine, back=np.empty((0, 0)))  # to the workers, which have no use for the way back
+    if hasattr(F, "arrow_udf"):  # from PySpark 4.1
+        mapped = F.arrow_udf(_arrow_map(sent), "array<double>")
+    else:
+        mapped = pandas_udf(_pandas_map(sent), "array<double>")  # type: ignore[call-overload]
+    found: Column = mapped(array)
+    return found
+
+
+def _arrow_map(affine: MatrixMap) -> Any:
+    def mapped(arrays: pa.Array) -> pa.Array:  # PySpark reads the types
+        present = arrays.is_valid().to_numpy(zero_copy_only=False)
+        rows = arrays.flatten().to_numpy(zero_copy_only=False).reshape(-1, len(affine))
+        offsets = np.cumsum(np.append(0, present * len(affine)))
+        found = pa.array(affine.apply(rows).ravel())
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), found, mask=pa.array(~present))
+
+    return mapped
+
+
+def _pandas_map(affine: MatrixMap) -> Any:
+    def mapped(arrays: pd.Series) -> pd.Series:  # as above
+        found = pd.Series([None] * len(arrays), dtype=object)
+        present = arrays.notna().to_numpy()
+        if present.any():
+            found[present] = list(affine.apply(np.stack(arrays[present].to_list())))
+        return found
+
+    return mapped
 
 
 def scalar_text(column: FeatureColumn, affine: MatrixMap) -> str:
