@@ -142,6 +142,19 @@ def array_case(df: DataFrame) -> dict[str, Measure]:
     }
 
 
+def image_case(df: DataFrame, shape: list[int]) -> dict[str, Measure]:
+    """Return the measures on flattened images; what is compared with is our own scaler of each pixel."""
+    pixels = sparkscale.StandardScaler(inputCol="a", ddof=0)
+    channels = sparkscale.BatchNorm(inputCol="a", shape=shape)
+    batches = df.withColumn("batch", F.expr("monotonically_increasing_id() div 256"))
+    moving = sparkscale.BatchNorm(inputCol="a", shape=shape, statistics="moving", batchCol="batch")
+    return {
+        "fit BatchNorm : StandardScaler": Measure(lambda: channels.fit(df), lambda: pixels.fit(df), 1.2),
+        "fit BatchNorm moving : StandardScaler": Measure(lambda: moving.fit(batches), lambda: pixels.fit(df)),
+        "plain read": Measure(lambda: noop(df)),
+    }
+
+
 def measure(case: dict[str, Measure], rounds: int) -> dict[str, tuple[float, float | None]]:
     """Return the median seconds of ours and Spark's for each measure; the first two rounds warm up."""
     times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in case}
@@ -182,6 +195,9 @@ def main() -> None:
         "scalars, 1,000 columns x 20,000": lambda: scalar_case(spark, folder, 1000, rows(20_000)),
         "dense vectors, 500,000 x 64": lambda: vector_case(data.vectors(spark, folder, 64, rows(500_000)), "dense"),
         "arrays, 500,000 x 64": lambda: array_case(data.arrays(spark, folder, 64, rows(500_000))),
+        "images, 100,000 x 3 x 32 x 32": lambda: image_case(
+            data.images(spark, folder, [3, 32, 32], rows(100_000)), [3, 32, 32]
+        ),
         "sparse vectors, 400,000 rows, 50 of 100,000": lambda: vector_case(
             data.sparse(spark, folder, 100_000, 50, rows(400_000)), "sparse"
         ),

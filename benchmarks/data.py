@@ -35,6 +35,22 @@ def arrays(spark: SparkSession, folder: Path, size: int, rows: int) -> DataFrame
     return spark.read.parquet(str(path))
 
 
+def images(spark: SparkSession, folder: Path, shape: list[int], rows: int) -> DataFrame:
+    """Return a table of one column of flattened images, of single precision."""
+    size = int(np.prod(shape))
+    path = folder / f"images_{size}_{rows}"
+    if not path.exists():
+        rng = np.random.default_rng(2)
+        unfinished = _unfinished(path)
+        unfinished.mkdir(parents=True)
+        for k in range(4 * FILES):
+            values = rng.random(rows // (4 * FILES) * size, dtype=np.float32)
+            lists = pa.FixedSizeListArray.from_arrays(pa.array(values), size).cast(pa.list_(pa.float32()))
+            pq.write_table(pa.table({"a": lists}), unfinished / f"part-{k}.parquet")
+        unfinished.rename(path)
+    return spark.read.parquet(str(path))
+
+
 def vectors(spark: SparkSession, folder: Path, size: int, rows: int) -> DataFrame:
     """Return a table of one dense vector column, as VectorAssembler makes it."""
     path = folder / f"vectors_{size}_{rows}"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparkscale.scalers import (
+        BatchNorm,
+        BatchNormModel,
         ClipByGlobalNorm,
         ClipByGlobalNormModel,
         InverseModel,
@@ -30,6 +32,8 @@ except PackageNotFoundError:  # run from a zip that spark-submit shipped
     __version__ = "0+unknown"
 
 __all__ = [
+    "BatchNorm",
+    "BatchNormModel",
     "ClipByGlobalNorm",
     "ClipByGlobalNormModel",
     "InverseModel",

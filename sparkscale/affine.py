@@ -56,7 +56,7 @@ class AffineMap:
     def __len__(self) -> int:
         return len(self.center)
 
-    def __getitem__(self, features: slice) -> AffineMap:
+    def __getitem__(self, features: slice | npt.NDArray[np.intp]) -> AffineMap:
         return AffineMap(self.center[features], self.scale[features], self.offset[features], self.divides)
 
     def __eq__(self, other: object) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 __all__ = [
+    "BatchError",
     "ColumnNotFoundError",
     "ColumnTypeError",
     "EmptyDataError",
@@ -40,6 +41,10 @@ class OutputColumnError(ScalingError, ValueError):
 
 class SizeMismatchError(ScalingError, ValueError):
     """Arrays or vectors of one column differ in length."""
+
+
+class BatchError(ScalingError, ValueError):
+    """A row is of no mini-batch, or a mini-batch is too small to have a variance."""
 
 
 class InvalidValueError(ScalingError, ValueError):

@@ -11,6 +11,8 @@ import hypothesis
 import pytest
 from pyspark.sql import SparkSession
 
+os.environ.setdefault("KERAS_BACKEND", "torch")  # the lightest
+
 hypothesis.settings.register_profile(
     "sparkscale",
     deadline=None,

@@ -20,6 +20,7 @@ class Entry:
     model: type
     statistic: type[Statistic]
     choices: tuple[dict[str, Any], ...]
+    own: frozenset[str] = frozenset()  # Params that have tests of their own, because not all kinds of columns take them
 
     @property
     def name(self) -> str:
@@ -32,6 +33,13 @@ class Entry:
 
 
 TABLE = (
+    Entry(
+        sparkscale.BatchNorm,
+        sparkscale.BatchNormModel,
+        Moments,
+        ({}, {"epsilon": 1e-3, "gamma": [0.5], "beta": [2.0]}),
+        frozenset({"statistics", "shape", "dataFormat", "momentum", "batchCol"}),
+    ),
     Entry(
         sparkscale.MinMaxScaler,
         sparkscale.MinMaxScalerModel,

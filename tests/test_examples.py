@@ -46,3 +46,11 @@ def test_logistic_regression(run):
     assert "equal: True" in lines
     (best,) = [line.split()[-1] for line in lines if line.startswith("test rows, best model")]
     assert lines[-1] == f"accuracy of the loaded Pipeline: {best}"
+
+
+def test_batch_norm_digits(run):
+    """The layer exported from Spark scores as one with PyTorch's own statistics of the whole set."""
+    pytest.importorskip("torch")
+    last = run("batch_norm_digits.py").splitlines()[-1]
+    assert last.startswith("largest difference of a score, sparkscale and PyTorch: ")
+    assert float(last.rsplit(maxsplit=1)[-1]) < 1e-4

@@ -13,22 +13,39 @@ import pytest
 
 import sparkscale
 
-SCALERS = ("MaxAbsScaler", "MinMaxScaler", "StandardScaler")
+SCALERS = ("BatchNorm", "MaxAbsScaler", "MinMaxScaler", "StandardScaler")
 MODELS = tuple(f"{name}Model" for name in SCALERS)
+SPARKS = tuple(name for name in SCALERS if hasattr(pyspark.ml.feature, name))  # drop-ins
 
 COLUMNS = {
     f"{verb}{name}"
     for verb in ("get", "set")
-    for name in ("InputCol", "InputCols", "OutputCol", "OutputCols", "HandleInvalid", "HandleConstant")
+    for name in ("InputCol", "InputCols", "OutputCol", "OutputCols", "HandleInvalid")
 }
+
+
+def accessors(*names: str) -> set[str]:
+    return {f"{verb}{name}" for verb in ("get", "set") for name in names}
+
+
+LAYER = ("Shape", "DataFormat", "Epsilon", "Momentum", "Gamma", "Beta", "BatchCol", "WeightCol")
 OWN_PARAMS = {
-    "MaxAbsScaler": {"getClip", "setClip"},
-    "MinMaxScaler": {"getMin", "setMin", "getMax", "setMax", "getClip", "setClip"},
-    "StandardScaler": {
-        *(f"{verb}{name}" for verb in ("get", "set") for name in ("WithMean", "WithStd", "Ddof", "WeightCol")),
-    },
+    "BatchNorm": accessors(*LAYER, "Statistics"),
+    "MaxAbsScaler": accessors("HandleConstant", "Clip"),
+    "MinMaxScaler": accessors("HandleConstant", "Min", "Max", "Clip"),
+    "StandardScaler": accessors("HandleConstant", "WithMean", "WithStd", "Ddof", "WeightCol"),
 }
+ONLY_OF_ESTIMATORS = accessors("Statistics")
 OWN_ATTRIBUTES = {
+    "BatchNorm": {
+        "normalizeBatches",
+        "normalizingVar",
+        "numBatchesTracked",
+        "numChannels",
+        "runningMean",
+        "runningVar",
+        "runningVarBiased",
+    },
     "MaxAbsScaler": {"maxAbs"},
     "MinMaxScaler": {"originalMin", "originalMax"},
     "StandardScaler": {"mean", "std"},
@@ -49,6 +66,15 @@ FITTED = {
     "update",
 }
 DEFAULTS = {
+    "BatchNorm": {
+        "handleInvalid": "keep",
+        "statistics": "population",
+        "dataFormat": "channelsFirst",
+        "epsilon": 1e-5,
+        "momentum": 0.1,
+        "gamma": [1.0],
+        "beta": [0.0],
+    },
     "MaxAbsScaler": {"handleInvalid": "keep", "handleConstant": "collapse", "clip": False},
     "MinMaxScaler": {"handleInvalid": "keep", "handleConstant": "collapse", "clip": False, "min": 0.0, "max": 1.0},
     "StandardScaler": {
@@ -85,7 +111,8 @@ def test_estimators_have_the_promised_methods(name):
 @pytest.mark.parametrize("name", SCALERS)
 def test_models_have_the_promised_methods(name):
     """A model has its estimator's getters and setters, what it learned, and what can be done with it."""
-    promised = STAGE | MAPPING | FITTED | COLUMNS | OWN_PARAMS[name] | OWN_ATTRIBUTES[name]
+    params = OWN_PARAMS[name] - ONLY_OF_ESTIMATORS
+    promised = STAGE | MAPPING | FITTED | COLUMNS | params | OWN_ATTRIBUTES[name]
 
     assert promised - public(getattr(sparkscale, f"{name}Model")) == set()
 
@@ -106,7 +133,7 @@ def test_defaults_are_the_documented_ones(spark, name):
     assert [p.name for p in scaler.params if scaler.isSet(p)] == []
 
 
-@pytest.mark.parametrize("name", SCALERS)
+@pytest.mark.parametrize("name", SPARKS)
 def test_every_param_of_sparks_class_exists_with_its_default(spark, name):
     """What Spark's class of the same name can be told, ours can be told too, and means the same when left out."""
     theirs, ours = getattr(pyspark.ml.feature, name)(), getattr(sparkscale, name)()
@@ -117,7 +144,7 @@ def test_every_param_of_sparks_class_exists_with_its_default(spark, name):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("name", [*SCALERS, *MODELS])
+@pytest.mark.parametrize("name", [*SPARKS, *(f"{name}Model" for name in SPARKS)])
 def test_every_getter_setter_and_attribute_of_sparks_class_exists(name):
     """The public names that Spark's class adds to its base classes are ours too."""
     theirs = getattr(pyspark.ml.feature, name)
@@ -161,6 +188,14 @@ def test_setters_set_what_getters_get(name):
         "WithStd": False,
         "Ddof": 0,
         "WeightCol": "w",
+        "Statistics": "moving",
+        "Shape": [2, 3],
+        "DataFormat": "channelsLast",
+        "Epsilon": 1e-3,
+        "Momentum": None,
+        "Gamma": [2.0, 3.0],
+        "Beta": [1.0, 0.0],
+        "BatchCol": "step",
     }
     known = {n: v for n, v in values.items() if f"set{n}" in COLUMNS | OWN_PARAMS[name]}
 
@@ -187,7 +222,9 @@ def test_the_package_is_typed():
 
 def pure_modules() -> list[Path]:
     root = Path(sparkscale.__file__).parent
-    return [root / f"{name}.py" for name in ("affine", "blocks", "errors")] + sorted((root / "statistics").glob("*.py"))
+    return [root / f"{name}.py" for name in ("affine", "blocks", "errors", "layout")] + sorted(
+        (root / "statistics").glob("*.py")
+    )
 
 
 @pytest.mark.parametrize("path", pure_modules(), ids=lambda p: f"{p.parent.name}.{p.stem}")
@@ -201,7 +238,7 @@ def test_the_lower_layers_import_only_numpy_and_each_other(path):
             assert node.level == 0, "relative import"
             imported.add(node.module)
     allowed = {"numpy", *sys.stdlib_module_names}
-    ours = ("sparkscale.affine", "sparkscale.blocks", "sparkscale.errors", "sparkscale.statistics")
+    ours = ("sparkscale.affine", "sparkscale.blocks", "sparkscale.errors", "sparkscale.layout", "sparkscale.statistics")
     foreign = {m for m in imported if m.partition(".")[0] not in allowed and not m.startswith(ours)}
 
     assert foreign == set()

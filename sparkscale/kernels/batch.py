@@ -136,7 +136,7 @@ def batch_norm_train(
 
 
 def batch_norm_backward(
-    dy: Any, x: Any, gamma: Any = None, *, epsilon: float = 1e-5, axis: int = 1
+    dy: Any, x: Any, gamma: Any = None, epsilon: float = 1e-5, *, axis: int = 1
 ) -> tuple[Any, Any, Any]:
     r"""Return the gradients of `batch_norm_train`.
 

@@ -37,9 +37,9 @@ class Scaler(Fitting, persistence.Writable, Estimator[M], Generic[M]):
             )
         model = self._model()
         model._resetUid(self.uid)
-        fitted = self._copyValues(model)
         found = [replace(c, size=n) for c, n in zip(columns, summary.sizes, strict=True)]
-        fitted._learn(found, summary.statistic, skips=self.getHandleInvalid() == "skip")
+        model._learn(found, summary.statistic, skips=self.getHandleInvalid() == "skip")
+        fitted = self._copyValues(model)
         fitted.affine  # noqa: B018  # refuses a range that overflows, before anyone relies on the model
         fitted._log()
         return fitted

@@ -15,7 +15,7 @@ from sparkscale.errors import ParamError
 from sparkscale.scalers import _persistence as persistence
 from sparkscale.spark.columns import as_fitted, resolve
 from sparkscale.spark.transform import Plan, to_sql, transform
-from sparkscale.statistics import Statistic
+from sparkscale.statistics import Mergeable
 
 __all__ = ["InverseModel", "Mapped"]
 
@@ -92,7 +92,7 @@ class InverseModel(Mapped):
         shape = "disassemble" if forward.shape == "assemble" else "pairs"
         return Plan(inputs, forward.inputs, self.affine, None, forward.handle_invalid, shape)
 
-    def _saved(self) -> tuple[dict[str, Any], Statistic | None]:
+    def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
         extra, statistic = self.forward._saved()
         return {"forward": {**persistence.params_of(self.forward), **extra}}, statistic
 

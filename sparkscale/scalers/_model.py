@@ -23,14 +23,14 @@ from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.expression import Bounds
 from sparkscale.spark.summarize import Summary, summarize
 from sparkscale.spark.transform import Plan, check_outputs
-from sparkscale.statistics import Statistic
+from sparkscale.statistics import Mergeable, Statistic
 
 __all__ = ["Array", "Fitting", "ScalerModel"]
 
 logger = logging.getLogger("sparkscale")
 
 Array = npt.NDArray[np.float64]
-S = TypeVar("S", bound=Statistic)
+S = TypeVar("S", bound=Mergeable)
 M = TypeVar("M", bound="ScalerModel[Any]")
 
 
@@ -40,12 +40,16 @@ class Fitting(ColumnParams):
     _statistic: type[Statistic]
 
     def _summarize(self, df: DataFrame, columns: Sequence[FeatureColumn]) -> Summary | None:
-        weight = None
-        if self.hasParam("weightCol") and self.isSet("weightCol"):
-            weight = resolve(df, [self.getOrDefault("weightCol")])[0]
-            if weight.kind != "scalar":
-                raise ColumnTypeError(f"Weight column '{weight.name}' must be one number a row. Name another column.")
-        return summarize(df, columns, self._statistic, handle_invalid=self.getHandleInvalid(), weight=weight)
+        handle_invalid = self.getHandleInvalid()
+        return summarize(df, columns, self._statistic, handle_invalid=handle_invalid, weight=self._weight(df))
+
+    def _weight(self, df: DataFrame) -> FeatureColumn | None:
+        if not (self.hasParam("weightCol") and self.isSet("weightCol")):
+            return None
+        weight = resolve(df, [self.getOrDefault("weightCol")])[0]
+        if weight.kind != "scalar":
+            raise ColumnTypeError(f"Weight column '{weight.name}' must be one number a row. Name another column.")
+        return weight
 
 
 class ScalerModel(Fitting, Mapped, Generic[S]):
@@ -72,6 +76,14 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
     def _bounds(self) -> Bounds:
         return None
 
+    def _collapses(self, statistic: S) -> npt.NDArray[np.bool_]:
+        """Return which features may have an infinite scale."""
+        return np.asarray(self._spread(statistic) == 0)
+
+    def _of_features(self, found: AffineMap) -> AffineMap:
+        """Return the map of the features, where the statistic has fewer entries than there are of them."""
+        return found
+
     @property
     def statistics(self) -> S:
         """The raw, mergeable statistic that was learned."""
@@ -82,7 +94,8 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
     @property
     def numFeatures(self) -> int:
         """Number of features of all columns together."""
-        return len(self.statistics)
+        self.statistics  # noqa: B018  # refuses a model that has learned nothing
+        return sum(c.size or 0 for c in self._columns)
 
     @property
     def count(self) -> int:
@@ -115,18 +128,25 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
         return np.asarray((self._spread(self.statistics) == 0) & (self.statistics.count > 0))
 
     def _names(self, which: npt.NDArray[np.bool_]) -> list[str]:
-        names = self.featureNames if which.any() else []
+        names = self._entries() if which.any() else []
         return [names[i] for i in np.flatnonzero(which)]
+
+    def _entries(self) -> list[str]:
+        """Return the name of each entry of the statistic."""
+        return self.featureNames
 
     @property
     def affine(self) -> AffineMap:
         """The fitted map, usable without Spark: ``model.affine.apply(rows)``. It does not clip."""
+        return self._of_features(self._entry_map())
+
+    def _entry_map(self) -> AffineMap:
         self._check_params()
         statistic = self.statistics
         with np.errstate(all="ignore"):
             found = self._map(statistic)
         broken = ~(np.isfinite(found.center) & np.isfinite(found.offset) & ~np.isnan(found.scale) & (found.scale != 0))
-        broken |= np.isinf(found.scale) & (self._spread(statistic) != 0)
+        broken |= np.isinf(found.scale) & ~self._collapses(statistic)
         broken &= statistic.count > 0
         if broken.any():
             raise RangeOverflowError(
@@ -244,8 +264,8 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
         return self.inverse().transform(dataset)
 
     def summary(self) -> pd.DataFrame:
-        """Return one row a feature: counts, the learned values, the map and whether the feature is constant."""
-        statistic, affine = self.statistics, self.affine
+        """Return one row a feature, or channel: counts, the learned values, the map and whether the feature is constant."""
+        statistic, affine = self.statistics, self._entry_map()
         table: dict[str, Any] = {
             "count": statistic.count.astype(np.int64),
             "invalid": statistic.invalid.astype(np.int64),
@@ -255,7 +275,7 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
             "offset": affine.offset,
             "constant": self._constant(),
         }
-        return pd.DataFrame(table, index=pd.Index(self.featureNames, name="feature"))
+        return pd.DataFrame(table, index=pd.Index(self._entries(), name="feature"))
 
     @abstractmethod
     def _shown(self, statistic: S) -> dict[str, Any]:
@@ -264,7 +284,7 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
     def _vector(self, values: Array) -> DenseVector:
         return Vectors.dense(np.where(self.statistics.count > 0, values, np.nan))
 
-    def _saved(self) -> tuple[dict[str, Any], Statistic | None]:
+    def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
         return {"columns": [asdict(c) for c in self._columns], "skips": self._skips}, self.statistics
 
     def _restore(self, extra: Mapping[str, Any], arrays: Mapping[str, Any] | None) -> None:
@@ -272,8 +292,12 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
         columns = [replace(c, attributes=tuple(c.attributes) if c.attributes else None) for c in columns]
         if arrays is None:
             raise KeyError("data")
-        statistic: Any = self._statistic.from_arrays(arrays)
+        statistic: Any = self._saved_kind(extra).from_arrays(arrays)
         self._learn(columns, statistic, skips=bool(extra["skips"]))
+
+    def _saved_kind(self, extra: Mapping[str, Any]) -> type[Mergeable]:
+        """Return the class of the statistic that was saved."""
+        return self._statistic
 
     def _log(self) -> None:
         if self._constant().any():
@@ -288,7 +312,7 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
         return f"<p><code>{escape(repr(self))}</code></p>{table}"
 
     def __repr__(self) -> str:
-        shown = [f"uid={self.uid}", f"numFeatures={len(self._learned) if self._learned else 0}"]
+        shown = [f"uid={self.uid}", f"numFeatures={self.numFeatures if self._learned else 0}"]
         shown += [f"{name}={str(self.getOrDefault(name)).lower()}" for name in self._repr_params]
         return f"{type(self).__name__}: {', '.join(shown)}"
 

@@ -23,7 +23,7 @@ from pyspark.sql.types import ArrayType, DoubleType, LongType, StructField, Stru
 
 from sparkscale.errors import PersistenceError
 from sparkscale.spark.partials import collect
-from sparkscale.statistics import Statistic
+from sparkscale.statistics import Mergeable
 
 __all__ = ["Writable"]
 
@@ -53,7 +53,7 @@ class Writable(MLWritable, Params):
         """Load from a path; same as ``read().load(path)``."""
         return cls.read().load(path)
 
-    def _saved(self) -> tuple[dict[str, Any], Statistic | None]:
+    def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
         """Return what to save beside the Params: JSON, and a statistic if there is one."""
         return {}, None
 
@@ -202,7 +202,7 @@ def _taken(path: str) -> PersistenceError:
     )
 
 
-def _write_statistic(spark: SparkSession, path: str, statistic: Statistic, mode: str) -> None:
+def _write_statistic(spark: SparkSession, path: str, statistic: Mergeable, mode: str) -> None:
     arrays = statistic.arrays()
     step = max(1, CHUNK * len(statistic) // max(a.size for a in arrays.values()))  # a matrix has rows of many numbers
     rows = [

@@ -58,7 +58,9 @@ def groups(columns: Sequence[FeatureColumn]) -> tuple[Group, ...]:
     return (*first, *(Group(c, (i,)) for i, c in enumerate(columns) if c.kind != "scalar"))
 
 
-def select(df: DataFrame, parts: Sequence[Group], strict: bool, weight: FeatureColumn | None) -> DataFrame:
+def select(
+    df: DataFrame, parts: Sequence[Group], strict: bool, weight: FeatureColumn | None, batch: str | None = None
+) -> DataFrame:
     """Select what the statistic needs, and no more, in shapes that Arrow takes fast.
 
     Parameters
@@ -71,6 +73,8 @@ def select(df: DataFrame, parts: Sequence[Group], strict: bool, weight: FeatureC
         Whether an invalid value makes the job fail.
     weight : FeatureColumn or None
         Row weights.
+    batch : str or None
+        SQL text that tells a row's mini-batch.
     """
     plain: list[str | Column] = []
     texts: list[str] = []
@@ -102,6 +106,9 @@ def select(df: DataFrame, parts: Sequence[Group], strict: bool, weight: FeatureC
         good = f"{source} >= 0 AND double({source}) < double('Infinity')"
         plain.append(F.expr(f"CASE WHEN {good} THEN double({source}) ELSE {bad} END AS w"))
         texts.append("w")
+    if batch is not None:
+        plain.append(F.expr(f"{batch} AS b"))
+        texts.append("b")
     return df.select(*plain).selectExpr(*texts)
 
 

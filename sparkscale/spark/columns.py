@@ -9,11 +9,34 @@ from typing import Any
 from pyspark.errors import AnalysisException
 from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import DataFrame
-from pyspark.sql.types import ArrayType, DataType, FloatType, NumericType, StructField
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    DataType,
+    DateType,
+    FloatType,
+    NumericType,
+    StringType,
+    StructField,
+    TimestampNTZType,
+    TimestampType,
+)
 
 from sparkscale.errors import ColumnNotFoundError, ColumnTypeError, SizeMismatchError
 
-__all__ = ["FeatureColumn", "as_fitted", "attribute_metadata", "quoted", "resolve", "same_name"]
+__all__ = [
+    "FeatureColumn",
+    "KeyColumn",
+    "as_fitted",
+    "attribute_metadata",
+    "quoted",
+    "resolve",
+    "resolve_key",
+    "same_name",
+]
+
+
+KEYS = (BooleanType, DateType, NumericType, StringType, TimestampNTZType, TimestampType)
 
 
 @dataclass(frozen=True)
@@ -57,6 +80,27 @@ class FeatureColumn:
         return [f"{self.name}_{i}" for i in range(self.size or 0)]
 
 
+@dataclass(frozen=True)
+class KeyColumn:
+    """A column whose values are told apart and ordered.
+
+    Parameters
+    ----------
+    name : str
+        The column's name as given.
+    type : str
+        Its type as SQL text.
+    """
+
+    name: str
+    type: str
+
+    @property
+    def sql(self) -> str:
+        """The column as SQL text."""
+        return quoted(self.name)
+
+
 def quoted(name: str) -> str:
     """Return a column name as SQL text."""
     return "`" + name.replace("`", "``") + "`"
@@ -88,6 +132,29 @@ def resolve(df: DataFrame, names: Sequence[str]) -> list[FeatureColumn]:
     for field in df.schema.fields:
         fields.setdefault(field.name.casefold(), []).append(field)
     return [_find(df, name, fields.get(name.casefold(), [])) for name in names]
+
+
+def resolve_key(df: DataFrame, name: str) -> KeyColumn:
+    """Find a column of keys.
+
+    Raises
+    ------
+    ColumnNotFoundError
+        If there is none of the name, or several.
+    ColumnTypeError
+        If its values have no parts that could be ordered: arrays, maps, structs, vectors.
+    """
+    found = [f for f in df.schema.fields if same_name(df, f.name, name)]
+    if len(found) != 1:
+        there = "is ambiguous" if found else "does not exist"
+        raise ColumnNotFoundError(f"Column '{name}' {there}. The DataFrame has: {', '.join(df.columns)}.")
+    kind = found[0].dataType
+    if not isinstance(kind, KEYS):
+        raise ColumnTypeError(
+            f"Column '{name}' is of type {kind.simpleString()}, by whose values rows cannot be told apart: it must be "
+            "of numbers, strings, dates or timestamps. Cast it."
+        )
+    return KeyColumn(found[0].name, kind.simpleString())
 
 
 def same_name(df: DataFrame, one: str, other: str) -> bool:

@@ -14,7 +14,7 @@ from sparkscale.affine import AffineMap
 from sparkscale.errors import InvalidValueError, ScalingError, SizeMismatchError, marked
 from sparkscale.spark.columns import FeatureColumn
 
-__all__ = ["array_map", "failure", "guarded", "is_valid", "literal", "scalar_map"]
+__all__ = ["array_literal", "array_map", "failure", "guarded", "is_valid", "literal", "scalar_map", "sized"]
 
 Array = npt.NDArray[np.float64]
 Bounds = tuple[float, float] | None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +14,21 @@ from pyspark.sql import DataFrame
 
 from sparkscale.errors import SizeMismatchError, marked
 from sparkscale.spark.arrow import Group, mismatch
-from sparkscale.statistics import CoMoments, Fold, Statistic
+from sparkscale.statistics import CoMoments, Fold, Mergeable, Statistic
 
-__all__ = ["Partial", "collect", "merge_on_driver", "merge_on_executors", "schema", "tiles", "to_batch"]
+__all__ = [
+    "Partial",
+    "collect",
+    "merge_on_driver",
+    "merge_on_executors",
+    "merged",
+    "of_row",
+    "refuse_sizes",
+    "rows_of",
+    "schema",
+    "tiles",
+    "to_batch",
+]
 
 # Features in a row that goes to another executor. Spark puts 10,000 rows into an Arrow batch, whatever their size: of
 # these, 140 MB at most. What the driver collects is little, and faster in one piece.
@@ -42,7 +54,7 @@ class Partial:
         Number of features of the whole group; 0 while no row has told.
     nulls : float
         Number of rows that were null altogether; told once, with the first features.
-    statistic : Statistic or None
+    statistic : Mergeable or None
         Of the other rows, if there were any.
     """
 
@@ -51,16 +63,16 @@ class Partial:
     start: int
     size: int
     nulls: float
-    statistic: Statistic | None
+    statistic: Any | None
 
 
-def schema(statistic: type[Statistic]) -> str:
+def schema(statistic: type[Mergeable]) -> str:
     """Return the schema of partial statistics as rows."""
     arrays = (f"{name} array<double>" for name in statistic.names())
     return ", ".join(["partition int, group int, start int, size int, nulls double", *arrays])
 
 
-def to_batch(found: Partial, kind: type[Statistic], chunk: int | None = None) -> pa.RecordBatch:
+def to_batch(found: Partial, kind: type[Any], chunk: int | None = None) -> pa.RecordBatch:
     """Return a partial statistic as rows of ``chunk`` features, or as one row."""
     whole = found.statistic or kind.missing(0, 0)
     starts = np.arange(0, max(len(whole), 1), chunk or max(len(whole), 1))
@@ -91,10 +103,11 @@ def collect(df: DataFrame) -> list[dict[str, Any]]:
     """Bring rows of numbers and arrays to the driver, the arrays as NumPy's."""
     # PySpark 3.5 has no public way.
     batches = df.toArrow().to_batches() if hasattr(df, "toArrow") else df._collect_as_arrow()  # type: ignore[operator]
-    return [row for batch in batches for row in _rows(batch)]
+    return [row for batch in batches for row in rows_of(batch)]
 
 
-def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+def rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """Return the rows of a batch, arrays as NumPy's."""
     columns = [
         np.split(c.flatten().to_numpy(zero_copy_only=False), np.cumsum(np.diff(c.offsets.to_numpy()))[:-1])
         if pa.types.is_list(c.type)
@@ -105,13 +118,14 @@ def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
         yield dict(zip(batch.schema.names, cells, strict=True))
 
 
-def _of_row(row: dict[str, Any], kind: type[Statistic]) -> Partial:
+def of_row(row: dict[str, Any], kind: type[Mergeable]) -> Partial:
+    """Return a row as the partial statistic that it is."""
     told = {name: row[name] for name in ("partition", "group", "start", "size", "nulls")}
     found = kind.from_arrays(row)
     return Partial(**told, statistic=found if len(found) else None)
 
 
-def _merged(run: Iterable[Partial], parts: Sequence[Group]) -> Partial:
+def merged(run: Iterable[Partial], parts: Sequence[Group]) -> Partial:
     """Merge what partitions say of the same features, in their order."""
     first, size, nulls, fold = None, 0, 0.0, Fold()
     for found in run:
@@ -119,14 +133,18 @@ def _merged(run: Iterable[Partial], parts: Sequence[Group]) -> Partial:
         if size and found.size and size != found.size:
             if found.group == len(parts):
                 continue  # so is it in one of the groups, which can say which
-            message = mismatch(parts[found.group].column, size, found.size)
-            raise SizeMismatchError(marked(SizeMismatchError, message))
+            refuse_sizes(parts[found.group], size, found.size)
         size = size or found.size
         nulls += found.nulls
         if found.statistic is not None:
             fold.add(found.statistic)
     assert first is not None  # noqa: S101  # groupby makes no empty runs
     return Partial(first.partition, first.group, first.start, size, nulls, fold.result())
+
+
+def refuse_sizes(group: Group, one: int, other: int) -> NoReturn:
+    """Raise because rows of a column differ in length."""
+    raise SizeMismatchError(marked(SizeMismatchError, mismatch(group.column, one, other)))
 
 
 def merge_on_executors(df: DataFrame, parts: Sequence[Group], kind: type[Statistic]) -> DataFrame:
@@ -145,16 +163,16 @@ def merge_on_executors(df: DataFrame, parts: Sequence[Group], kind: type[Statist
 def _merge_task(
     batches: Iterator[pa.RecordBatch], *, fan_in: int, parts: Sequence[Group], kind: type[Statistic]
 ) -> Iterator[pa.RecordBatch]:
-    found = (_of_row(row, kind) for batch in batches for row in _rows(batch))
+    found = (of_row(row, kind) for batch in batches for row in rows_of(batch))
     for _, run in groupby(found, key=lambda p: (p.partition // fan_in, p.group, p.start)):
-        yield to_batch(_merged(run, parts), kind)
+        yield to_batch(merged(run, parts), kind)
 
 
 def merge_on_driver(df: DataFrame, parts: Sequence[Group], kind: type[Statistic]) -> list[Partial]:
     """Collect partial statistics and merge them, one a group; none if there was no row."""
-    found = [_of_row(row, kind) for row in collect(df)]
+    found = [of_row(row, kind) for row in collect(df)]
     found.sort(key=lambda p: (p.group, p.start, p.partition))
-    chunks = [_merged(run, parts) for _, run in groupby(found, key=lambda p: (p.group, p.start))]
+    chunks = [merged(run, parts) for _, run in groupby(found, key=lambda p: (p.group, p.start))]
     return [_joined(list(run), parts, kind) for _, run in groupby(chunks, key=lambda p: p.group)]
 
 

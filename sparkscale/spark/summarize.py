@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +17,10 @@ from sparkscale.spark import aggregates, arrow, jvm, partials
 from sparkscale.spark.arrow import Group
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.partials import Partial
-from sparkscale.statistics import CoMoments, Fold, Statistic
+from sparkscale.statistics import CoMoments, Fold, Mergeable, Statistic
 from sparkscale.statistics.co_moments import LIMIT
 
-__all__ = ["Summary", "summarize"]
+__all__ = ["Seen", "Summary", "add_batch", "ordered", "partition_id", "summarize"]
 
 DRIVER_BYTES = 1 << 28  # what the driver collects at most without merging on executors first
 UNKNOWN_PARTITIONS, UNKNOWN_FEATURES = 100_000, 1_000_000
@@ -29,7 +30,7 @@ UNKNOWN_PARTITIONS, UNKNOWN_FEATURES = 100_000, 1_000_000
 class Summary:
     """The merged statistic of all features, in the order of the columns, and each column's size."""
 
-    statistic: Statistic
+    statistic: Mergeable
     sizes: tuple[int, ...]
 
 
@@ -132,12 +133,16 @@ def _collectable(df: DataFrame, parts: Sequence[Group], statistic: type[Statisti
 
 
 @dataclass
-class _Seen:
+class Seen:
     """What a task has seen of a group of columns."""
 
     size: int | None
     nulls: float = 0.0
     fold: Fold = field(default_factory=Fold)
+
+    def partial(self, partition: int, group: int) -> Partial:
+        """Return what goes on its way to the driver."""
+        return Partial(partition, group, 0, self.size or 0, self.nulls, self.fold.result())
 
 
 def _of_partition(
@@ -149,16 +154,12 @@ def _of_partition(
     chunk: int | None,
     tile: int | None,
 ) -> Iterator[pa.RecordBatch]:
-    from pyspark import TaskContext  # noqa: PLC0415  # a pure Connect client lacks it; workers have it
-
-    context = TaskContext.get()
-    partition = context.partitionId() if context else 0
-    seen, together = [_Seen(group.column.size) for group in parts], Fold()
-    of = CoMoments.counts if statistic.joint else statistic.of
+    partition = partition_id()
+    seen, together = [Seen(group.column.size) for group in parts], Fold()
     rows = 0
     for batch in arrow.rows_of(batches):
         rows += batch.num_rows
-        decoded = _add_batch(seen, batch, parts, of, skip)
+        decoded = add_batch(seen, batch, parts, statistic, skip)
         sizes = [group.size for group in seen if group.size]
         if statistic.joint and len(sizes) == len(parts):  # else no row is complete
             _check_limit(sum(sizes))
@@ -166,20 +167,33 @@ def _of_partition(
                 together.add(statistic.of(block))
     if rows:
         for k, group in enumerate(seen):
-            found = Partial(partition, k, 0, group.size or 0, group.nulls, group.fold.result())
-            yield partials.to_batch(found, statistic, chunk)
+            yield partials.to_batch(group.partial(partition, k), statistic, chunk)
     whole = together.result()
     if whole is not None:
         yield from partials.tiles(Partial(partition, len(parts), 0, len(whole), 0.0, whole), statistic, tile)
 
 
-def _add_batch(
-    seen: Sequence[_Seen],
+def partition_id() -> int:
+    """Return the number of the partition that a task computes."""
+    from pyspark import TaskContext  # noqa: PLC0415  # a pure Connect client lacks it; workers have it
+
+    context = TaskContext.get()
+    return context.partitionId() if context else 0
+
+
+def add_batch(
+    seen: Sequence[Seen],
     batch: pa.RecordBatch,
     parts: Sequence[Group],
-    of: Callable[[Block], Statistic],
+    statistic: type[Statistic],
     skip: bool,
+    pool: Callable[[Statistic, Group], Statistic] | None = None,
 ) -> list[list[arrow.Piece]]:
+    """Add an Arrow batch to what was seen, its features pooled into channels if there is a way given.
+
+    Returns the blocks of each group; of a statistic of all features together only the counts were added.
+    """
+    of: Callable[[Block], Statistic] = CoMoments.counts if statistic.joint else statistic.of
     weights = batch.column("w").to_numpy() if "w" in batch.schema.names else None
     decoded = []
     keep = np.ones(batch.num_rows, dtype=bool) if skip else None
@@ -194,10 +208,11 @@ def _add_batch(
         for piece in pieces:
             block = arrow.with_weights(piece, weights)
             if keep is None:
-                seen[k].fold.add(of(block))
+                found = of(block)
             else:  # the counts of invalid values are of all rows, the rest is of the rows kept
                 kept = of(block[keep if piece.rows is None else keep[piece.rows]])
-                seen[k].fold.add(replace(kept, invalid=block.invalid()))
+                found = replace(kept, invalid=block.invalid())
+            seen[k].fold.add(pool(found, parts[k]) if pool else found)
     return decoded
 
 
@@ -209,25 +224,36 @@ def _complete(pieces: Sequence[arrow.Piece], rows: int) -> arrow.Mask:
 
 
 def _summary(merged: Sequence[Partial], parts: Sequence[Group], statistic: type[Statistic]) -> Summary:
-    """Add the rows that were null altogether, and put the features into the order of the columns."""
-    ordered: dict[int, Statistic] = {}
+    """Add the rows that were null altogether."""
+    whole = []
     for group, found in zip(parts, merged, strict=False):
+        told = found.statistic
         if not found.size:
             raise EmptyDataError(
                 f"Column '{group.column.name}' has no feature: every row is null or of length 0. "
                 "fit needs at least one row that is not."
             )
-        whole = found.statistic
-        if whole is None or found.nulls:
+        if told is None or found.nulls:
             nulls = statistic.missing(found.size, found.nulls)
-            whole = nulls if whole is None else whole.merge(nulls)
-        width = found.size // len(group.positions)
-        ordered.update(zip(group.positions, whole.split([width] * len(group.positions)), strict=True))
-    columns = [ordered[i] for i in sorted(ordered)]
-    sizes = tuple(map(len, columns))
-    if not statistic.joint:
-        return Summary(statistic.concat(columns), sizes)
-    together = merged[-1].statistic if len(merged) > len(parts) else None
-    count, invalid = (np.concatenate([getattr(c, name) for c in columns]) for name in ("count", "invalid"))
-    whole = statistic.missing(sum(sizes), 0) if together is None else together
-    return Summary(replace(whole, count=count, invalid=invalid), sizes)
+            told = nulls if told is None else told.merge(nulls)
+        whole.append(replace(found, statistic=told, nulls=0.0))
+    summary = ordered(whole, parts)
+    if statistic.joint:
+        counts = summary.statistic
+        together: Any = merged[-1].statistic if len(merged) > len(parts) else statistic.missing(len(counts), 0)
+        summary = replace(summary, statistic=replace(together, count=counts.count, invalid=counts.invalid))
+    return summary
+
+
+def ordered(found: Sequence[Partial], parts: Sequence[Group]) -> Summary:
+    """Put the features into the order of the columns."""
+    statistics: dict[int, Mergeable] = {}
+    sizes: dict[int, int] = {}
+    for group, part in zip(parts, found, strict=True):
+        assert part.statistic is not None  # noqa: S101  # every group has one by now
+        columns = len(group.positions)
+        pieces = part.statistic.split([len(part.statistic) // columns] * columns)
+        statistics.update(zip(group.positions, pieces, strict=True))
+        sizes.update(dict.fromkeys(group.positions, part.size // columns))
+    everything = [statistics[i] for i in sorted(statistics)]
+    return Summary(type(everything[0]).concat(everything), tuple(sizes[i] for i in sorted(sizes)))

@@ -15,7 +15,7 @@ from sparkscale.spark import matrix, vectors
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata, quoted, same_name
 from sparkscale.spark.expression import Bounds, array_map, guarded, is_valid, scalar_map
 
-__all__ = ["Plan", "check_outputs", "to_sql", "transform"]
+__all__ = ["Plan", "check_outputs", "complete", "to_sql", "transform"]
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def transform(df: DataFrame, plan: Plan) -> DataFrame:
     An output that exists is replaced where it stands.
     """
     if plan.handle_invalid == "skip":
-        df = _complete(df, plan.inputs)
+        df = complete(df, plan.inputs)
     if isinstance(plan.affine, MatrixMap) or plan.shape == "disassemble":
         return _through_array(df, plan)
     made: dict[str, str] = {}
@@ -160,7 +160,7 @@ def transform(df: DataFrame, plan: Plan) -> DataFrame:
     return _finished(df, plan, made, temporary)
 
 
-def _complete(df: DataFrame, columns: Sequence[FeatureColumn]) -> DataFrame:
+def complete(df: DataFrame, columns: Sequence[FeatureColumn]) -> DataFrame:
     """Drop rows that hold an invalid value."""
     conditions = [is_valid(c, c.sql) for c in columns if c.kind != "vector"]
     if conditions:

@@ -14,31 +14,18 @@ import numpy.typing as npt
 from sparkscale.blocks import Block
 
 Array = npt.NDArray[np.float64]
-Self = TypeVar("Self", bound="Statistic")
+Self = TypeVar("Self", bound="Mergeable")
+S = TypeVar("S", bound="Statistic")
 
 
 @dataclass(frozen=True, eq=False)
-class Statistic(ABC):
-    """Raw sufficient statistics of some rows, one array entry a feature.
-
-    Degrees of freedom, roots and the treatment of constant features are not here: they belong to the
-    scaler that finishes a statistic, and finished values do not merge.
-    """
+class Mergeable(ABC):
+    """Frozen arrays, one entry a feature, that merge."""
 
     joint: ClassVar[bool] = False  # whether it is of all features together, and so of rows without an invalid value
 
     count: Array
     invalid: Array
-
-    @classmethod
-    @abstractmethod
-    def of(cls: type[Self], block: Block) -> Self:
-        """Return the statistic of a block of rows."""
-
-    @classmethod
-    @abstractmethod
-    def missing(cls: type[Self], features: int, rows: float) -> Self:
-        """Return the statistic of ``rows`` rows without any valid value; neutral when ``rows`` is 0."""
 
     @abstractmethod
     def merge(self: Self, *others: Self) -> Self:
@@ -78,6 +65,24 @@ class Statistic(ABC):
         return len(self.count)
 
 
+class Statistic(Mergeable):
+    """Raw sufficient statistics of some rows.
+
+    Degrees of freedom, roots and the treatment of constant features are not here: they belong to the
+    scaler that finishes a statistic, and finished values do not merge.
+    """
+
+    @classmethod
+    @abstractmethod
+    def of(cls: type[S], block: Block) -> S:
+        """Return the statistic of a block of rows."""
+
+    @classmethod
+    @abstractmethod
+    def missing(cls: type[S], features: int, rows: float) -> S:
+        """Return the statistic of ``rows`` rows without any valid value; neutral when ``rows`` is 0."""
+
+
 class Fold:
     """Merges statistics in their order as they come, holding a bounded number of them.
 
@@ -93,9 +98,12 @@ class Fold:
     def add(self, part: Any) -> None:
         """Take the next statistic."""
         self._waiting.append(part)
-        held = len(self._waiting) * part.numbers(len(part))
-        if len(self._waiting) == self.PARTS or (len(self._waiting) > 1 and held >= self.NUMBERS):
+        if len(self._waiting) == self.PARTS or (len(self._waiting) > 1 and len(self) >= self.NUMBERS):
             self._waiting = [self.result()]
+
+    def __len__(self) -> int:
+        """Return how many numbers are held."""
+        return sum(part.numbers(len(part)) for part in self._waiting)
 
     def result(self) -> Any:
         """Return the statistic of all that came, or ``None``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -138,6 +138,13 @@ class CoMoments(Statistic):
         """Return the counts alone: co-moments with no feature."""
         invalid, zero = block.invalid(), np.zeros(block.size)
         return cls(block.rows - invalid, invalid, zero, zero, zero, np.zeros((block.size, 0)))
+
+    @classmethod
+    def concat(cls, parts: Sequence[CoMoments]) -> CoMoments:
+        """Put the counts of features beside each other, of whose pairs nothing is known."""
+        count, invalid = (np.concatenate([getattr(p, name) for p in parts]) for name in ("count", "invalid"))
+        zero = np.zeros(len(count))
+        return cls(count, invalid, zero, zero, zero, np.zeros((len(count), 0)))
 
     @classmethod
     def missing(cls, features: int, rows: float) -> CoMoments:

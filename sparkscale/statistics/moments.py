@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
-from sparkscale.statistics._base import Array, Statistic, total
+from sparkscale.statistics._base import Array, Statistic
 
 __all__ = ["Moments"]
 
@@ -173,25 +173,51 @@ class Moments(Statistic):
     def merge(self, *others: Moments) -> Moments:
         """Return the moments of all rows together."""
         parts = (self, *others)
+        return self._combined(*(np.stack([getattr(p, name) for p in parts]) for name in self.names()))
+
+    def pooled(self, features: npt.NDArray[np.intp]) -> Moments:
+        """Return the moments of features taken together, as the places of a channel are.
+
+        Parameters
+        ----------
+        features : numpy.ndarray of int, shape (n_places, n_channels)
+            Which features make up each channel.
+
+        Returns
+        -------
+        Moments
+            One entry a channel.
+        """
+        return self._combined(*(getattr(self, name)[features] for name in self.names()))
+
+    @classmethod
+    def _combined(
+        cls,
+        count: Array,
+        invalid: Array,
+        weight: Array,
+        weight_square: Array,
+        origin: Array,
+        shift: Array,
+        m2: Array,
+    ) -> Moments:
+        """Merge along the first axis, in its order."""
         with np.errstate(all="ignore"):
-            weight = total([p.weight for p in parts])
-            origin = np.zeros(len(self))
-            for part in reversed(parts):  # ends at the first part that has rows
-                origin = np.where(part.weight > 0, part.origin, origin)
-            shifts = [(p.origin - origin) + p.shift for p in parts]
-            divisor = np.where(weight > 0, weight, 1.0)
-            shift = total([_times(p.weight, d) for p, d in zip(parts, shifts, strict=True)]) / divisor
-            spread = [_times(p.weight, (d - shift) ** 2) for p, d in zip(parts, shifts, strict=True)]
-            m2 = total([p.m2 + s for p, s in zip(parts, spread, strict=True)])
-        return Moments(
-            total([p.count for p in parts]),
-            total([p.invalid for p in parts]),
-            weight,
-            total([p.weight_square for p in parts]),
-            origin,
-            shift,
-            m2,
-        )
+            has, whole = weight > 0, weight.sum(axis=0)
+            first = origin[has.argmax(axis=0), np.arange(origin.shape[1])]  # of the first part that has rows
+            start = np.where(has.any(axis=0), first, 0.0)
+            shifts = (origin - start) + shift
+            mean = _times(weight, shifts).sum(axis=0) / np.where(whole > 0, whole, 1.0)
+            spread = m2 + _times(weight, (shifts - mean) ** 2)
+            return cls(
+                count.sum(axis=0),
+                invalid.sum(axis=0),
+                whole,
+                weight_square.sum(axis=0),
+                start,
+                mean,
+                spread.sum(axis=0),
+            )
 
     def variance(self, ddof: int) -> Array:
         r"""Return the variance: ``m2 / (W - ddof * sum(w^2) / W)``, and 0 where no degree of freedom is left.

@@ -1,0 +1,128 @@
+"""Fitted batch normalization as a layer of the framework that goes on with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sparkscale.errors import ParamError
+from sparkscale.scalers import BatchNormModel
+
+__all__ = ["to_keras", "to_torch"]
+
+DIMENSIONS = {1: "BatchNorm1d", 2: "BatchNorm1d", 3: "BatchNorm2d", 4: "BatchNorm3d"}  # of a row's tensor
+
+
+def to_torch(model: BatchNormModel) -> Any:
+    """Return a PyTorch layer, in evaluation mode, that maps as the model does, to single precision.
+
+    It holds the variance that the model divides by; for the statistics of the population that is the biased one.
+    ``layer.double()`` computes in double precision, but with parameters that were rounded to single.
+
+    Parameters
+    ----------
+    model : BatchNormModel
+        The fitted model. Its channels are the layer's: of all columns, one after the other.
+
+    Returns
+    -------
+    torch.nn.BatchNorm1d, torch.nn.BatchNorm2d or torch.nn.BatchNorm3d
+        By the length of the model's ``shape``. PyTorch has the channels first: permute rows that have them last.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    ParamError
+        If a channel had no valid value, or ``shape`` has more than four lengths.
+
+    Examples
+    --------
+    >>> from sparkscale import BatchNorm
+    >>> from sparkscale.export import to_torch
+    >>> df = spark.createDataFrame([([1.0, 2.0],), ([3.0, 8.0],)], "x array<double>")
+    >>> layer = to_torch(BatchNorm(inputCol="x").fit(df))
+    >>> type(layer).__name__, layer.running_mean, layer.running_var, layer.training
+    ('BatchNorm1d', tensor([2., 5.]), tensor([1., 9.]), False)
+    """
+    try:
+        import torch
+    except ImportError as missing:
+        raise ImportError("to_torch needs PyTorch. Install it: pip install 'sparkscale[torch]'") from missing
+    mean, variance = _statistics(model)
+    dimensions = len(model.getShape()) if model.isSet("shape") else 1
+    if dimensions not in DIMENSIONS:
+        raise ParamError(f"PyTorch has no batch normalization for shape {model.getShape()}. Join some of its axes.")
+    kind = getattr(torch.nn, DIMENSIONS[dimensions])
+    layer = kind(model.numChannels, eps=model.getEpsilon(), momentum=model.getMomentum())
+    tensors = {
+        "weight": model.getGamma(),
+        "bias": model.getBeta(),
+        "running_mean": mean,
+        "running_var": variance,
+        "num_batches_tracked": model.numBatchesTracked,
+    }
+    layer.load_state_dict({name: torch.as_tensor(value) for name, value in tensors.items()})
+    return layer.eval()
+
+
+def to_keras(model: BatchNormModel) -> Any:
+    """Return a built Keras layer that maps as the model does, to single precision.
+
+    It holds the variance that the model divides by. Its ``momentum`` is 1 minus the model's.
+
+    Parameters
+    ----------
+    model : BatchNormModel
+        The fitted model, of one column if it has a ``shape``.
+
+    Returns
+    -------
+    keras.layers.BatchNormalization
+        Built for rows of the model's ``shape``, or of its channels; normalizing over the axis of ``dataFormat``.
+
+    Raises
+    ------
+    ImportError
+        If Keras is not installed.
+    ParamError
+        If a channel had no valid value, or the model has no momentum.
+
+    Examples
+    --------
+    >>> from sparkscale import BatchNorm
+    >>> from sparkscale.export import to_keras
+    >>> df = spark.createDataFrame([([1.0, 2.0],), ([3.0, 8.0],)], "x array<double>")
+    >>> layer = to_keras(BatchNorm(inputCol="x").fit(df))
+    >>> [w.name for w in layer.weights]
+    ['gamma', 'beta', 'moving_mean', 'moving_variance']
+    """
+    try:
+        import keras
+    except ImportError as missing:
+        raise ImportError(
+            "to_keras needs Keras, and the backend that KERAS_BACKEND names. Install Keras: pip install 'sparkscale[keras]'"
+        ) from missing
+    mean, variance = _statistics(model)
+    momentum = model.getMomentum()
+    if momentum is None:
+        raise ParamError("Keras has no plain average of batches (momentum=None). Set the model's momentum to a number.")
+    shape = model.getShape() if model.isSet("shape") else [model.numChannels]
+    first = model.isSet("shape") and model.getDataFormat() == "channelsFirst"
+    layer = keras.layers.BatchNormalization(
+        axis=1 if first else -1, epsilon=model.getEpsilon(), momentum=1.0 - momentum
+    )
+    layer.build((None, *shape))
+    layer.set_weights([np.asarray(v) for v in (model.getGamma(), model.getBeta(), mean, variance)])
+    return layer
+
+
+def _statistics(model: BatchNormModel) -> tuple[Any, Any]:
+    mean, variance = model.runningMean.toArray(), model.normalizingVar.toArray()
+    if np.isnan(mean).any():
+        raise ParamError(
+            f"Channels without a valid value have no statistics to export: {', '.join(model.emptyFeatures[:5])}. "
+            "Leave them out."
+        )
+    return mean, variance

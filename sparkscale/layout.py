@@ -1,0 +1,105 @@
+"""Flattened tensors: which features of a row are the places of which channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from sparkscale.errors import ParamError, SizeMismatchError
+
+__all__ = ["Layout"]
+
+FORMATS = ("channelsFirst", "channelsLast")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The shape of the tensor that a row holds, flattened in C order.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        The tensor's shape without the batch axis: ``(channels, ...)``, or ``(..., channels)``.
+    data_format : {"channelsFirst", "channelsLast"}, default="channelsFirst"
+        Which axis is that of the channels.
+
+    Raises
+    ------
+    ParamError
+        If a length is not positive, or there is none, or the format is another.
+
+    Examples
+    --------
+    >>> from sparkscale.layout import Layout
+    >>> Layout((2, 3)).features()  # places by channels
+    array([[0, 3],
+           [1, 4],
+           [2, 5]])
+    >>> Layout((3, 2), "channelsLast").channel_of()
+    array([0, 1, 0, 1, 0, 1])
+    """
+
+    shape: Sequence[int]
+    data_format: str = "channelsFirst"
+
+    def __post_init__(self) -> None:
+        if not self.shape or min(self.shape) < 1:
+            raise ParamError(f"shape must be one or more positive lengths. Got {list(self.shape)}.")
+        if self.data_format not in FORMATS:
+            raise ParamError(f"dataFormat must be one of {', '.join(map(repr, FORMATS))}. Got {self.data_format!r}.")
+
+    @property
+    def size(self) -> int:
+        """Number of features of a row."""
+        return prod(self.shape)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self.shape[0 if self.data_format == "channelsFirst" else -1]
+
+    @property
+    def places(self) -> int:
+        """Number of features of a channel."""
+        return self.size // self.channels
+
+    def check(self, column: str, size: int) -> None:
+        """Refuse a column whose rows are not of this shape.
+
+        Parameters
+        ----------
+        column : str
+            The column's name.
+        size : int
+            Number of its features.
+
+        Raises
+        ------
+        SizeMismatchError
+            If the shape has another number of them.
+        """
+        if size != self.size:
+            raise SizeMismatchError(
+                f"Column '{column}' has rows of length {size}, but shape {list(self.shape)} multiplies to {self.size}. "
+                "Give the shape of what a row holds."
+            )
+
+    def features(self) -> npt.NDArray[np.intp]:
+        """Return the features by place and channel, of shape ``(places, channels)``."""
+        numbers = np.arange(self.size)
+        if self.data_format == "channelsFirst":
+            return np.ascontiguousarray(numbers.reshape(self.channels, self.places).T)
+        return numbers.reshape(self.places, self.channels)
+
+    def channel_of(self) -> npt.NDArray[np.intp]:
+        """Return the channel of each feature."""
+        numbers = np.arange(self.size)
+        return numbers // self.places if self.data_format == "channelsFirst" else numbers % self.channels
+
+    def index_sql(self, feature: str) -> str:
+        """Return the channel of a feature as SQL text."""
+        return f"{feature} div {self.places}" if self.data_format == "channelsFirst" else f"{feature} % {self.channels}"
