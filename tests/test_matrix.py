@@ -33,18 +33,18 @@ def matrix(rows: int = 40, features: int = D, seed: int = 0) -> np.ndarray:
 
 
 X = matrix()
-# Row 3 has a NaN, row 8 a null, row 20 an infinity; row 30 is null altogether.
+# Row 3 has a NaN, row 8 a null, row 20 an infinity; the last is null altogether.
 HOLES = {3: NAN, 8: None, 20: -INF}
-ROWS = [[*x[:2], HOLES.get(i, x[2]), x[3]] if i != 30 else None for i, x in enumerate(X.tolist())]
-COMPLETE = np.array([i not in (*HOLES, 30) for i in range(len(X))])
+ROWS = [[*x[:2], HOLES.get(i, x[2]), x[3]] for i, x in enumerate(X[:-1].tolist())]
+COMPLETE = np.array([i not in (*HOLES, 39) for i in range(len(X))])
 VALID = X[COMPLETE]
 
 
 @pytest.fixture(scope="module")
 def df(spark):
-    """The rows as every kind of column, in five partitions, the last of a single row, null altogether."""
-    found = frame(spark, [r for i, r in enumerate(ROWS) if i != 30], D).repartition(4)
-    return found.union(frame(spark, [None], D).selectExpr("40L AS id", *found.columns[1:]))
+    """The rows as every kind of column, in four partitions, and a last one of one row, null altogether."""
+    found = frame(spark, ROWS, D).repartition(4)
+    return found.union(frame(spark, [None], D).selectExpr("39L AS id", *found.columns[1:]))
 
 
 def whitened(x: np.ndarray, method: str, epsilon: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +125,7 @@ def test_merge_and_update_are_fit_on_all(df, scaler):
     """As for every scaler; what has no complete row changes nothing but the counts."""
     estimator = scaler(inputCol="mixed")
     one, two = (estimator.fit(df.where(f"id % 3 {sign} 0")) for sign in ("=", "<>"))
-    whole, holes = estimator.fit(df), df.where("id IN (3, 8, 20, 40)")
+    whole, holes = estimator.fit(df), df.where("id IN (3, 8, 20, 39)")
 
     for found in (one.merge(two), two.merge(one), one.update(df.where("id % 3 <> 0"))):
         np.testing.assert_allclose(found.affine.apply(X), whole.affine.apply(X), rtol=1e-9, atol=1e-12)
@@ -139,9 +139,8 @@ def test_merge_and_update_are_fit_on_all(df, scaler):
 # --- whitening -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["pca", "zca"])
-@pytest.mark.parametrize("columns", ["array", "both"])
-def test_whitening_is_what_numpy_makes_of_the_covariance(df, method, columns):
+@pytest.mark.parametrize(("columns", "method"), [("array", "pca"), ("array", "zca"), ("both", "zca")])
+def test_whitening_is_what_numpy_makes_of_the_covariance(df, columns, method):
     """The matrix, its signs included, and the white rows, whose covariance is the identity."""
     epsilon = 0.0 if columns == "array" else 0.5
     model = Whitener(inputCols=COLUMNS[columns], outputCol="y", method=method, epsilon=epsilon).fit(df)
@@ -153,9 +152,8 @@ def test_whitening_is_what_numpy_makes_of_the_covariance(df, method, columns):
         np.testing.assert_allclose(model.whiteningMatrix.toArray(), w, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(np.cov(y.T), np.eye(D), atol=1e-12)
     found = np.array([row.y.toArray() for row in model.transform(df).orderBy("id").select("y").collect()])
-    assert np.isnan(found[~np.isin(np.arange(40), np.flatnonzero(COMPLETE))]).all()
-    if columns == "array" or method == "zca":
-        np.testing.assert_allclose(found[np.isfinite(found).all(axis=1)], y, atol=1e-9)
+    assert np.isnan(found[~COMPLETE]).all()
+    np.testing.assert_allclose(found[COMPLETE], y, atol=1e-9)
 
 
 def test_kinds_of_columns_are_whitened_alike(df):
@@ -168,7 +166,7 @@ def test_kinds_of_columns_are_whitened_alike(df):
         name = model._output_names()[0]
         df = model.transform(df)
         outputs[name] = df.schema[name]
-    rows = df.where("id NOT IN (3, 8, 20, 40)").orderBy("id").select(*outputs).collect()
+    rows = df.where("id NOT IN (3, 8, 20, 39)").orderBy("id").select(*outputs).collect()
 
     kinds = {name: field.dataType.simpleString() for name, field in outputs.items()}
     assert kinds == {
@@ -186,7 +184,7 @@ def test_kinds_of_columns_are_whitened_alike(df):
 def test_a_row_with_an_invalid_value_is_nan_as_a_whole(df):
     """A null column stays null; under skip such rows are dropped."""
     names = {"array": "a", "mixed": "v", "s": "y"}
-    kept = df.where("id IN (3, 8, 20, 40)").orderBy("id")
+    kept = df.where("id IN (3, 8, 20, 39)").orderBy("id")
     for source, name in names.items():
         inputs = {"inputCols": COLUMNS["scalars"]} if source == "s" else {"inputCol": source}
         model = Whitener(**inputs, outputCol=name).fit(df)
@@ -200,19 +198,20 @@ def test_a_row_with_an_invalid_value_is_nan_as_a_whole(df):
     assert rows[3].a is None and rows[3].v is None
 
 
-@pytest.mark.parametrize("method", ["pca", "zca"])
-@pytest.mark.parametrize("inputs", ["array", "sparse", "scalars", "both"])
-def test_inverse_undoes_whitening(df, method, inputs):
+@pytest.mark.parametrize(
+    ("inputs", "method"), [("array", "pca"), ("sparse", "zca"), ("scalars", "pca"), ("both", "zca")]
+)
+def test_inverse_undoes_whitening(df, inputs, method):
     """Every column comes back under its name and in its kind; what fit saw as one direction stays one."""
     names = COLUMNS[inputs]
     params = {"inputCol": names[0]} if len(names) == 1 else {"inputCols": names, "outputCol": "y"}
     model = Whitener(**params, method=method).fit(df)
     back = model.inverseTransform(model.transform(df).drop(*names))
-    found = values_of(back.where("id NOT IN (3, 8, 20, 40)"), names, D)
+    found = values_of(back.where("id NOT IN (3, 8, 20, 39)"), names, D)
 
     np.testing.assert_allclose(found, wide(VALID, inputs), atol=1e-9 * np.abs(X).max())
     assert [back.schema[n].dataType for n in names] == [df.schema[n].dataType for n in names]
-    np.testing.assert_allclose(model.inverse().inverse().affine.apply(X), model.affine.apply(X))
+    assert model.inverse().inverse().affine == model.affine
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 1.0])
@@ -250,7 +249,7 @@ def test_without_the_mean(df):
     np.testing.assert_allclose(model.affine.apply(X), X @ model.whiteningMatrix.toArray(), atol=1e-12)
 
 
-@pytest.mark.parametrize("inputs", ["array", "scalars", "both"])
+@pytest.mark.parametrize("inputs", ["array", "both"])
 def test_to_sql_computes_the_map(spark, df, inputs):
     """In plain SQL over a view, vectors being arrays there; forth and back."""
     names = COLUMNS[inputs]

@@ -78,7 +78,7 @@ class ClipByGlobalNormModel(_ClipParams, ScalerModel[Squares]):
 
     def _map(self, statistic: Squares) -> AffineMap:
         norm, clip = self.globalNorm, self.getClipNorm()
-        scale = 1.0 / float(shortening(np, np.asarray(norm), clip, self.getFormula()))
+        scale = float(np.float64(1.0) / shortening(np, np.asarray(norm), clip, self.getFormula()))
         if not (np.isfinite(norm) and np.isfinite(scale)):
             raise RangeOverflowError(
                 f"{type(self).__name__}: the global norm, or its ratio to clipNorm={clip}, is not representable as a "

@@ -85,7 +85,7 @@ def to_batch(found: Partial, kind: type[Any], chunk: int | None = None) -> pa.Re
         "nulls": pa.array(np.where(starts == 0, found.nulls, 0.0)),
     }
     for name, values in whole.arrays().items():
-        offsets = pa.array(ends if chunk else [0, values.size], pa.int32())
+        offsets = pa.array(ends * (values.size // max(len(whole), 1)) if chunk else [0, values.size], pa.int32())
         cells[name] = pa.ListArray.from_arrays(offsets, pa.array(values.ravel()))
     return pa.RecordBatch.from_pydict(cells)
 
