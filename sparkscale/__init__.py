@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from sparkscale.scalers import (
         BatchNorm,
         BatchNormModel,
+        ClipByGlobalNorm,
+        ClipByGlobalNormModel,
         ClipByNorm,
         ClipByValue,
         GroupNorm,
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
         MinMaxScalerModel,
         Normalizer,
         RMSNorm,
+        SpectralNorm,
+        SpectralNormModel,
         StandardScaler,
         StandardScalerModel,
+        Whitener,
+        WhitenerModel,
     )
 
 try:
@@ -35,6 +41,8 @@ except PackageNotFoundError:  # run from a zip that spark-submit shipped
 __all__ = [
     "BatchNorm",
     "BatchNormModel",
+    "ClipByGlobalNorm",
+    "ClipByGlobalNormModel",
     "ClipByNorm",
     "ClipByValue",
     "GroupNorm",
@@ -47,8 +55,12 @@ __all__ = [
     "MinMaxScalerModel",
     "Normalizer",
     "RMSNorm",
+    "SpectralNorm",
+    "SpectralNormModel",
     "StandardScaler",
     "StandardScalerModel",
+    "Whitener",
+    "WhitenerModel",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The affine map that every scaler fits: ``y = (x - center) / scale + offset``."""
+"""The affine maps that scalers fit: ``y = (x - center) / scale + offset``, and ``y = (x - center) W + offset``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["AffineMap"]
+__all__ = ["AffineMap", "MatrixMap"]
 
 Array = npt.NDArray[np.float64]
 
@@ -51,10 +51,7 @@ class AffineMap:
     divides: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("center", "scale", "offset"):
-            value = np.array(getattr(self, name), dtype=np.float64)
-            value.flags.writeable = False
-            object.__setattr__(self, name, value)
+        _freeze(self, "center", "scale", "offset")
 
     def __len__(self) -> int:
         return len(self.center)
@@ -101,3 +98,84 @@ class AffineMap:
     def keeps_zero(self) -> bool:
         """Whether every feature maps 0 to 0, so that sparse vectors stay sparse."""
         return bool(np.all(self.apply(np.zeros(len(self))) == 0.0))
+
+
+@dataclass(frozen=True)
+class MatrixMap:
+    r"""An affine map in which every result depends on all features.
+
+    .. math:: y = (x - center) W + offset
+
+    Parameters
+    ----------
+    center : numpy.ndarray of float64, shape (n_features,)
+        What is subtracted first.
+    matrix, back : numpy.ndarray of float64, shape (n_features, n_features)
+        The matrix W, and the one that undoes it: its inverse, or its pseudoinverse.
+    offset : numpy.ndarray of float64, shape (n_features,)
+        What is added last.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparkscale.affine import MatrixMap
+    >>> swap = np.array([[0.0, 1.0], [1.0, 0.0]])
+    >>> m = MatrixMap(center=np.array([10.0, 20.0]), matrix=swap, back=swap, offset=np.zeros(2))
+    >>> m.apply([[11.0, 22.0], [11.0, np.nan]])
+    array([[ 2.,  1.],
+           [nan, nan]])
+    >>> m.inverse().apply([2.0, 1.0])
+    array([11., 22.])
+    """
+
+    center: Array
+    matrix: Array
+    back: Array
+    offset: Array
+
+    def __post_init__(self) -> None:
+        _freeze(self, "center", "matrix", "back", "offset")
+
+    def __len__(self) -> int:
+        return len(self.center)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MatrixMap) and all(
+            np.array_equal(getattr(self, p), getattr(other, p)) for p in ("center", "matrix", "back", "offset")
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # arrays do not hash
+
+    def apply(self, x: Any) -> Array:
+        """Map rows of features.
+
+        Parameters
+        ----------
+        x : array_like, shape (..., n_features)
+            Values; a row that holds NaN or an infinity becomes a row of NaN.
+
+        Returns
+        -------
+        numpy.ndarray of float64
+            The mapped values, of the shape of ``x``.
+        """
+        values = np.asarray(x, dtype=np.float64)
+        with np.errstate(all="ignore"):
+            mapped = np.asarray((values - self.center) @ self.matrix + self.offset)
+            if not np.isfinite(values.sum()):
+                mapped[~np.isfinite(values).all(axis=-1)] = np.nan
+        return mapped
+
+    def inverse(self) -> MatrixMap:
+        """Return the map that undoes this one; directions that it drops return to the center."""
+        return MatrixMap(self.offset, self.back, self.matrix, self.center)
+
+
+def _freeze(found: Any, *names: str) -> None:
+    """Make arrays of doubles that nobody writes to."""
+    for name in names:
+        value = np.asarray(getattr(found, name), dtype=np.float64)
+        if value.flags.writeable:
+            value = value.copy()
+            value.flags.writeable = False
+        object.__setattr__(found, name, value)

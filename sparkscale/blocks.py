@@ -41,6 +41,10 @@ class DenseBlock:
         """Number of features."""
         return int(self.values.shape[1])
 
+    def dense(self, start: int, stop: int) -> Array:
+        """Return rows as an array."""
+        return self.values[start:stop].astype(np.float64, copy=False)
+
     def invalid(self) -> Array:
         """Return the number of invalid values of each feature."""
         return np.asarray((~np.isfinite(self.values)).sum(axis=0, dtype=np.float64))
@@ -112,6 +116,15 @@ class SparseBlock:
             self.values[entries],
             self.weights,
         )
+
+    def dense(self, start: int, stop: int) -> Array:
+        """Return rows as an array, with 0 where nothing is stored."""
+        lengths = self.lengths[start:stop]
+        first = int(self.lengths[:start].sum())
+        entries = slice(first, first + int(lengths.sum()))
+        values = np.zeros((len(lengths), self.size))
+        values[np.repeat(np.arange(len(lengths)), lengths), self.indices[entries]] = self.values[entries]
+        return values
 
     def invalid(self) -> Array:
         """Return the number of invalid values of each feature."""

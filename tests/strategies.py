@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import ArrayType, DoubleType, LongType, StructField, StructType
 
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
+from sparkscale.statistics import CoMoments
 
 FEATURES = 3
 EPS = float(np.finfo(np.float64).eps)
@@ -125,6 +126,22 @@ def condition(values: Sequence[float]) -> float:
         return 1.0
     largest = max(abs(Fraction(v)) for v in valid)
     return float(min(largest**2 / (m2 / len(valid)), Fraction(10) ** 300)) ** 0.5
+
+
+def assert_same_co_moments(expected: CoMoments, actual: CoMoments, values: np.ndarray) -> None:
+    """Counts are equal, and each pair of features agrees as far as the conditions of both leave digits."""
+    for name in ("count", "invalid", "rows"):
+        np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name), err_msg=name)
+    if not np.isfinite(expected.comoments).all():
+        assert not np.isfinite(actual.comoments).all()
+        return
+    values = values[np.isfinite(values).all(axis=1)]
+    largest = np.minimum(np.abs(values).max(axis=0, initial=0.0), 1e150)  # whose product is a double
+    underflow = 64 * SUBNORMAL * (1 + len(values)) * (1 + np.add.outer(largest, largest))
+    assert np.all(np.abs(actual.mean - expected.mean) <= 8 * EPS * largest + underflow[0, 0])
+    digits = np.sqrt([max(1e-12, 128 * EPS * condition(column)) for column in values.T])
+    scale = digits * np.sqrt(np.diagonal(expected.comoments)) + np.sqrt(len(values)) * 8 * EPS * largest
+    assert np.all(np.abs(actual.comoments - expected.comoments) <= np.outer(scale, scale) + underflow)
 
 
 # --- rows and DataFrames ---------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 from pyspark.ml import Estimator, Model
 
 import sparkscale
-from sparkscale.statistics import Extrema, Moments, Statistic
+from sparkscale.statistics import CoMoments, Extrema, Moments, Squares, Statistic
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,11 @@ class Entry:
     @property
     def name(self) -> str:
         return self.scaler.__name__
+
+    @property
+    def together(self) -> bool:
+        """Whether the map of a feature depends on all of them."""
+        return self.statistic in (CoMoments, Squares)
 
 
 TABLE = (
@@ -66,11 +71,20 @@ TABLE = (
             {"withMean": True, "handleConstant": "unit"},
         ),
     ),
+    Entry(sparkscale.SpectralNorm, sparkscale.SpectralNormModel, CoMoments, ({},)),
+    Entry(
+        sparkscale.ClipByGlobalNorm,
+        sparkscale.ClipByGlobalNormModel,
+        Squares,
+        ({}, {"clipNorm": 7.0}, {"clipNorm": 2.0, "formula": "torch"}),
+    ),
 )
 EVERY_CHOICE = [(entry, choice) for entry in TABLE for choice in entry.choices]
 
 # Params of all scalers, that tests give by themselves.
 COMMON = {"inputCol", "inputCols", "outputCol", "outputCols", "handleInvalid", "weightCol"}
+# Scalers whose map is a matrix, not one of each feature by itself: test_matrix.py has their laws.
+MATRIX = {sparkscale.Whitener: sparkscale.WhitenerModel}
 # Models that no scaler fits.
 DERIVED = {sparkscale.InverseModel}
 

@@ -84,7 +84,7 @@ def clip_by_norm(x: Any, clip_norm: float, *, axes: Axes | None = None, formula:
     """
     xp, values, kind = double(x)
     over = tuple(range(values.ndim)) if axes is None else as_tuple(axes)
-    return cast(xp, values * _shortening(xp, p_norm(xp, values, 2.0, over), clip_norm, formula), kind)
+    return cast(xp, values * shortening(xp, p_norm(xp, values, 2.0, over), clip_norm, formula), kind)
 
 
 def global_norm(arrays: Iterable[Any]) -> Any:
@@ -147,7 +147,7 @@ def clip_by_global_norm(
     (array([0.6, 0.8]), 13.0)
     """
     norm = global_norm(arrays)
-    factor = _shortening(double(norm)[0], norm, clip_norm, formula)
+    factor = shortening(double(norm)[0], norm, clip_norm, formula)
     clipped = []
     for array in arrays:
         xp, values, kind = double(array)
@@ -155,8 +155,8 @@ def clip_by_global_norm(
     return clipped, norm
 
 
-def _shortening(xp: Any, norm: Any, clip: float, formula: str) -> Any:
-    """Return what to multiply by; NaN where the norm is NaN."""
+def shortening(xp: Any, norm: Any, clip: float, formula: str) -> Any:
+    """Return what to multiply by, of arrays of the library ``xp``; NaN where the norm is NaN."""
     if not clip > 0:
         raise ParamError(f"clip_norm must be positive. Got {clip}.")
     if formula == "tensorflow":

@@ -2,6 +2,7 @@
 
 from sparkscale.scalers._mapped import InverseModel
 from sparkscale.scalers.batch_norm import BatchNorm, BatchNormModel
+from sparkscale.scalers.clip_by_global_norm import ClipByGlobalNorm, ClipByGlobalNormModel
 from sparkscale.scalers.clip_by_norm import ClipByNorm
 from sparkscale.scalers.clip_by_value import ClipByValue
 from sparkscale.scalers.group_norm import GroupNorm
@@ -11,11 +12,15 @@ from sparkscale.scalers.max_abs import MaxAbsScaler, MaxAbsScalerModel
 from sparkscale.scalers.min_max import MinMaxScaler, MinMaxScalerModel
 from sparkscale.scalers.normalizer import Normalizer
 from sparkscale.scalers.rms_norm import RMSNorm
+from sparkscale.scalers.spectral_norm import SpectralNorm, SpectralNormModel
 from sparkscale.scalers.standard import StandardScaler, StandardScalerModel
+from sparkscale.scalers.whitener import Whitener, WhitenerModel
 
 __all__ = [
     "BatchNorm",
     "BatchNormModel",
+    "ClipByGlobalNorm",
+    "ClipByGlobalNormModel",
     "ClipByNorm",
     "ClipByValue",
     "GroupNorm",
@@ -28,6 +33,10 @@ __all__ = [
     "MinMaxScalerModel",
     "Normalizer",
     "RMSNorm",
+    "SpectralNorm",
+    "SpectralNormModel",
     "StandardScaler",
     "StandardScalerModel",
+    "Whitener",
+    "WhitenerModel",
 ]

@@ -204,9 +204,10 @@ def _taken(path: str) -> PersistenceError:
 
 def _write_statistic(spark: SparkSession, path: str, statistic: Mergeable, mode: str) -> None:
     arrays = statistic.arrays()
+    step = max(1, CHUNK * len(statistic) // max(a.size for a in arrays.values()))  # a matrix has rows of many numbers
     rows = [
-        (start, *(a[start : start + CHUNK].tolist() for a in arrays.values()))
-        for start in range(0, len(statistic), CHUNK)
+        (start, *(a[start : start + step].ravel().tolist() for a in arrays.values()))
+        for start in range(0, len(statistic), step)
     ]
     doubles = [StructField(name, ArrayType(DoubleType(), False), False) for name in arrays]
     schema = StructType([StructField("start", LongType(), False), *doubles])
@@ -220,7 +221,8 @@ def _read_statistic(spark: SparkSession, path: str, features: Any) -> dict[str, 
         arrays = {name: np.concatenate([row[name] for row in rows]) for name in names}
     except Exception as failure:
         raise PersistenceError(f"'{path}': the saved statistics are missing or cannot be read.") from failure
-    if any(len(a) != features for a in arrays.values()):
+    square = features**2 if isinstance(features, int) else None
+    if any(len(a) not in (features, square) for a in arrays.values()):
         raise PersistenceError(
             f"'{path}': the saved statistics are of {len(arrays[names[0]])} features, not {features}."
         )

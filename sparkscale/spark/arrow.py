@@ -17,7 +17,7 @@ from sparkscale.errors import EmptyDataError, InvalidValueError, SizeMismatchErr
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.expression import failure, guarded
 
-__all__ = ["Group", "Piece", "blocks", "groups", "select"]
+__all__ = ["Group", "Piece", "beside", "blocks", "groups", "select"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -25,6 +25,7 @@ Mask = npt.NDArray[np.bool_]
 # one null element: in arrays of length 1 null becomes NaN.
 NULL_ARRAY = "array(null)"
 NULL_VECTOR = "array(-1)"
+BESIDE = 1024  # rows of all columns that are put beside each other at a time
 
 
 @dataclass(frozen=True)
@@ -236,6 +237,29 @@ def with_weights(piece: Piece, weights: npt.NDArray[np.float64] | None) -> Block
     if weights is None:
         return piece.block
     return replace(piece.block, weights=weights if piece.rows is None else weights[piece.rows])
+
+
+def beside(
+    decoded: Sequence[Sequence[Piece]], parts: Sequence[Group], sizes: Sequence[int], rows: int
+) -> Iterator[Block]:
+    """Put the features of all groups beside each other, in the order of the columns; a null row is a row of NaN.
+
+    A few rows at a time: what was sparse becomes dense.
+    """
+    if len(parts) == 1 and len(decoded[0]) == 1 and decoded[0][0].rows is None:
+        yield decoded[0][0].block
+        return
+    widths = {p: size // len(g.positions) for g, size in zip(parts, sizes, strict=True) for p in g.positions}
+    starts = dict(zip(sorted(widths), np.cumsum([0, *(widths[p] for p in sorted(widths))]), strict=False))
+    places = [np.concatenate([np.arange(starts[p], starts[p] + widths[p]) for p in g.positions]) for g in parts]
+    for start in range(0, rows, BESIDE):
+        values = np.full((min(BESIDE, rows - start), sum(sizes)), np.nan)
+        for pieces, place in zip(decoded, places, strict=True):
+            for piece in pieces:
+                there = np.ones(rows, dtype=bool) if piece.rows is None else piece.rows
+                first, here = int(there[:start].sum()), there[start : start + BESIDE]
+                values[np.ix_(here, place)] = piece.block.dense(first, first + int(here.sum()))
+        yield DenseBlock(values)
 
 
 def rows_of(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from typing import Any, NoReturn
@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame
 
 from sparkscale.errors import SizeMismatchError, marked
 from sparkscale.spark.arrow import Group, mismatch
-from sparkscale.statistics import Fold, Mergeable, Statistic
+from sparkscale.statistics import CoMoments, Fold, Mergeable, Statistic
 
 __all__ = [
     "Partial",
@@ -26,13 +26,16 @@ __all__ = [
     "refuse_sizes",
     "rows_of",
     "schema",
+    "tiles",
     "to_batch",
 ]
 
 # Features in a row that goes to another executor. Spark puts 10,000 rows into an Arrow batch, whatever their size: of
 # these, 140 MB at most. What the driver collects is little, and faster in one piece.
 CHUNK = 256
+TILE = 32  # rows and columns of a matrix in such a row
 FAN_IN = 2048  # partitions whose partial statistics one task merges
+ALL = 1 << 30  # of a matrix that is those of all: its tiles are tasks enough, and the driver collects it but once
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +47,7 @@ class Partial:
     partition : int
         The first partition that it stems from.
     group : int
-        Which group.
+        Which group; the number of groups for what all of them have together.
     start : int
         The first of these features among the group's.
     size : int
@@ -73,7 +76,7 @@ def to_batch(found: Partial, kind: type[Any], chunk: int | None = None) -> pa.Re
     """Return a partial statistic as rows of ``chunk`` features, or as one row."""
     whole = found.statistic or kind.missing(0, 0)
     starts = np.arange(0, max(len(whole), 1), chunk or max(len(whole), 1))
-    offsets = pa.array(np.append(starts, len(whole)), pa.int32())
+    ends = np.append(starts, len(whole))
     cells: dict[str, Any] = {
         "partition": pa.array(np.full(len(starts), found.partition), pa.int32()),
         "group": pa.array(np.full(len(starts), found.group), pa.int32()),
@@ -82,8 +85,18 @@ def to_batch(found: Partial, kind: type[Any], chunk: int | None = None) -> pa.Re
         "nulls": pa.array(np.where(starts == 0, found.nulls, 0.0)),
     }
     for name, values in whole.arrays().items():
-        cells[name] = pa.ListArray.from_arrays(offsets, pa.array(values))
+        offsets = pa.array(ends * (values.size // max(len(whole), 1)) if chunk else [0, values.size], pa.int32())
+        cells[name] = pa.ListArray.from_arrays(offsets, pa.array(values.ravel()))
     return pa.RecordBatch.from_pydict(cells)
+
+
+def tiles(found: Partial, kind: type[Statistic], size: int | None) -> Iterator[pa.RecordBatch]:
+    """Return what all groups have together as rows, each of a tile of the matrix, or as one row."""
+    if size and isinstance(found.statistic, CoMoments):
+        for place, tile in found.statistic.tiles(size):
+            yield to_batch(replace(found, start=place, statistic=tile), kind)
+    else:
+        yield to_batch(found, kind)
 
 
 def collect(df: DataFrame) -> list[dict[str, Any]]:
@@ -118,6 +131,8 @@ def merged(run: Iterable[Partial], parts: Sequence[Group]) -> Partial:
     for found in run:
         first = first or found
         if size and found.size and size != found.size:
+            if found.group == len(parts):
+                continue  # so is it in one of the groups, which can say which
             refuse_sizes(parts[found.group], size, found.size)
         size = size or found.size
         nulls += found.nulls
@@ -135,12 +150,13 @@ def refuse_sizes(group: Group, one: int, other: int) -> NoReturn:
 def merge_on_executors(df: DataFrame, parts: Sequence[Group], kind: type[Statistic]) -> DataFrame:
     """Merge the rows of every ``FAN_IN`` partitions; those of the same features meet in one task, in their order."""
     keys = ("task", "group", "start")
+    fan_in = ALL if kind.joint else FAN_IN
     return (
-        df.selectExpr("*", f"partition div {FAN_IN} AS task")
+        df.selectExpr("*", f"partition div {fan_in} AS task")
         .repartition(*keys)
         .sortWithinPartitions(*keys, "partition")
         .drop("task")
-        .mapInArrow(partial(_merge_task, fan_in=FAN_IN, parts=parts, kind=kind), schema(kind))
+        .mapInArrow(partial(_merge_task, fan_in=fan_in, parts=parts, kind=kind), schema(kind))
     )
 
 
@@ -157,10 +173,14 @@ def merge_on_driver(df: DataFrame, parts: Sequence[Group], kind: type[Statistic]
     found = [of_row(row, kind) for row in collect(df)]
     found.sort(key=lambda p: (p.group, p.start, p.partition))
     chunks = [merged(run, parts) for _, run in groupby(found, key=lambda p: (p.group, p.start))]
-    return [_joined(list(run), kind) for _, run in groupby(chunks, key=lambda p: p.group)]
+    return [_joined(list(run), parts, kind) for _, run in groupby(chunks, key=lambda p: p.group)]
 
 
-def _joined(chunks: Sequence[Partial], kind: type[Statistic]) -> Partial:
+def _joined(chunks: Sequence[Partial], parts: Sequence[Group], kind: type[Statistic]) -> Partial:
     """Put the features of one group beside each other."""
     first, told = chunks[0], [c.statistic for c in chunks if c.statistic is not None]
-    return Partial(first.partition, first.group, 0, first.size, first.nulls, kind.concat(told) if told else None)
+    whole: Statistic | None = kind.concat(told) if told and first.group < len(parts) else None
+    if first.group == len(parts):
+        tiles = [(c.start, c.statistic) for c in chunks if isinstance(c.statistic, CoMoments)]
+        whole = CoMoments.of_tiles(tiles, first.size)
+    return Partial(first.partition, first.group, 0, first.size, first.nulls, whole)

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from sparkscale.errors import EmptyDataError, from_job
+from sparkscale.blocks import Block
+from sparkscale.errors import EmptyDataError, ParamError, from_job, marked
 from sparkscale.spark import aggregates, arrow, jvm, partials
 from sparkscale.spark.arrow import Group
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.partials import Partial
-from sparkscale.statistics import Fold, Mergeable, Statistic
+from sparkscale.statistics import CoMoments, Fold, Mergeable, Statistic
+from sparkscale.statistics.co_moments import LIMIT
 
 __all__ = ["Seen", "Summary", "add_batch", "ordered", "partition_id", "summarize"]
 
@@ -65,8 +68,12 @@ def summarize(
         For an invalid value under ``"error"``, or an unusable weight.
     SizeMismatchError
         If the rows of a column differ in length.
+    ParamError
+        If a statistic of all features together has too many of them.
     """
     try:
+        if statistic.joint:
+            _check_limit(sum(c.size or 0 for c in columns))
         found = None
         if weight is None and aggregates.suits(df, columns, statistic, handle_invalid):
             found = aggregates.summarize(df, columns, statistic, strict=handle_invalid == "error")
@@ -78,6 +85,15 @@ def summarize(
         if ours is None:
             raise
         raise ours from failure
+
+
+def _check_limit(features: int) -> None:
+    if features > LIMIT:
+        message = (
+            f"The columns hold {features} features; a matrix of all features together is computed for {LIMIT} at most. "
+            "Name fewer columns, or reduce the features first."
+        )
+        raise ParamError(marked(ParamError, message))
 
 
 def _rows(statistic: Statistic) -> bool:
@@ -100,6 +116,7 @@ def _scan(
         statistic=statistic,
         skip=handle_invalid == "skip",
         chunk=None if few else partials.CHUNK,
+        tile=None if few else partials.TILE,
     )
     found = selected.mapInArrow(of_partition, partials.schema(statistic))
     if not few:
@@ -112,7 +129,7 @@ def _collectable(df: DataFrame, parts: Sequence[Group], statistic: type[Statisti
     """Whether the driver may collect one row a partition; only what is not known is taken to be large."""
     partitions = jvm.partitions(df) or UNKNOWN_PARTITIONS
     features = sum(g.column.size if g.column.size is not None else UNKNOWN_FEATURES for g in parts)
-    return partitions * features * len(statistic.names()) * 8 <= DRIVER_BYTES
+    return partitions * statistic.numbers(features) * 8 <= DRIVER_BYTES
 
 
 @dataclass
@@ -135,16 +152,25 @@ def _of_partition(
     statistic: type[Statistic],
     skip: bool,
     chunk: int | None,
+    tile: int | None,
 ) -> Iterator[pa.RecordBatch]:
     partition = partition_id()
-    seen = [Seen(group.column.size) for group in parts]
+    seen, together = [Seen(group.column.size) for group in parts], Fold()
     rows = 0
     for batch in arrow.rows_of(batches):
         rows += batch.num_rows
-        add_batch(seen, batch, parts, statistic, skip)
+        decoded = add_batch(seen, batch, parts, statistic, skip)
+        sizes = [group.size for group in seen if group.size]
+        if statistic.joint and len(sizes) == len(parts):  # else no row is complete
+            _check_limit(sum(sizes))
+            for block in arrow.beside(decoded, parts, sizes, batch.num_rows):
+                together.add(statistic.of(block))
     if rows:
         for k, group in enumerate(seen):
             yield partials.to_batch(group.partial(partition, k), statistic, chunk)
+    whole = together.result()
+    if whole is not None:
+        yield from partials.tiles(Partial(partition, len(parts), 0, len(whole), 0.0, whole), statistic, tile)
 
 
 def partition_id() -> int:
@@ -162,8 +188,12 @@ def add_batch(
     statistic: type[Statistic],
     skip: bool,
     pool: Callable[[Statistic, Group], Statistic] | None = None,
-) -> None:
-    """Add an Arrow batch to what was seen, its features pooled into channels if there is a way given."""
+) -> list[list[arrow.Piece]]:
+    """Add an Arrow batch to what was seen, its features pooled into channels if there is a way given.
+
+    Returns the blocks of each group; of a statistic of all features together only the counts were added.
+    """
+    of: Callable[[Block], Statistic] = CoMoments.counts if statistic.joint else statistic.of
     weights = batch.column("w").to_numpy() if "w" in batch.schema.names else None
     decoded = []
     keep = np.ones(batch.num_rows, dtype=bool) if skip else None
@@ -178,11 +208,12 @@ def add_batch(
         for piece in pieces:
             block = arrow.with_weights(piece, weights)
             if keep is None:
-                found = statistic.of(block)
+                found = of(block)
             else:  # the counts of invalid values are of all rows, the rest is of the rows kept
-                kept = statistic.of(block[keep if piece.rows is None else keep[piece.rows]])
+                kept = of(block[keep if piece.rows is None else keep[piece.rows]])
                 found = replace(kept, invalid=block.invalid())
             seen[k].fold.add(pool(found, parts[k]) if pool else found)
+    return decoded
 
 
 def _complete(pieces: Sequence[arrow.Piece], rows: int) -> arrow.Mask:
@@ -195,7 +226,7 @@ def _complete(pieces: Sequence[arrow.Piece], rows: int) -> arrow.Mask:
 def _summary(merged: Sequence[Partial], parts: Sequence[Group], statistic: type[Statistic]) -> Summary:
     """Add the rows that were null altogether."""
     whole = []
-    for group, found in zip(parts, merged, strict=True):
+    for group, found in zip(parts, merged, strict=False):
         told = found.statistic
         if not found.size:
             raise EmptyDataError(
@@ -206,7 +237,12 @@ def _summary(merged: Sequence[Partial], parts: Sequence[Group], statistic: type[
             nulls = statistic.missing(found.size, found.nulls)
             told = nulls if told is None else told.merge(nulls)
         whole.append(replace(found, statistic=told, nulls=0.0))
-    return ordered(whole, parts)
+    summary = ordered(whole, parts)
+    if statistic.joint:
+        counts = summary.statistic
+        together: Any = merged[-1].statistic if len(merged) > len(parts) else statistic.missing(len(counts), 0)
+        summary = replace(summary, statistic=replace(together, count=counts.count, invalid=counts.invalid))
+    return summary
 
 
 def ordered(found: Sequence[Partial], parts: Sequence[Group]) -> Summary:

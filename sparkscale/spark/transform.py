@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from sparkscale.affine import AffineMap
+from sparkscale.affine import AffineMap, MatrixMap
 from sparkscale.errors import OutputColumnError
-from sparkscale.spark import vectors
+from sparkscale.spark import matrix, vectors
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata, quoted, same_name
 from sparkscale.spark.expression import Bounds, array_map, guarded, is_valid, scalar_map
 
@@ -28,7 +29,7 @@ class Plan:
     outputs : sequence of FeatureColumn
         Columns that are made: as many as inputs and of their kinds, or one vector of all inputs, or the columns
         that such a vector is taken apart into.
-    affine : AffineMap
+    affine : AffineMap or MatrixMap
         The map of all features.
     bounds : (float, float) or None
         Where results are clipped.
@@ -40,17 +41,21 @@ class Plan:
 
     inputs: Sequence[FeatureColumn]
     outputs: Sequence[FeatureColumn]
-    affine: AffineMap
+    affine: AffineMap | MatrixMap
     bounds: Bounds = None
     handle_invalid: str = "keep"
     shape: str = "pairs"
 
     def slices(self, columns: Sequence[FeatureColumn]) -> list[AffineMap]:
-        """Return each column's part of the map."""
+        """Return each column's part of the map: the identity beside a matrix, which has no such parts."""
+        whole = self.affine
+        if isinstance(whole, MatrixMap):
+            zero = np.zeros(len(whole))
+            whole = AffineMap(zero, np.ones(len(whole)), zero)
         start, parts = 0, []
         for column in columns:
             size = column.size or 0
-            parts.append(self.affine[start : start + size])
+            parts.append(whole[start : start + size])
             start += size
         return parts
 
@@ -71,6 +76,12 @@ def check_outputs(df: DataFrame, outputs: Sequence[str]) -> None:
 
 def to_sql(plan: Plan) -> dict[str, str]:
     """Return SQL text for each output; vectors are read and written as arrays of double."""
+    if isinstance(plan.affine, MatrixMap):
+        return _matrix_sql(plan, plan.affine)
+    return _affine_sql(plan)
+
+
+def _affine_sql(plan: Plan) -> dict[str, str]:
     if plan.shape == "pairs":
         return {
             out.name: _text(plan, column, column.sql, affine)
@@ -86,6 +97,23 @@ def to_sql(plan: Plan) -> dict[str, str]:
         ]
         return {plan.outputs[0].name: f"concat({', '.join(pieces)})"}
     return _parts(plan, plan.inputs[0].sql)
+
+
+def _matrix_sql(plan: Plan, affine: MatrixMap) -> dict[str, str]:
+    if plan.shape == "disassemble":
+        return _parts(plan, matrix.text(plan.inputs[0].sql, affine))
+    column, out = plan.inputs[0], plan.outputs[0]
+    if plan.shape == "pairs" and column.kind == "scalar":
+        return {out.name: _matrix_text(plan, column, affine)}
+    double = replace(plan, inputs=[replace(c, single=False) for c in plan.inputs])
+    text = matrix.text(_affine_sql(double)[out.name], affine)
+    return {out.name: f"cast({text} AS array<float>)" if out.single else text}
+
+
+def _matrix_text(plan: Plan, column: FeatureColumn, affine: MatrixMap) -> str:
+    """Return the map of a scalar, a matrix of one number."""
+    mapped = matrix.scalar_text(column, affine)
+    return guarded(column, column.sql, mapped) if plan.handle_invalid == "error" else mapped
 
 
 def _text(plan: Plan, column: FeatureColumn, source: str, affine: AffineMap) -> str:
@@ -111,8 +139,8 @@ def transform(df: DataFrame, plan: Plan) -> DataFrame:
     """
     if plan.handle_invalid == "skip":
         df = complete(df, plan.inputs)
-    if plan.shape == "disassemble":
-        return _disassembled(df, plan)
+    if isinstance(plan.affine, MatrixMap) or plan.shape == "disassemble":
+        return _through_array(df, plan)
     made: dict[str, str] = {}
     temporary = []
     columns, outputs = plan.inputs, plan.outputs
@@ -143,9 +171,23 @@ def complete(df: DataFrame, columns: Sequence[FeatureColumn]) -> DataFrame:
     return df
 
 
-def _disassembled(df: DataFrame, plan: Plan) -> DataFrame:
-    df, temporary = vectors.as_array(df, plan.inputs[0], plan.handle_invalid == "error")
-    texts = _parts(replace(plan, handle_invalid="keep"), quoted(temporary[0]))
+def _through_array(df: DataFrame, plan: Plan) -> DataFrame:
+    """Bring all features into one array, pass it through the matrix if there is one, and take the outputs out."""
+    strict, column, temporary = plan.handle_invalid == "error", plan.inputs[0], []
+    if plan.shape == "assemble":
+        df, column = vectors.assemble(df, plan.inputs, strict)
+        temporary.append(column.name)
+    elif column.kind == "scalar" and isinstance(plan.affine, MatrixMap):
+        return finished(df, plan.outputs, {plan.outputs[0].name: _matrix_text(plan, column, plan.affine)}, [])
+    df, names = vectors.as_array(df, column, strict)
+    if isinstance(plan.affine, MatrixMap):
+        names.insert(0, vectors.fresh())
+        df = df.withColumn(names[0], matrix.product(F.col(names[1]), plan.affine))
+    temporary = [*names, *temporary]
+    if plan.shape == "disassemble":
+        texts = _parts(replace(plan, handle_invalid="keep"), quoted(names[0]))
+    else:
+        texts = {out.name: f"cast({names[0]} AS array<{'float' if out.single else 'double'}>)" for out in plan.outputs}
     for out in plan.outputs:
         if out.kind == "vector":
             df, names = vectors.from_array(df, texts[out.name])

@@ -24,7 +24,7 @@ from sparkscale.affine import AffineMap
 from sparkscale.errors import SizeMismatchError
 from sparkscale.spark import jvm
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata
-from sparkscale.spark.expression import Bounds, array_map, failure, guarded, is_valid, literal
+from sparkscale.spark.expression import Bounds, array_map, failure, guarded, is_valid, literal, sized
 
 __all__ = ["as_array", "assemble", "complete", "fresh", "from_array", "normalized", "through_arrays", "transform"]
 
@@ -218,9 +218,12 @@ def complete(df: DataFrame, column: FeatureColumn) -> DataFrame:
 
 
 def as_array(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFrame, list[str]]:
-    """Add the vector as an array, checked; returns the names of the new columns, the array's first."""
-    df, checked = _checked(df, column, strict)
+    """Add the vector or array as an array of doubles, checked; returns the new columns' names, the array's first."""
     name = fresh()
+    if column.kind == "array":
+        text = sized(column, column.sql, column.size or 0, f"cast({column.sql} AS array<double>)")
+        return df.withColumn(name, F.expr(guarded(column, column.sql, text) if strict else text)), [name]
+    df, checked = _checked(df, column, strict)
     array = F.when(F.expr(checked.present), vector_to_array(F.col(checked.name)))
     return df.withColumn(name, array), [name, *checked.temporary]
 

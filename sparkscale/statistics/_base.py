@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ S = TypeVar("S", bound="Statistic")
 class Mergeable(ABC):
     """Frozen arrays, one entry a feature, that merge."""
 
+    joint: ClassVar[bool] = False  # whether it is of all features together, and so of rows without an invalid value
+
     count: Array
     invalid: Array
 
@@ -33,6 +35,11 @@ class Mergeable(ABC):
     def names(cls) -> tuple[str, ...]:
         """Return the names of the arrays."""
         return tuple(f.name for f in fields(cls))
+
+    @classmethod
+    def numbers(cls, features: int) -> int:
+        """Return how many numbers the statistic of so many features has."""
+        return features * len(cls.names())
 
     def arrays(self) -> dict[str, Array]:
         """Return the arrays by name, the inverse of ``from_arrays``."""
@@ -96,7 +103,7 @@ class Fold:
 
     def __len__(self) -> int:
         """Return how many numbers are held."""
-        return sum(len(part) * len(part.names()) for part in self._waiting)
+        return sum(part.numbers(len(part)) for part in self._waiting)
 
     def result(self) -> Any:
         """Return the statistic of all that came, or ``None``."""

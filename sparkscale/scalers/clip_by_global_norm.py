@@ -1,0 +1,179 @@
+"""Clipping by the norm of all values."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+from pyspark import keyword_only
+from pyspark.ml.param import Param, Params, TypeConverters
+
+from sparkscale.affine import AffineMap
+from sparkscale.errors import RangeOverflowError
+from sparkscale.kernels import global_norm
+from sparkscale.kernels.clipping import shortening
+from sparkscale.scalers._base import Scaler
+from sparkscale.scalers._model import Array, ScalerModel
+from sparkscale.scalers._params import ColumnParams
+from sparkscale.statistics import Squares
+
+__all__ = ["ClipByGlobalNorm", "ClipByGlobalNormModel"]
+
+P = TypeVar("P", bound="_ClipParams")
+
+
+class _ClipParams(ColumnParams):
+    clipNorm: Param[float] = Param(
+        Params._dummy(), "clipNorm", "largest norm of all values together", typeConverter=TypeConverters.toFloat
+    )
+    formula: Param[str] = Param(
+        Params._dummy(),
+        "formula",
+        "'tensorflow': what is longer gets clipNorm exactly; 'torch': 1e-6 is added to the norm first.",
+        typeConverter=TypeConverters.toString,
+    )
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(clipNorm=1.0, formula="tensorflow")
+
+    def getClipNorm(self) -> float:
+        """Return ``clipNorm``."""
+        return self.getOrDefault(self.clipNorm)
+
+    def getFormula(self) -> str:
+        """Return ``formula``."""
+        return self.getOrDefault(self.formula)
+
+    def setClipNorm(self: P, value: float) -> P:
+        """Set ``clipNorm``."""
+        return self._set(clipNorm=value)
+
+    def setFormula(self: P, value: str) -> P:
+        """Set ``formula``."""
+        return self._set(formula=value)
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        self._check_choice("formula", ("tensorflow", "torch"))
+        if not 0 < self.getClipNorm() < np.inf:
+            raise self._fail(f"clipNorm must be positive and finite. Got {self.getClipNorm()}.")
+
+
+class ClipByGlobalNormModel(_ClipParams, ScalerModel[Squares]):
+    """Model fitted by `ClipByGlobalNorm`."""
+
+    _statistic = Squares
+    _repr_params = ("clipNorm", "formula")
+
+    @property
+    def globalNorm(self) -> float:
+        """The 2-norm of all valid values of all features; infinity where it is no double."""
+        with np.errstate(all="ignore"):
+            return float(global_norm([self.statistics.norm]))
+
+    def _spread(self, statistic: Squares) -> Array:
+        with np.errstate(all="ignore"):
+            return statistic.max - statistic.min
+
+    def _map(self, statistic: Squares) -> AffineMap:
+        norm, clip = self.globalNorm, self.getClipNorm()
+        scale = float(np.float64(1.0) / shortening(np, np.asarray(norm), clip, self.getFormula()))
+        if not (np.isfinite(norm) and np.isfinite(scale)):
+            raise RangeOverflowError(
+                f"{type(self).__name__}: the global norm, or its ratio to clipNorm={clip}, is not representable as a "
+                "double. Bring the values to another unit first."
+            )
+        zero = np.zeros(len(statistic))
+        return AffineMap(zero, np.full(len(statistic), scale), zero)
+
+    def _shown(self, statistic: Squares) -> dict[str, Any]:
+        return {"norm": statistic.norm}
+
+
+class ClipByGlobalNorm(_ClipParams, Scaler[ClipByGlobalNormModel]):
+    r"""Shorten all values by one factor, so that the norm of all of them together is at most ``clipNorm``.
+
+    .. math:: y = x \frac{c}{\max(g, c)} \;\text{(TensorFlow)}, \qquad
+              y = x \min\left(1, \frac{c}{g + 10^{-6}}\right) \;\text{(PyTorch)}, \qquad
+              g = \sqrt{\sum_{ij} x_{ij}^2}
+
+    The sum is over all rows and all columns. Sparse vectors stay sparse, and values whose squares are no doubles, such
+    as 1e300, are summed as well as any.
+
+    Parameters
+    ----------
+    clipNorm : float, default=1.0
+        The largest norm, positive.
+    formula : {"tensorflow", "torch"}, default="tensorflow"
+        Whose formula.
+    inputCol, outputCol : str, optional
+        One column in, one out of the same kind.
+    inputCols, outputCols : list of str, optional
+        Many in, as many out; with ``outputCol``, one vector out. Outputs are named ``<input>_scaled`` if left out.
+    handleInvalid : {"keep", "skip", "error"}, default="keep"
+        Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that
+        hold one, in fit and transform, and "error" fails.
+
+    Raises
+    ------
+    ParamError
+        If ``clipNorm`` is not positive and finite, the formula is unknown, or Params contradict each other.
+    ColumnNotFoundError, ColumnTypeError, OutputColumnError
+        If a column is missing, cannot be scaled, or an output exists already.
+    InvalidValueError
+        For an invalid value under ``handleInvalid="error"``.
+    SizeMismatchError
+        If the arrays or vectors of a column differ in length.
+    RangeOverflowError
+        If the norm is not representable as a double.
+
+    See Also
+    --------
+    sparkscale.kernels.clip_by_global_norm : The same for arrays.
+
+    Notes
+    -----
+    What is wrong in the data alone shows while a job runs. ``fit`` and ``update`` then raise the errors above. What
+    ``transform`` returns is lazy: the action on it fails with Spark's exception, whose message has the error as
+    ``[sparkscale.<its name>] ... [end]``.
+
+    References
+    ----------
+    R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neural networks", arXiv:1211.5063;
+    ``tf.clip_by_global_norm``; ``torch.nn.utils.clip_grad_norm_``.
+
+    Examples
+    --------
+    >>> from sparkscale import ClipByGlobalNorm
+    >>> df = spark.createDataFrame([(3.0, 4.0), (0.0, 12.0)], "x double, y double")
+    >>> model = ClipByGlobalNorm(inputCols=["x", "y"], clipNorm=6.5).fit(df)
+    >>> model.globalNorm
+    13.0
+    >>> model.transform(df).show()
+    +---+----+--------+--------+
+    |  x|   y|x_scaled|y_scaled|
+    +---+----+--------+--------+
+    |3.0| 4.0|     1.5|     2.0|
+    |0.0|12.0|     0.0|     6.0|
+    +---+----+--------+--------+
+    <BLANKLINE>
+    """
+
+    _statistic = Squares
+    _model = ClipByGlobalNormModel
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        clipNorm: float = 1.0,
+        formula: str = "tensorflow",
+        inputCol: str | None = None,
+        outputCol: str | None = None,
+        inputCols: list[str] | None = None,
+        outputCols: list[str] | None = None,
+        handleInvalid: str = "keep",
+    ) -> None:
+        super().__init__()
+        self._set(**self._given())

@@ -1,0 +1,227 @@
+"""Whitening: uncorrelated features of unit variance."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from pyspark import keyword_only
+from pyspark.ml.linalg import DenseMatrix, DenseVector
+from pyspark.ml.param import Param, Params, TypeConverters
+
+from sparkscale.affine import MatrixMap
+from sparkscale.kernels import whitening
+from sparkscale.scalers._base import Scaler
+from sparkscale.scalers._matrix import MatrixModel
+from sparkscale.scalers._params import ColumnParams
+from sparkscale.spark.columns import FeatureColumn
+from sparkscale.statistics import CoMoments
+
+__all__ = ["Whitener", "WhitenerModel"]
+
+P = TypeVar("P", bound="_WhitenerParams")
+
+
+class _WhitenerParams(ColumnParams):
+    method: Param[str] = Param(
+        Params._dummy(),
+        "method",
+        "'pca': onto the principal axes, largest variance first; 'zca': as near to the features as can be.",
+        typeConverter=TypeConverters.toString,
+    )
+    epsilon: Param[float] = Param(
+        Params._dummy(), "epsilon", "added to the variances along the axes", typeConverter=TypeConverters.toFloat
+    )
+    withMean: Param[bool] = Param(
+        Params._dummy(), "withMean", "subtract the mean", typeConverter=TypeConverters.toBoolean
+    )
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(method="pca", epsilon=0.0, withMean=True)
+
+    def getMethod(self) -> str:
+        """Return ``method``."""
+        return self.getOrDefault(self.method)
+
+    def getEpsilon(self) -> float:
+        """Return ``epsilon``."""
+        return self.getOrDefault(self.epsilon)
+
+    def getWithMean(self) -> bool:
+        """Return ``withMean``."""
+        return self.getOrDefault(self.withMean)
+
+    def setMethod(self: P, value: str) -> P:
+        """Set ``method``."""
+        return self._set(method=value)
+
+    def setEpsilon(self: P, value: float) -> P:
+        """Set ``epsilon``."""
+        return self._set(epsilon=value)
+
+    def setWithMean(self: P, value: bool) -> P:
+        """Set ``withMean``."""
+        return self._set(withMean=value)
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        self._check_choice("method", ("pca", "zca"))
+        if not 0 <= self.getEpsilon() < np.inf:
+            raise self._fail(f"epsilon must be finite and not negative. Got {self.getEpsilon()}.")
+
+    def _output_names(self) -> list[str]:
+        if len(self._input_names()) > 1 and not self._assembles:
+            raise self._fail(
+                "every result depends on all inputs, so that several columns make one vector. Set outputCol instead of "
+                "outputCols."
+            )
+        return super()._output_names()
+
+
+class WhitenerModel(_WhitenerParams, MatrixModel):
+    """Model fitted by `Whitener`."""
+
+    _repr_params = ("method", "epsilon")
+
+    @property
+    def mean(self) -> DenseVector:
+        """Mean of each feature over the rows without an invalid value."""
+        return self._vector(self.statistics.mean)
+
+    @property
+    def whiteningMatrix(self) -> DenseMatrix:
+        """The matrix W of ``y = (x - mean) W``, features by results."""
+        matrix = self.affine.matrix
+        return DenseMatrix(len(matrix), len(matrix), matrix.ravel(order="F"))
+
+    @property
+    def affine(self) -> MatrixMap:  # type: ignore[override]  # no map of each feature by itself
+        """The fitted map, usable without Spark: ``model.affine.apply(rows)``."""
+        self._check_params()
+        return self._once(
+            self._solve, self.statistics.covariance, self.getMethod(), self.getEpsilon(), self.getWithMean()
+        )
+
+    def _solve(self, covariance: np.ndarray) -> MatrixMap:
+        forward, back = whitening(covariance, epsilon=self.getEpsilon(), method=self.getMethod())
+        zero = np.zeros(len(covariance))
+        return MatrixMap(self.statistics.mean if self.getWithMean() else zero, forward.T, back.T, zero)
+
+    def _map(self, statistic: CoMoments) -> Any:
+        return self.affine
+
+    def _attributes(self, output: FeatureColumn) -> tuple[str, ...] | None:
+        return super()._attributes(output) if self.getMethod() == "zca" else None
+
+    def summary(self) -> pd.DataFrame:
+        """Return one row a feature: counts, mean, standard deviation and whether the feature is constant."""
+        statistic = self.statistics
+        table = {
+            "count": statistic.count.astype(np.int64),
+            "invalid": statistic.invalid.astype(np.int64),
+            **self._shown(statistic),
+            "constant": self._constant(),
+        }
+        return pd.DataFrame(table, index=pd.Index(self.featureNames, name="feature"))
+
+    def _shown(self, statistic: CoMoments) -> dict[str, Any]:
+        return {"mean": statistic.mean, "std": np.sqrt(np.diagonal(statistic.covariance()))}
+
+
+class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
+    r"""Make features uncorrelated and of unit variance.
+
+    .. math:: y = (x - \mu) W, \qquad C = U \Lambda U^T, \qquad
+              W = U (\Lambda + \epsilon)^{-1/2} \;\text{(PCA)}, \qquad
+              W = U (\Lambda + \epsilon)^{-1/2} U^T \;\text{(ZCA)}
+
+    C is the sample's covariance matrix of all features together, over the rows that hold no invalid value. The signs of
+    the principal axes are such that the largest component of each is positive.
+
+    Parameters
+    ----------
+    method : {"pca", "zca"}, default="pca"
+        "pca" gives the coordinates along the principal axes, largest variance first. "zca" turns them back, so that
+        each result is as near to its feature as can be.
+    epsilon : float, default=0.0
+        Added to the variances along the axes, so that small ones are not blown up. At 0, an axis along which the data
+        do not vary maps to 0, and comes back as the mean, or as 0 if that was not subtracted.
+    withMean : bool, default=True
+        Subtract the mean.
+    inputCol, outputCol : str, optional
+        One column in, one out of the same kind; the output is named ``<input>_scaled`` if left out.
+    inputCols : list of str, optional
+        Many in; with ``outputCol``, one vector out, since every result depends on all inputs.
+    outputCols : list of str, optional
+        Only for one input.
+    handleInvalid : {"keep", "skip", "error"}, default="keep"
+        Rows that hold a null, NaN or infinity never enter the statistic. "keep" makes NaN of all results of such a row,
+        and null of a column that is null and the only input; "skip" drops such rows, in fit and transform, and "error"
+        fails.
+
+    Raises
+    ------
+    ParamError
+        If ``epsilon`` is negative, the method is unknown, there are more than 4,096 features, several columns would
+        have several outputs, or Params contradict each other.
+    ColumnNotFoundError, ColumnTypeError, OutputColumnError
+        If a column is missing, cannot be scaled, or an output exists already.
+    EmptyDataError
+        If every row holds an invalid value.
+    InvalidValueError
+        For an invalid value under ``handleInvalid="error"``.
+    SizeMismatchError
+        If the arrays or vectors of a column differ in length.
+    RangeOverflowError
+        If a mean or covariance is not representable as a double.
+
+    See Also
+    --------
+    pyspark.ml.feature.PCA : The axes alone, for vectors.
+    sparkscale.kernels.whitening : The matrix alone, from a covariance matrix.
+
+    Notes
+    -----
+    What is wrong in the data alone shows while a job runs. ``fit`` and ``update`` then raise the errors above. What
+    ``transform`` returns is lazy: the action on it fails with Spark's exception, whose message has the error as
+    ``[sparkscale.<its name>] ... [end]``.
+
+    Variances below about 1e-16 of the largest count as none: bring features of very different units to one scale first,
+    by `StandardScaler` for instance.
+
+    ``transform`` multiplies by the matrix in NumPy, on Arrow batches of the inputs alone. ``toSQL`` is there for 256
+    features at most.
+
+    References
+    ----------
+    A. Kessy, A. Lewin, K. Strimmer, "Optimal whitening and decorrelation", The American Statistician 72 (2018).
+
+    Examples
+    --------
+    >>> from sparkscale import Whitener
+    >>> df = spark.createDataFrame([([4.0, 2.0],), ([0.0, 2.0],), ([2.0, 4.0],), ([2.0, 0.0],)], "a array<double>")
+    >>> model = Whitener(inputCol="a", method="zca", epsilon=1.0).fit(df)
+    >>> model.mean
+    DenseVector([2.0, 2.0])
+    """
+
+    _statistic = CoMoments
+    _model = WhitenerModel
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        method: str = "pca",
+        epsilon: float = 0.0,
+        withMean: bool = True,
+        inputCol: str | None = None,
+        outputCol: str | None = None,
+        inputCols: list[str] | None = None,
+        outputCols: list[str] | None = None,
+        handleInvalid: str = "keep",
+    ) -> None:
+        super().__init__()
+        self._set(**self._given())

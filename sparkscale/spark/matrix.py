@@ -1,0 +1,91 @@
+"""Maps in which every result depends on all features: NumPy on Arrow batches, and SQL text for a few features."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import pandas_udf
+
+from sparkscale.affine import MatrixMap
+from sparkscale.errors import ParamError
+from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.expression import FINITE, array_literal, literal
+
+__all__ = ["product", "scalar_text", "text"]
+
+TEXT = 256  # features up to which the text of a matrix is a megabyte or so
+
+
+def product(array: Column, affine: MatrixMap) -> Column:
+    """Return the map of an array of doubles: null stays null, and a row with an invalid value becomes one of NaN."""
+    sent = replace(affine, back=np.empty((0, 0)))  # to the workers, which have no use for the way back
+    if hasattr(F, "arrow_udf"):  # from PySpark 4.1
+        mapped = F.arrow_udf(_arrow_map(sent), "array<double>")
+    else:
+        mapped = pandas_udf(_pandas_map(sent), "array<double>")  # type: ignore[call-overload]
+    found: Column = mapped(array)
+    return found
+
+
+def _arrow_map(affine: MatrixMap) -> Any:
+    def mapped(arrays: pa.Array) -> pa.Array:  # PySpark reads the types
+        present = arrays.is_valid().to_numpy(zero_copy_only=False)
+        rows = arrays.flatten().to_numpy(zero_copy_only=False).reshape(-1, len(affine))
+        offsets = np.cumsum(np.append(0, present * len(affine)))
+        found = pa.array(affine.apply(rows).ravel())
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), found, mask=pa.array(~present))
+
+    return mapped
+
+
+def _pandas_map(affine: MatrixMap) -> Any:
+    def mapped(arrays: pd.Series) -> pd.Series:  # as above
+        found = pd.Series([None] * len(arrays), dtype=object)
+        present = arrays.notna().to_numpy()
+        if present.any():
+            found[present] = list(affine.apply(np.stack(arrays[present].to_list())))
+        return found
+
+    return mapped
+
+
+def scalar_text(column: FeatureColumn, affine: MatrixMap) -> str:
+    """Return the map of a single scalar as SQL text: null stays null, and what is not finite becomes NaN."""
+    x = f"double({column.sql})"
+    centred = f"({x} - {literal(affine.center[0])})"
+    mapped = f"{centred} * {literal(affine.matrix[0, 0])} + {literal(affine.offset[0])}"
+    whole = f"CASE WHEN {x} IS NULL OR {FINITE.format(x=x)} THEN {mapped} ELSE double('NaN') END"
+    return f"float({whole})" if column.single else whole
+
+
+def text(source: str, affine: MatrixMap) -> str:
+    """Return the map of an array of doubles as SQL text: null stays null, and a row with an invalid value is of NaN.
+
+    Raises
+    ------
+    ParamError
+        If there are too many features.
+    """
+    size = len(affine)
+    if size > TEXT:
+        raise ParamError(
+            f"The matrix of {size} features is too long for SQL text, which holds {TEXT} features at most. "
+            "Use transform, or the NumPy map that affine is."
+        )
+    # Arrays of one element bind what is used more than once: SQL has no other way inside of an expression.
+    weights = array_literal(affine.matrix.T.ravel())
+    column = f"zip_with(c, slice({weights}, k * {size} + 1, {size}), (v, w) -> v * w)"
+    value = f"aggregate({column}, 0D, (s, v) -> s + v)"
+    if np.any(affine.offset != 0):
+        value = f"{value} + get({array_literal(affine.offset)}, k)"
+    centred = f"transform(x, (v, i) -> v - get({array_literal(affine.center)}, i))"
+    rows = f"get(transform(array({centred}), c -> transform(sequence(0, {size - 1}), k -> {value})), 0)"
+    valid = f"forall(x, v -> coalesce({FINITE.format(x='v')}, false))"
+    whole = f"CASE WHEN x IS NULL THEN NULL WHEN {valid} THEN {rows} ELSE array_repeat(double('NaN'), {size}) END"
+    return f"get(transform(array({source}), x -> {whole}), 0)"

@@ -1,0 +1,205 @@
+"""Mean and co-moments of all features together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from sparkscale.blocks import Block
+from sparkscale.statistics._base import Array, Fold, Statistic, total
+
+__all__ = ["LIMIT", "CoMoments"]
+
+LIMIT = 4096  # features: a matrix of 134 MB, whose eigenvalues take half a minute
+# Rows whose product is taken at once: so many that adding it up costs little beside it, but whose copy stays small.
+ROWS, VALUES = 1024, 1 << 18
+
+
+@dataclass(frozen=True, eq=False)
+class CoMoments(Statistic):
+    r"""Mean and co-moments about it, of the rows that hold no invalid value.
+
+    Rows are shifted by the first of them and centred before they are multiplied, and the mean is kept in two parts, as
+    in `Moments`. Blocks merge by
+
+    .. math:: C = \sum_k C_k + \sum_k n_k (\mu_k - \mu) (\mu_k - \mu)^T .
+
+    A tile, which is what travels, has some of the features in its rows and the same or others in its columns.
+
+    Parameters
+    ----------
+    count, invalid : numpy.ndarray of float64, shape (n_features,)
+        Number of valid and of invalid (null, NaN, infinite) values, in whatever rows.
+    rows : numpy.ndarray of float64, shape (n_features,)
+        Number of rows without an invalid value, the same for all features.
+    origin, shift : numpy.ndarray of float64, shape (n_features,)
+        Their sum is the mean over those rows; 0 without any. A tile has those of the features in its columns after
+        those of the features in its rows, unless they are the same.
+    comoments : numpy.ndarray of float64, shape (n_features, n_features)
+        Sums of products of deviations from the mean; 0 without any.
+
+    References
+    ----------
+    T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for computing the sample variance: analysis and
+    recommendations", The American Statistician 37 (1983); P. Pebay, "Formulas for robust, one-pass parallel
+    computation of covariances and arbitrary-order statistical moments", SAND2008-6212, for co-moments.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sparkscale.blocks import DenseBlock
+    >>> from sparkscale.statistics import CoMoments
+    >>> a = CoMoments.of(DenseBlock(np.array([[1.0, 2.0], [2.0, 1.0], [4.0, 7.0]])))
+    >>> b = CoMoments.of(DenseBlock(np.array([[7.0, 3.0], [11.0, 5.0], [np.nan, 9.0]])))
+    >>> m = a.merge(b)
+    >>> m.comoments, m.invalid
+    (array([[66. , 18. ],
+           [18. , 23.2]]), array([1., 0.]))
+    """
+
+    joint = True
+
+    rows: Array
+    origin: Array
+    shift: Array
+    comoments: Array
+
+    @property
+    def mean(self) -> Array:
+        """The mean of the rows without an invalid value."""
+        return self.origin + self.shift
+
+    @property
+    def gram(self) -> Array:
+        r"""The Gram matrix of those rows, :math:`X^T X = C + n \mu \mu^T`."""
+        with np.errstate(all="ignore"):
+            square: Array = np.outer(self.mean, self.mean)
+            return self.comoments + float(self.rows.max(initial=0.0)) * square
+
+    def covariance(self, ddof: int = 1) -> Array:
+        """Return the covariance matrix, and 0 where no degree of freedom is left.
+
+        Parameters
+        ----------
+        ddof : int, default=1
+            1 for the sample's covariance, 0 for the population's.
+
+        Returns
+        -------
+        numpy.ndarray of float64, shape (n_features, n_features)
+            Symmetric.
+        """
+        freedom = self.rows.max(initial=0.0) - ddof
+        return self.comoments / freedom if freedom > 0 else np.zeros_like(self.comoments)
+
+    @classmethod
+    def numbers(cls, features: int) -> int:
+        """Return how many numbers the statistic of so many features has."""
+        return features * (features + 5)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> CoMoments:
+        """Build a statistic from its arrays; the co-moments may come row after row."""
+        features, values = len(arrays["count"]), np.asarray(arrays["comoments"], dtype=np.float64)
+        shaped = values.reshape(features, values.size // max(features, 1))
+        return super().from_arrays({**arrays, "comoments": shaped})
+
+    @classmethod
+    def of(cls, block: Block) -> CoMoments:
+        """Return the co-moments of a block."""
+        fold, step = Fold(), max(ROWS, VALUES // max(block.size, 1))
+        for start in range(0, block.rows, step):
+            with np.errstate(all="ignore"):  # what overflows shows in the result, and is refused when it is used
+                fold.add(cls._of_chunk(block.dense(start, start + step)))
+        found: CoMoments | None = fold.result()
+        return cls.missing(block.size, 0) if found is None else found
+
+    @classmethod
+    def _of_chunk(cls, values: Array) -> CoMoments:
+        size, rows = values.shape[1], len(values)
+        invalid = np.zeros(size)
+        if not np.isfinite(values.sum()):  # only then is each value looked at
+            valid = np.isfinite(values)
+            invalid, values = (~valid).sum(axis=0, dtype=np.float64), values[valid.all(axis=1)]
+        if not len(values):
+            return replace(cls.missing(size, 0), count=rows - invalid, invalid=invalid)
+        origin = values[0].copy()
+        deviation = values - origin
+        shift = deviation.mean(axis=0)
+        deviation -= shift
+        complete = np.full(size, float(len(values)))
+        return cls(rows - invalid, invalid, complete, origin, shift, deviation.T @ deviation)
+
+    @classmethod
+    def counts(cls, block: Block) -> CoMoments:
+        """Return the counts alone: co-moments with no feature."""
+        invalid, zero = block.invalid(), np.zeros(block.size)
+        return cls(block.rows - invalid, invalid, zero, zero, zero, np.zeros((block.size, 0)))
+
+    @classmethod
+    def concat(cls, parts: Sequence[CoMoments]) -> CoMoments:
+        """Put the counts of features beside each other, of whose pairs nothing is known."""
+        count, invalid = (np.concatenate([getattr(p, name) for p in parts]) for name in ("count", "invalid"))
+        zero = np.zeros(len(count))
+        return cls(count, invalid, zero, zero, zero, np.zeros((len(count), 0)))
+
+    @classmethod
+    def missing(cls, features: int, rows: float) -> CoMoments:
+        """Return the co-moments of rows without a valid value."""
+        zero = np.zeros(features)
+        return cls(zero, np.full(features, float(rows)), zero, zero, zero, np.zeros((features, features)))
+
+    def merge(self, *others: CoMoments) -> CoMoments:
+        """Return the co-moments of all rows together."""
+        parts = (self, *others)
+        count, invalid = total([p.count for p in parts]), total([p.invalid for p in parts])
+        parts = tuple(p for p in parts if p.rows.any()) or parts[:1]
+        first = parts[0]
+        if len(parts) == 1:
+            return replace(first, count=count, invalid=invalid)
+        with np.errstate(all="ignore"):
+            rows = np.array([p.rows[0] for p in parts])
+            shifts = np.stack([(p.origin - first.origin) + p.shift for p in parts])
+            shift = rows @ shifts / rows.sum()
+            shifts = (shifts - shift) * np.sqrt(rows)[:, None]
+            height, width = first.comoments.shape
+            between = shifts[:, :height].T @ shifts[:, shifts.shape[1] - width :]
+            comoments = total([*(p.comoments for p in parts), between])
+        return CoMoments(count, invalid, total([p.rows for p in parts]), first.origin, shift, comoments)
+
+    def tiles(self, size: int) -> Iterator[tuple[int, CoMoments]]:
+        """Cut the upper triangle of the matrix into tiles, each with its place."""
+        edges = range(0, len(self), size)
+        for x, y in ((i, j) for i in edges for j in edges if i <= j):
+            high, wide = slice(x, x + size), slice(y, y + size)
+            at = np.arange(len(self))
+            at = at[high] if x == y else np.concatenate([at[high], at[wide]])
+            yield (
+                x * len(self) + y,
+                CoMoments(
+                    self.count[high],
+                    self.invalid[high],
+                    self.rows[high],
+                    self.origin[at],
+                    self.shift[at],
+                    self.comoments[high, wide],
+                ),
+            )
+
+    @classmethod
+    def of_tiles(cls, tiles: Iterable[tuple[int, CoMoments]], features: int) -> CoMoments:
+        """Put together what ``tiles`` cut."""
+        found = cls.missing(features, 0)
+        arrays = {name: array.copy() for name, array in found.arrays().items()}
+        for place, tile in tiles:
+            x, y = divmod(place, features)
+            height, width = tile.comoments.shape
+            high, wide = slice(x, x + height), slice(y, y + width)
+            for name in ("count", "invalid", "rows", "origin", "shift"):
+                arrays[name][high] = getattr(tile, name)[:height]
+            arrays["comoments"][high, wide] = tile.comoments
+            arrays["comoments"][wide, high] = tile.comoments.T
+        return cls.from_arrays(arrays)
