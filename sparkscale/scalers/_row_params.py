@@ -144,8 +144,9 @@ class HasShape(HasGain):
 
     @property
     def _places(self) -> int:
-        """How many places the shape has for each channel."""
-        return prod(self.getShape()[1:] if self._first else self.getShape()[:-1])
+        """How many places each channel has: one, where a row is its channels."""
+        axes = self.getShape() if self.isSet("shape") else [1]
+        return prod(axes[1:] if self._first else axes[:-1])
 
     @property
     def _length(self) -> int | None:

@@ -60,14 +60,14 @@ class LayerNorm(HasEpsilon, HasBias, RowNorm):
     Examples
     --------
     >>> from sparkscale import LayerNorm
-    >>> df = spark.createDataFrame([([1.0, 3.0, None],), ([2.0, 2.0, 5.0],)], "a array<double>")
-    >>> LayerNorm(inputCol="a", epsilon=0.0).transform(df).show(truncate=False)
-    +----------------+-----------------------------------------------------------+
-    |a               |a_scaled                                                   |
-    +----------------+-----------------------------------------------------------+
-    |[1.0, 3.0, NULL]|[-1.0, 1.0, NULL]                                          |
-    |[2.0, 2.0, 5.0] |[-0.7071067811865475, -0.7071067811865475, 1.414213562373095]|
-    +----------------+-----------------------------------------------------------+
+    >>> df = spark.createDataFrame([([1.0, 3.0],), ([2.0, 2.0],)], "a array<double>")
+    >>> LayerNorm(inputCol="a", epsilon=0.0).transform(df).show()
+    +----------+-----------+
+    |         a|   a_scaled|
+    +----------+-----------+
+    |[1.0, 3.0]|[-1.0, 1.0]|
+    |[2.0, 2.0]| [0.0, 0.0]|
+    +----------+-----------+
     <BLANKLINE>
     """
 

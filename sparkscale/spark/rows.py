@@ -61,7 +61,8 @@ def standardized(epsilon: float, *, centred: bool) -> Norm:
 
     def divisor(total: str, count: str, by: str) -> str:
         root = f"sqrt({total} / {count}{f' + {literal(epsilon)} / {by} / {by}' if epsilon else ''})"
-        return root if epsilon else _nonzero(total, root)
+        # Beside a value so large that epsilon vanishes, nothing may be left to divide by.
+        return f"greatest({root}, {literal(TINY)})" if epsilon else _nonzero(total, root)
 
     return Norm("s + x * x", divisor, centred, 1.0 if epsilon else TINY)
 
