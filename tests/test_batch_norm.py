@@ -438,14 +438,14 @@ def test_the_summary_has_one_row_a_channel(data: DataFrame) -> None:
     ("params", "message"),
     [
         ({"epsilon": 0.0}, "epsilon must be positive"),
-        ({"epsilon": -1.0}, "epsilon must be positive"),
+        ({"epsilon": -1.0}, "epsilon must be at least 0"),
         ({"momentum": 1.5}, "momentum must be between 0 and 1"),
         ({"momentum": -0.1}, "momentum must be between 0 and 1"),
         ({"statistics": "running"}, "statistics must be one of 'population', 'meanOfBatches', 'moving'"),
         ({"dataFormat": "NCHW", "shape": SHAPE}, "dataFormat must be one of"),
-        ({"shape": [3, 0]}, "positive lengths"),
+        ({"shape": [3, 0]}, "shape must be a list of positive integers"),
         ({"gamma": [1.0, 2.0], "shape": SHAPE}, "gamma has 2 values for 3 channels"),
-        ({"beta": [float("nan")]}, "beta must be one or more finite numbers"),
+        ({"beta": [float("nan")]}, "beta must be a list of finite numbers"),
         ({"statistics": "moving", "batchCol": None}, "batchCol is not set"),
     ],
 )

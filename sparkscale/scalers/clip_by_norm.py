@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 from pyspark import keyword_only
-from pyspark.ml.param import Param, Params, TypeConverters
 
 from sparkscale import kernels
+from sparkscale.scalers._layer_params import HasClipNorm
 from sparkscale.scalers._rows import RowNorm
 from sparkscale.spark import vectors
 from sparkscale.spark.rows import Norm, shortened
@@ -16,7 +16,7 @@ from sparkscale.spark.rows import Norm, shortened
 __all__ = ["ClipByNorm"]
 
 
-class ClipByNorm(RowNorm):
+class ClipByNorm(HasClipNorm, RowNorm):
     r"""Shorten each row whose 2-norm is above ``clipNorm``; sparse vectors stay sparse.
 
     .. math:: y = x \frac{c}{\max(\lVert x \rVert_2, c)} \;\text{(TensorFlow)}, \qquad
@@ -68,13 +68,6 @@ class ClipByNorm(RowNorm):
     <BLANKLINE>
     """
 
-    clipNorm: Param[float] = Param(
-        Params._dummy(), "clipNorm", "the largest length of a row", typeConverter=TypeConverters.toFloat
-    )
-    formula: Param[str] = Param(
-        Params._dummy(), "formula", "whose formula: 'tensorflow' or 'torch'", typeConverter=TypeConverters.toString
-    )
-
     @keyword_only
     def __init__(
         self,
@@ -88,30 +81,7 @@ class ClipByNorm(RowNorm):
         handleInvalid: str = "keep",
     ) -> None:
         super().__init__()
-        self._setDefault(formula="tensorflow")
         self._set(**self._given())
-
-    def getClipNorm(self) -> float:
-        """Return ``clipNorm``."""
-        return self.getOrDefault(self.clipNorm)
-
-    def getFormula(self) -> str:
-        """Return ``formula``."""
-        return self.getOrDefault(self.formula)
-
-    def setClipNorm(self, value: float) -> ClipByNorm:
-        """Set ``clipNorm``."""
-        return self._set(clipNorm=value)
-
-    def setFormula(self, value: str) -> ClipByNorm:
-        """Set ``formula``."""
-        return self._set(formula=value)
-
-    def _check_params(self) -> None:
-        super()._check_params()
-        self._check_choice("formula", ("tensorflow", "torch"))
-        if not (self.isSet("clipNorm") and 0.0 < self.getClipNorm() < np.inf):
-            raise self._fail("clipNorm must be set, positive and finite.")
 
     def _norm(self) -> Norm:
         return shortened(self.getClipNorm(), self.getFormula())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyspark import keyword_only
 from pyspark.ml.param import Param, Params, TypeConverters
 
-from sparkscale.scalers._row_params import HasBias, HasEpsilon, HasShape
+from sparkscale.scalers._layer_params import HasBias, HasEpsilon, HasShape
 from sparkscale.scalers._rows import RowNorm
 from sparkscale.spark.rows import Grouping, Norm, standardized
 

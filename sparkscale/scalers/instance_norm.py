@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyspark import keyword_only
 
-from sparkscale.scalers._row_params import HasBias, HasEpsilon, HasShape
+from sparkscale.scalers._layer_params import HasBias, HasEpsilon, HasShape
 from sparkscale.scalers._rows import RowNorm
 from sparkscale.spark.rows import Grouping, Norm, standardized
 

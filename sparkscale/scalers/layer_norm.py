@@ -7,7 +7,7 @@ from math import prod
 from pyspark import keyword_only
 from pyspark.ml.param import Param, Params, TypeConverters
 
-from sparkscale.scalers._row_params import HasBias, HasEpsilon
+from sparkscale.scalers._layer_params import HasBias, HasEpsilon
 from sparkscale.scalers._rows import RowNorm
 from sparkscale.spark.rows import Grouping, Norm, standardized
 

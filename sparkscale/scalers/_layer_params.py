@@ -1,4 +1,4 @@
-"""Params that stages without a fit share."""
+"""Params that layers share, with a fit and without."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 import numpy as np
 from pyspark.ml.param import Param, Params, TypeConverters
 
+from sparkscale.layout import FORMATS, Layout
 from sparkscale.scalers._params import ColumnParams
 
-__all__ = ["HasBias", "HasEpsilon", "HasGain", "HasShape"]
+__all__ = ["HasBias", "HasClipNorm", "HasEpsilon", "HasGain", "HasShape"]
 
 P = TypeVar("P", bound=ColumnParams)
 
@@ -38,6 +39,47 @@ class HasEpsilon(ColumnParams):
         super()._check_params()
         if not 0.0 <= self.getEpsilon() < np.inf:
             raise self._fail(f"epsilon must be at least 0 and finite. Got {self.getEpsilon()}.")
+
+
+class HasClipNorm(ColumnParams):
+    """Mixin for the largest norm."""
+
+    clipNorm: Param[float] = Param(
+        Params._dummy(), "clipNorm", "the largest norm, positive", typeConverter=TypeConverters.toFloat
+    )
+    formula: Param[str] = Param(
+        Params._dummy(),
+        "formula",
+        "'tensorflow': what is longer gets clipNorm exactly; 'torch': 1e-6 is added to the norm first.",
+        typeConverter=TypeConverters.toString,
+    )
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(formula="tensorflow")
+
+    def getClipNorm(self) -> float:
+        """Return ``clipNorm``."""
+        return self.getOrDefault(self.clipNorm)
+
+    def getFormula(self) -> str:
+        """Return ``formula``."""
+        return self.getOrDefault(self.formula)
+
+    def setClipNorm(self: P, value: float) -> P:
+        """Set ``clipNorm``."""
+        return self._set(clipNorm=value)
+
+    def setFormula(self: P, value: str) -> P:
+        """Set ``formula``."""
+        return self._set(formula=value)
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        self._check_choice("formula", ("tensorflow", "torch"))
+        norm = self.getClipNorm() if self.isDefined("clipNorm") else None
+        if norm is None or not 0.0 < norm < np.inf:
+            raise self._fail(f"clipNorm must be set, positive and finite. Got {norm}.")
 
 
 class HasGain(ColumnParams):
@@ -77,7 +119,7 @@ class HasGain(ColumnParams):
         for name, values in self._gains().items():
             if not (values and np.all(np.isfinite(values))):
                 raise self._fail(f"{name} must be a list of finite numbers. Got {values}.")
-            if len(values) != self._length:
+            if self._length is not None and len(values) != self._length:
                 raise self._fail(f"{name} has {len(values)} values where {self._length} are needed. Give one for each.")
 
 
@@ -133,6 +175,9 @@ class HasShape(HasGain):
         """Set ``dataFormat``."""
         return self._set(dataFormat=value)
 
+    def _layout(self) -> Layout | None:
+        return Layout(tuple(self.getShape()), self.getDataFormat()) if self.isSet("shape") else None
+
     @property
     def _first(self) -> bool:
         return self.getDataFormat() == "channelsFirst"
@@ -140,20 +185,20 @@ class HasShape(HasGain):
     @property
     def _channels(self) -> int:
         """How many channels the shape has."""
-        return self.getShape()[0 if self._first else -1]
+        return Layout(self.getShape(), self.getDataFormat()).channels
 
     @property
     def _places(self) -> int:
         """How many places each channel has: one, where a row is its channels."""
-        axes = self.getShape() if self.isSet("shape") else [1]
-        return prod(axes[1:] if self._first else axes[:-1])
+        layout = self._layout()
+        return layout.places if layout else 1
 
     @property
     def _length(self) -> int | None:
         return self._channels if self.isSet("shape") else super()._length
 
     def _check_params(self) -> None:
-        self._check_choice("dataFormat", ("channelsFirst", "channelsLast"))
+        self._check_choice("dataFormat", FORMATS)
         self._check_axes("shape")
         super()._check_params()
 
