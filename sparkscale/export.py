@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from sparkscale.errors import ParamError
+from sparkscale.errors import ParamError, RangeOverflowError
 from sparkscale.scalers import BatchNormModel
 
 __all__ = ["to_keras", "to_torch"]
 
+Array = npt.NDArray[np.float64]
 DIMENSIONS = {1: "BatchNorm1d", 2: "BatchNorm1d", 3: "BatchNorm2d", 4: "BatchNorm3d"}  # of a row's tensor
 
 
@@ -36,6 +39,8 @@ def to_torch(model: BatchNormModel) -> Any:
         If PyTorch is not installed.
     ParamError
         If a channel had no valid value, or ``shape`` has more than four lengths.
+    RangeOverflowError
+        If a number does not fit into single precision.
 
     Examples
     --------
@@ -50,15 +55,15 @@ def to_torch(model: BatchNormModel) -> Any:
         import torch
     except ImportError as missing:
         raise ImportError("to_torch needs PyTorch. Install it: pip install 'sparkscale[torch]'") from missing
-    mean, variance = _statistics(model)
+    gamma, beta, mean, variance = _checked(model)
     dimensions = len(model.getShape()) if model.isSet("shape") else 1
     if dimensions not in DIMENSIONS:
         raise ParamError(f"PyTorch has no batch normalization for shape {model.getShape()}. Join some of its axes.")
     kind = getattr(torch.nn, DIMENSIONS[dimensions])
     layer = kind(model.numChannels, eps=model.getEpsilon(), momentum=model.getMomentum())
     tensors = {
-        "weight": model.getGamma(),
-        "bias": model.getBeta(),
+        "weight": gamma,
+        "bias": beta,
         "running_mean": mean,
         "running_var": variance,
         "num_batches_tracked": model.numBatchesTracked,
@@ -87,7 +92,9 @@ def to_keras(model: BatchNormModel) -> Any:
     ImportError
         If Keras is not installed.
     ParamError
-        If a channel had no valid value, or the model has no momentum.
+        If a channel had no valid value, or the model has no momentum, or several columns with a shape.
+    RangeOverflowError
+        If a number does not fit into single precision.
 
     Examples
     --------
@@ -104,25 +111,37 @@ def to_keras(model: BatchNormModel) -> Any:
         raise ImportError(
             "to_keras needs Keras, and the backend that KERAS_BACKEND names. Install Keras: pip install 'sparkscale[keras]'"
         ) from missing
-    mean, variance = _statistics(model)
+    values = _checked(model)
     momentum = model.getMomentum()
     if momentum is None:
         raise ParamError("Keras has no plain average of batches (momentum=None). Set the model's momentum to a number.")
+    if model.isSet("shape") and model.numFeatures != prod(model.getShape()):
+        raise ParamError("A Keras layer has the channels of one tensor. Fit a model of one column to export it.")
     shape = model.getShape() if model.isSet("shape") else [model.numChannels]
     first = model.isSet("shape") and model.getDataFormat() == "channelsFirst"
     layer = keras.layers.BatchNormalization(
         axis=1 if first else -1, epsilon=model.getEpsilon(), momentum=1.0 - momentum
     )
     layer.build((None, *shape))
-    layer.set_weights([np.asarray(v) for v in (model.getGamma(), model.getBeta(), mean, variance)])
+    layer.set_weights([np.asarray(v) for v in values])
     return layer
 
 
-def _statistics(model: BatchNormModel) -> tuple[Any, Any]:
+def _checked(model: BatchNormModel) -> tuple[list[float], list[float], Array, Array]:
+    """Return gain, bias, mean and variance, that single precision can hold."""
+    if not isinstance(model, BatchNormModel):
+        raise ParamError(f"Only a BatchNormModel is a layer of batch normalization. Got {type(model).__name__}.")
     mean, variance = model.runningMean.toArray(), model.normalizingVar.toArray()
     if np.isnan(mean).any():
         raise ParamError(
             f"Channels without a valid value have no statistics to export: {', '.join(model.emptyFeatures[:5])}. "
             "Leave them out."
         )
-    return mean, variance
+    found = model.getGamma(), model.getBeta(), mean, variance
+    with np.errstate(over="ignore"):
+        if not all(np.isfinite(np.asarray(v).astype(np.float32)).all() for v in found):
+            raise RangeOverflowError(
+                "A mean, variance, gain or bias is not representable in the single precision of layers. Bring the "
+                "values to another unit first."
+            )
+    return found

@@ -102,4 +102,5 @@ class Layout:
 
     def index_sql(self, feature: str) -> str:
         """Return the channel of a feature as SQL text."""
-        return f"{feature} div {self.places}" if self.data_format == "channelsFirst" else f"{feature} % {self.channels}"
+        first = self.data_format == "channelsFirst"
+        return f"int({feature} div {self.places})" if first else f"{feature} % {self.channels}"

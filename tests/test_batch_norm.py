@@ -20,6 +20,7 @@ from sparkscale.errors import (
     ColumnTypeError,
     InvalidValueError,
     ParamError,
+    RangeOverflowError,
     SizeMismatchError,
 )
 from sparkscale.statistics import MovingAverage
@@ -431,6 +432,62 @@ def test_the_summary_has_one_row_a_channel(data: DataFrame) -> None:
     assert table["count"].tolist() == [sum(SIZES) * 4] * 3
 
 
+@pytest.mark.parametrize("data_format", ["channelsFirst", "channelsLast"])
+def test_several_tensors_have_their_own_channels(spark: SparkSession, data_format: str) -> None:
+    """Statistics, gain and bias go by column and channel, in every way that a row is mapped."""
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(2.0, 3.0, (2, 9, 6)).tolist()
+    df = spark.createDataFrame(
+        [(0, a, b) for a, b in zip(x, y, strict=True)], "step int, x array<double>, y array<double>"
+    )
+    df = df.withColumn("y", array_to_vector("y"))
+    shape, gamma, beta = [2, 3], np.arange(1.0, 7.0), np.arange(6.0)
+    channels = 2 if data_format == "channelsFirst" else 3
+    gamma, beta = gamma[: 2 * channels], beta[: 2 * channels]
+    of = np.arange(6) // 3 if channels == 2 else np.arange(6) % 3
+
+    model = BatchNorm(
+        inputCols=["x", "y"], shape=shape, dataFormat=data_format, gamma=gamma, beta=beta, batchCol="step"
+    ).fit(df)
+
+    expected = []
+    for k, column in enumerate(np.array([x, y])):
+        mean, variance = (np.array([f(column[:, of == c]) for c in range(channels)])[of] for f in (np.mean, np.var))
+        gain, bias = (p[k * channels : (k + 1) * channels][of] for p in (gamma, beta))
+        expected.append((column - mean) / np.sqrt(variance + 1e-5) * gain + bias)
+    order = [tuple(row) for row in x]
+    as_arrays = df.withColumn("y", F.expr("transform(sequence(0, 5), i -> 0D)"))
+    texts = model.toSQL()
+    by_sql = as_arrays.selectExpr("x", f"{texts['x_scaled']} AS x_scaled").collect()
+    for found in (model.transform(df).collect(), model.normalizeBatches(df).collect()):
+        for row in found:
+            at = order.index(tuple(row["x"]))
+            near(row["x_scaled"], expected[0][at])
+            near(row["y_scaled"].toArray(), expected[1][at])
+    near([r["x_scaled"] for r in by_sql], expected[0])
+    back = model.inverseTransform(model.transform(df).drop("x", "y")).collect()
+    near([r["x"] for r in back], x)
+    near([r["y"].toArray() for r in back], y)
+
+
+def test_hours_that_come_twice_are_two_batches(spark: SparkSession) -> None:
+    """When clocks go back, timestamps an hour apart look alike in local time, and are told apart."""
+    zone = spark.conf.get("spark.sql.session.timeZone")
+    spark.conf.set("spark.sql.session.timeZone", "America/New_York")
+    try:
+        rows = [(t, float(v)) for t, v in [(1762059600, 1), (1762059600, 3), (1762063200, 5), (1762063200, 9)]]
+        df = spark.createDataFrame(rows, "s long, x double").selectExpr("timestamp_seconds(s) AS step", "x")
+
+        model = fit(df, statistics="moving", momentum=0.5)
+        found = sorted(r["x_scaled"] for r in model.normalizeBatches(df).collect())
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", zone)
+
+    assert model.numBatchesTracked == 2
+    near(model.runningMean, [0.5 * (0.5 * 2.0) + 0.5 * 7.0])
+    near(found, [-1.0, -1.0, 1.0, 1.0], rtol=1e-5)
+
+
 # --- what is refused -------------------------------------------------------------------------------------------
 
 
@@ -481,6 +538,8 @@ def test_a_null_batch_is_refused(data: DataFrame) -> None:
         fit(df, statistics="meanOfBatches")
     with pytest.raises(Exception, match="'step' is null"):
         fit(data).normalizeBatches(df).collect()
+    with pytest.raises(BatchError, match="'step' is NaN"):
+        fit(data.withColumn("step", F.expr("if(step = 1, double('NaN'), step)")), statistics="moving")
 
 
 def test_a_batch_of_one_value_is_refused(spark: SparkSession) -> None:
@@ -500,6 +559,41 @@ def test_an_invalid_value_is_an_error_if_asked_for(spark: SparkSession) -> None:
         fit(df, statistics="moving", handleInvalid="error")
     with pytest.raises(Exception, match="'x' holds NaN"):
         fit(clean, handleInvalid="error").normalizeBatches(df).collect()
+
+
+def test_a_batch_whose_variance_overflows_is_refused(spark: SparkSession) -> None:
+    """As fit refuses it; it is never silently the bias."""
+    df = frame(spark, [[[1e200], [-1e200]]])
+    with pytest.raises(RangeOverflowError):
+        fit(df, statistics="moving")
+    with pytest.raises(Exception, match="variance of batch 0 is not representable"):
+        fit(frame(spark, [[[1.0], [2.0]]])).normalizeBatches(df).collect()
+
+
+def test_what_layers_cannot_hold_is_not_exported(spark: SparkSession) -> None:
+    """Numbers beyond single precision, several tensors, channels without a value, other models."""
+    pytest.importorskip("torch")
+    pytest.importorskip("keras")
+    from sparkscale import StandardScalerModel
+    from sparkscale.export import to_keras, to_torch
+
+    rows = [(0, [1e20, 3.0], [1.0, 2.0]), (0, [-1e20, 5.0], [3.0, 4.0])]
+    df = spark.createDataFrame(rows, "step int, x array<double>, y array<double>")
+    with pytest.raises(RangeOverflowError, match="single precision"):
+        to_torch(fit(df))
+    with pytest.raises(ParamError, match="one column"):
+        to_keras(BatchNorm(inputCols=["x", "y"], shape=[2]).fit(df.withColumn("x", F.col("y"))))
+    with pytest.raises(ParamError, match="without a valid value.*x_0"):
+        to_torch(fit(df.withColumn("x", F.expr("transform(x, (v, i) -> if(i = 0, null, v))"))))
+    with pytest.raises(ParamError, match="Got StandardScalerModel"):
+        to_torch(StandardScalerModel())
+
+
+def test_momentum_none_is_a_value() -> None:
+    """It asks for the plain average, wherever it is given."""
+    assert BatchNorm(momentum=None).getMomentum() is None
+    assert BatchNorm().setParams(momentum=None).getMomentum() is None
+    assert BatchNorm(momentum=None).setParams(epsilon=1.0).getMomentum() is None
 
 
 def test_a_moving_average_does_not_go_on_as_a_plain_one(data: DataFrame) -> None:

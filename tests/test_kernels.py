@@ -324,3 +324,32 @@ def test_what_cannot_be_used_is_refused(call: Any, message: str) -> None:
     """With what to do instead."""
     with pytest.raises(ParamError, match=message):
         call()
+
+
+@pytest.mark.parametrize("size", [1e-200, 1.0, 1e300])
+def test_squares_of_rows_neither_overflow_nor_vanish(size: float) -> None:
+    """What is normalized does not depend on the unit, as far as epsilon does not count."""
+    x = np.array([[3.0, -4.0, 0.0, 1.0]])
+
+    near(kernels.rms_norm(x * size, epsilon=0.0), kernels.rms_norm(x, epsilon=0.0))
+    near(kernels.layer_norm(x * size, epsilon=0.0), kernels.layer_norm(x, epsilon=0.0))
+
+
+def test_a_negative_epsilon_is_refused() -> None:
+    """By whatever adds it."""
+    x = np.ones((2, 2))
+    for call in (
+        lambda: kernels.layer_norm(x, epsilon=-1.0),
+        lambda: kernels.rms_norm(x, epsilon=float("nan")),
+        lambda: kernels.batch_norm(x, [0, 0], [1, 1], epsilon=-1e-9),
+        lambda: kernels.batch_norm_train(x, epsilon=-1.0),
+        lambda: kernels.batch_norm_backward(x, x, None, -1.0),
+    ):
+        with pytest.raises(ParamError, match="epsilon must be at least 0"):
+            call()
+
+
+def test_an_empty_array_has_norm_0() -> None:
+    """And is normalized to itself."""
+    assert float(kernels.global_norm([np.zeros((0, 3))])) == 0.0
+    assert kernels.normalize(np.zeros((2, 0))).shape == (2, 0)

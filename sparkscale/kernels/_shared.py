@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from sparkscale.arrays import double
+from sparkscale.errors import ParamError
 
 Axes = int | Sequence[int]
+LARGE = 1e100  # what has squares, and sums of them, that are doubles
 
 
 def as_tuple(axes: Axes) -> tuple[int, ...]:
@@ -34,7 +36,23 @@ def affine(xp: Any, y: Any, gamma: Any, beta: Any, axis: int) -> Any:
     return y if beta is None else y + along(xp, beta, y, axis)
 
 
-def inverse_root(xp: Any, variance: Any, epsilon: float) -> Any:
+def check_epsilon(epsilon: float) -> None:
+    if not epsilon >= 0:
+        raise ParamError(f"epsilon must be at least 0. Got {epsilon}.")
+
+
+def in_units(xp: Any, x: Any, epsilon: float, axes: tuple[int, ...]) -> tuple[Any, Any]:
+    """Divide by the largest value where squares would overflow or vanish; return ``epsilon`` in squares of that unit."""
+    check_epsilon(epsilon)
+    largest = xp.max(xp.abs(x), axis=axes, keepdims=True)
+    outside = (largest > LARGE) & xp.isfinite(largest)
+    if epsilon == 0:
+        outside = outside | ((largest < 1.0 / LARGE) & (largest > 0))
+    unit = xp.where(outside, largest, xp.ones_like(largest))
+    return x / unit, epsilon / unit / unit
+
+
+def inverse_root(xp: Any, variance: Any, epsilon: Any) -> Any:
     """Return ``1 / sqrt(variance + epsilon)``, and 0 where that is infinite, as PyTorch does."""
     root = xp.sqrt(variance + epsilon)
     one = xp.ones_like(root)
@@ -44,6 +62,8 @@ def inverse_root(xp: Any, variance: Any, epsilon: float) -> Any:
 def p_norm(xp: Any, x: Any, p: float, axes: tuple[int, ...]) -> Any:
     """Return the p-norm, with reduced axes kept; scaled by the largest value, so that no power overflows."""
     size = xp.abs(x)
+    if 0 in x.shape:
+        return xp.sum(size, axis=axes, keepdims=True)
     largest = xp.max(size, axis=axes, keepdims=True)
     if p == np.inf:
         return largest

@@ -6,7 +6,7 @@ from typing import Any
 
 from sparkscale.arrays import cast, double
 from sparkscale.errors import ParamError
-from sparkscale.kernels._shared import Axes, affine, along, as_tuple, count, inverse_root
+from sparkscale.kernels._shared import Axes, affine, along, as_tuple, check_epsilon, count, inverse_root
 
 __all__ = ["batch_norm", "batch_norm_backward", "batch_norm_train", "moments"]
 
@@ -86,6 +86,7 @@ def batch_norm(
     array([[0.],
            [1.]])
     """
+    check_epsilon(epsilon)
     xp, values, kind = double(x)
     mean, variance = (along(xp, p, values, axis) for p in (mean, variance))
     y = (values - mean) * inverse_root(xp, variance, epsilon)
@@ -170,6 +171,8 @@ def batch_norm_backward(
     >>> dgamma, dbeta
     (array([-1.]), array([1.]))
     """
+    check_epsilon(epsilon)
+    check_epsilon(epsilon)
     xp, values, kind = double(x)
     _, gradient, _ = double(dy)
     over = _others(values, axis)

@@ -6,7 +6,7 @@ from typing import Any
 
 from sparkscale.arrays import cast, double
 from sparkscale.errors import ParamError
-from sparkscale.kernels._shared import Axes, affine, as_tuple, count, inverse_root, p_norm
+from sparkscale.kernels._shared import Axes, affine, as_tuple, count, in_units, inverse_root, p_norm
 from sparkscale.kernels.batch import moments
 
 __all__ = ["group_norm", "instance_norm", "layer_norm", "normalize", "rms_norm"]
@@ -44,8 +44,9 @@ def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, epsilon: float = 
     array([[-1.,  1.]])
     """
     xp, values, kind = double(x)
+    values, small = in_units(xp, values, epsilon, as_tuple(axes))
     mean, variance = moments(values, axes, keepdims=True)
-    y = (values - mean) * inverse_root(xp, variance, epsilon)
+    y = (values - mean) * inverse_root(xp, variance, small)
     y = y if gamma is None else y * double(gamma)[1]
     return cast(xp, y if beta is None else y + double(beta)[1], kind)
 
@@ -160,8 +161,9 @@ def rms_norm(x: Any, gamma: Any = None, *, epsilon: float = 1e-6, axes: Axes = -
     array([[1.2, 1.6, 0. , 0. ]])
     """
     xp, values, kind = double(x)
+    values, small = in_units(xp, values, epsilon, as_tuple(axes))
     square = xp.mean(values**2, axis=as_tuple(axes), keepdims=True)
-    y = values * inverse_root(xp, square, epsilon)
+    y = values * inverse_root(xp, square, small)
     return cast(xp, y if gamma is None else y * double(gamma)[1], kind)
 
 

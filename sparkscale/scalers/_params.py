@@ -88,12 +88,17 @@ class ColumnParams(HasInputCol, HasInputCols, HasOutputCols):
         for name in params:
             if not self.hasParam(name):
                 raise TypeError(f"{type(self).__name__} has no Param {name!r}.")
-        return self._set(**{name: value for name, value in params.items() if value is not None})
+        return self._set(**self._told(params))
 
     def _given(self) -> dict[str, Any]:
-        """Return the keyword arguments that ``keyword_only`` noted, without those of ``None``."""
-        given: dict[str, Any] = self._input_kwargs  # type: ignore[attr-defined]
-        return {name: value for name, value in given.items() if value is not None}
+        """Return the keyword arguments that ``keyword_only`` noted."""
+        return self._told(self._input_kwargs)  # type: ignore[attr-defined]
+
+    def _told(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Leave out what is None, except where that is a value."""
+        return {name: value for name, value in params.items() if value is not None or name in self._none_is_a_value}
+
+    _none_is_a_value: frozenset[str] = frozenset()
 
     def _fail(self, text: str) -> ParamError:
         return ParamError(f"{type(self).__name__}: {text}")

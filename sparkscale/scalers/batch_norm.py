@@ -50,6 +50,8 @@ class _BatchNormParams(HasWeight, HasEpsilon, HasShape, HasBias, Fitting):
         typeConverter=TypeConverters.toString,
     )
 
+    _none_is_a_value = frozenset({"momentum"})
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._setDefault(momentum=0.1, gamma=[1.0], beta=[0.0])
@@ -431,9 +433,7 @@ class BatchNorm(_BatchNormParams, Scaler[BatchNormModel]):
     ) -> None:
         super().__init__()
         self._setDefault(statistics="population")
-        given: dict[str, Any] = self._input_kwargs  # type: ignore[attr-defined]
-        chosen = {"momentum": given["momentum"]} if "momentum" in given else {}  # where None is a value
-        self._set(**{**self._given(), **chosen})
+        self._set(**self._given())
 
     def getStatistics(self) -> str:
         """Return ``statistics``."""

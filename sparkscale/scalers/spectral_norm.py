@@ -12,6 +12,7 @@ from sparkscale.errors import RangeOverflowError
 from sparkscale.kernels import spectral_norm
 from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._matrix import MatrixModel
+from sparkscale.scalers._model import Array
 from sparkscale.statistics import CoMoments
 
 __all__ = ["SpectralNorm", "SpectralNormModel"]
@@ -25,7 +26,7 @@ class SpectralNormModel(MatrixModel):
     @property
     def spectralNorm(self) -> float:
         """Largest singular value of the matrix of all features."""
-        return self._once(lambda gram: float(spectral_norm(gram)), lambda: self.statistics.gram)
+        return self._once(_spectral_norm, lambda: self.statistics.gram)
 
     def _map(self, statistic: CoMoments) -> AffineMap:
         norm = self.spectralNorm
@@ -40,6 +41,12 @@ class SpectralNormModel(MatrixModel):
 
     def _shown(self, statistic: CoMoments) -> dict[str, Any]:
         return {"norm": np.sqrt(np.diagonal(statistic.gram))}
+
+
+def _spectral_norm(gram: Array) -> float:
+    """Return the norm from a Gram matrix in units of its largest entry, whose eigenvalues do not overflow."""
+    unit = float(np.diagonal(gram).max(initial=0.0)) or 1.0
+    return float(spectral_norm(gram / unit)) * float(np.sqrt(unit))
 
 
 class SpectralNorm(Scaler[SpectralNormModel]):

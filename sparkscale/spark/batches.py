@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from sparkscale.errors import BatchError, SizeMismatchError, from_job, marked
+from sparkscale.errors import BatchError, RangeOverflowError, SizeMismatchError, from_job, marked
 from sparkscale.layout import Layout
 from sparkscale.spark import arrow, partials
 from sparkscale.spark.arrow import Group
-from sparkscale.spark.columns import FeatureColumn, KeyColumn
+from sparkscale.spark.columns import FeatureColumn, KeyColumn, quoted
 from sparkscale.spark.expression import failure
 from sparkscale.spark.partials import Partial
 from sparkscale.spark.summarize import Seen, Summary, add_batch, ordered, partition_id
@@ -32,11 +32,11 @@ LEAST = 2  # values of a channel that have a variance
 
 
 def key_text(key: KeyColumn) -> str:
-    """Return a row's batch as SQL text; null makes the job fail."""
+    """Return a row's batch as SQL text; null and NaN make the job fail."""
     null = failure(
         BatchError,
         f"Batch column '{key.name}' is ",
-        "string(null)",
+        f"string({quoted(key.name)})",
         ": every row must say which batch it is of. Fill the column, or leave those rows out.",
     )
     return f"CASE WHEN {key.sql} IS NULL THEN {null} ELSE {key.sql} END"
@@ -256,6 +256,12 @@ class _Normalizing:
             made: dict[str, Any] = {"b": pa.array([key], kind)}
             for k, row in enumerate(run):
                 center, scale = self.of_batch(_known(partials.of_row(row, Moments)))
+                if not (np.isfinite(center).all() and np.isfinite(scale).all()):
+                    message = (
+                        f"The mean or variance of batch {key!r} is not representable as a double. Bring the values to "
+                        "another unit first."
+                    )
+                    raise RangeOverflowError(marked(RangeOverflowError, message))
                 made[f"c{k}"], made[f"s{k}"] = pa.array([center]), pa.array([scale])
             yield pa.RecordBatch.from_pydict(made)
 

@@ -14,6 +14,7 @@ from pyspark.sql.types import (
     BooleanType,
     DataType,
     DateType,
+    DoubleType,
     FloatType,
     NumericType,
     StringType,
@@ -89,16 +90,14 @@ class KeyColumn:
     name : str
         The column's name as given.
     type : str
-        Its type as SQL text.
+        The type of ``sql``, as SQL text.
+    sql : str
+        The keys as SQL text, without NaN: what Python tells apart as Spark does.
     """
 
     name: str
     type: str
-
-    @property
-    def sql(self) -> str:
-        """The column as SQL text."""
-        return quoted(self.name)
+    sql: str
 
 
 def quoted(name: str) -> str:
@@ -154,7 +153,12 @@ def resolve_key(df: DataFrame, name: str) -> KeyColumn:
             f"Column '{name}' is of type {kind.simpleString()}, by whose values rows cannot be told apart: it must be "
             "of numbers, strings, dates or timestamps. Cast it."
         )
-    return KeyColumn(found[0].name, kind.simpleString())
+    text = quoted(found[0].name)
+    if isinstance(kind, TimestampType):  # of the hour that comes twice in autumn Python knows but one
+        return KeyColumn(name, "bigint", f"unix_micros({text})")
+    if isinstance(kind, FloatType | DoubleType):
+        text = f"nanvl({text}, NULL)"
+    return KeyColumn(name, kind.simpleString(), text)
 
 
 def same_name(df: DataFrame, one: str, other: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,9 @@ from sparkscale.errors import BatchError
 from sparkscale.layout import Layout
 from sparkscale.spark import vectors
 from sparkscale.spark.batches import Batches, key_text
-from sparkscale.spark.columns import FeatureColumn, attribute_metadata, quoted
+from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.expression import array_literal, failure, guarded, sized
-from sparkscale.spark.transform import complete
+from sparkscale.spark.transform import complete, finished
 from sparkscale.statistics import Moments
 
 __all__ = ["normalize_batches"]
@@ -46,7 +47,6 @@ def normalize_batches(
     """
     if batches.handle_invalid == "skip":
         df = complete(df, batches.columns)
-    names = df.columns
     key, b = vectors.fresh(), vectors.fresh()
     found = batches.normalizing(df, of_batch)
     parts = {name: vectors.fresh() for name in found.columns if name != "b"}
@@ -90,11 +90,8 @@ def normalize_batches(
             made[out] = made_names[0]
         else:
             made[out] = guarded(column, source, text) if strict else text
-    df = df.selectExpr(*map(quoted, names), *(f"{text} AS {quoted(out)}" for out, text in made.items()))
-    for column, out in zip(batches.columns, outputs, strict=True):
-        if column.kind == "vector":
-            df = df.withMetadata(out, attribute_metadata(column.attributes, column.size or 0))
-    return df
+    described = [replace(c, name=out, nested=False) for c, out in zip(batches.columns, outputs, strict=True)]
+    return finished(df, described, made, temporary)
 
 
 def _places(batches: Batches) -> list[tuple[int, int]]:

@@ -135,7 +135,7 @@ class Grouping:
 
     def guarded(self, column: FeatureColumn, source: str, result: str) -> str:
         """Return ``result`` where the row's length is right; otherwise the job fails."""
-        if not self.fixed and self.step == 1:
+        if not self.fixed and self.step == 1 and self.groups == 1:
             return result
         size = f"size({source})"
         right = f"{size} = {self.step}" if self.fixed else f"{size} > 0 AND {size} % {self.step} = 0"
