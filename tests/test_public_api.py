@@ -13,7 +13,15 @@ import pytest
 
 import sparkscale
 
-SCALERS = ("BatchNorm", "MaxAbsScaler", "MinMaxScaler", "StandardScaler")
+SCALERS = (
+    "BatchNorm",
+    "ClipByGlobalNorm",
+    "MaxAbsScaler",
+    "MinMaxScaler",
+    "SpectralNorm",
+    "StandardScaler",
+    "Whitener",
+)
 MODELS = tuple(f"{name}Model" for name in SCALERS)
 SPARKS = tuple(name for name in SCALERS if hasattr(pyspark.ml.feature, name))  # drop-ins
 
@@ -31,9 +39,12 @@ def accessors(*names: str) -> set[str]:
 LAYER = ("Shape", "DataFormat", "Epsilon", "Momentum", "Gamma", "Beta", "BatchCol", "WeightCol")
 OWN_PARAMS = {
     "BatchNorm": accessors(*LAYER, "Statistics"),
+    "ClipByGlobalNorm": accessors("ClipNorm", "Formula"),
     "MaxAbsScaler": accessors("HandleConstant", "Clip"),
     "MinMaxScaler": accessors("HandleConstant", "Min", "Max", "Clip"),
+    "SpectralNorm": set(),
     "StandardScaler": accessors("HandleConstant", "WithMean", "WithStd", "Ddof", "WeightCol"),
+    "Whitener": accessors("Method", "Epsilon", "WithMean"),
 }
 ONLY_OF_ESTIMATORS = accessors("Statistics")
 OWN_ATTRIBUTES = {
@@ -46,9 +57,12 @@ OWN_ATTRIBUTES = {
         "runningVar",
         "runningVarBiased",
     },
+    "ClipByGlobalNorm": {"globalNorm"},
     "MaxAbsScaler": {"maxAbs"},
     "MinMaxScaler": {"originalMin", "originalMax"},
+    "SpectralNorm": {"spectralNorm"},
     "StandardScaler": {"mean", "std"},
+    "Whitener": {"mean", "whiteningMatrix"},
 }
 STAGE = {"copy", "write", "save", "read", "load", "explainParams"}
 MAPPING = {"affine", "inverse", "toSQL", "transform"}
@@ -75,8 +89,10 @@ DEFAULTS = {
         "gamma": [1.0],
         "beta": [0.0],
     },
+    "ClipByGlobalNorm": {"handleInvalid": "keep", "clipNorm": 1.0, "formula": "tensorflow"},
     "MaxAbsScaler": {"handleInvalid": "keep", "handleConstant": "collapse", "clip": False},
     "MinMaxScaler": {"handleInvalid": "keep", "handleConstant": "collapse", "clip": False, "min": 0.0, "max": 1.0},
+    "SpectralNorm": {"handleInvalid": "keep"},
     "StandardScaler": {
         "handleInvalid": "keep",
         "handleConstant": "collapse",
@@ -84,6 +100,7 @@ DEFAULTS = {
         "withStd": True,
         "ddof": 1,
     },
+    "Whitener": {"handleInvalid": "keep", "method": "pca", "epsilon": 0.0, "withMean": True},
 }
 
 
@@ -196,6 +213,9 @@ def test_setters_set_what_getters_get(name):
         "Gamma": [2.0, 3.0],
         "Beta": [1.0, 0.0],
         "BatchCol": "step",
+        "ClipNorm": 2.0,
+        "Formula": "torch",
+        "Method": "zca",
     }
     known = {n: v for n, v in values.items() if f"set{n}" in COLUMNS | OWN_PARAMS[name]}
 

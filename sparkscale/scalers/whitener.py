@@ -201,10 +201,23 @@ class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
     Examples
     --------
     >>> from sparkscale import Whitener
-    >>> df = spark.createDataFrame([([4.0, 2.0],), ([0.0, 2.0],), ([2.0, 4.0],), ([2.0, 0.0],)], "a array<double>")
-    >>> model = Whitener(inputCol="a", method="zca", epsilon=1.0).fit(df)
-    >>> model.mean
-    DenseVector([2.0, 2.0])
+    >>> rows = [([7.0, 4.0],), ([7.0, 2.0],), ([3.0, 4.0],), ([3.0, 2.0],), ([5.0, 3.0],)]
+    >>> df = spark.createDataFrame(rows, "a array<double>")
+    >>> model = Whitener(inputCol="a", method="zca").fit(df)
+    >>> model.mean, model.whiteningMatrix.toArray()
+    (DenseVector([5.0, 3.0]), array([[0.5, 0. ],
+           [0. , 1. ]]))
+    >>> model.transform(df).show()
+    +----------+-----------+
+    |         a|   a_scaled|
+    +----------+-----------+
+    |[7.0, 4.0]| [1.0, 1.0]|
+    |[7.0, 2.0]|[1.0, -1.0]|
+    |[3.0, 4.0]|[-1.0, 1.0]|
+    |[3.0, 2.0]|[-1.0,-1.0]|
+    |[5.0, 3.0]| [0.0, 0.0]|
+    +----------+-----------+
+    <BLANKLINE>
     """
 
     _statistic = CoMoments
