@@ -155,6 +155,23 @@ def image_case(df: DataFrame, shape: list[int]) -> dict[str, Measure]:
     }
 
 
+def row_case(df: DataFrame) -> dict[str, Measure]:
+    """Return the measures of what maps each row by itself, beside a plain read of the rows."""
+    stages = {
+        "LayerNorm": sparkscale.LayerNorm(inputCol="a"),
+        "GroupNorm": sparkscale.GroupNorm(inputCol="a", numGroups=8),
+        "RMSNorm": sparkscale.RMSNorm(inputCol="a"),
+        "Normalizer": sparkscale.Normalizer(inputCol="a"),
+        "ClipByNorm": sparkscale.ClipByNorm(inputCol="a", clipNorm=1.0),
+        "ClipByValue": sparkscale.ClipByValue(inputCol="a", low=-1.0, high=1.0),
+    }
+    measures = {
+        f"{name} : plain read": Measure(lambda s=stage: noop(s.transform(df)), lambda: noop(df), 2.0)
+        for name, stage in stages.items()
+    }
+    return {**measures, "plain read": Measure(lambda: noop(df))}
+
+
 def measure(case: dict[str, Measure], rounds: int) -> dict[str, tuple[float, float | None]]:
     """Return the median seconds of ours and Spark's for each measure; the first two rounds warm up."""
     times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in case}
@@ -195,6 +212,7 @@ def main() -> None:
         "scalars, 1,000 columns x 20,000": lambda: scalar_case(spark, folder, 1000, rows(20_000)),
         "dense vectors, 500,000 x 64": lambda: vector_case(data.vectors(spark, folder, 64, rows(500_000)), "dense"),
         "arrays, 500,000 x 64": lambda: array_case(data.arrays(spark, folder, 64, rows(500_000))),
+        "rows, 500,000 x 64": lambda: row_case(data.arrays(spark, folder, 64, rows(500_000))),
         "images, 100,000 x 3 x 32 x 32": lambda: image_case(
             data.images(spark, folder, [3, 32, 32], rows(100_000)), [3, 32, 32]
         ),

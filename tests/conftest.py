@@ -37,6 +37,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is the same in both worlds runs on classic only: what needs no Spark, and what is marked so."""
+    if config.getoption("--world") == "connect":
+        needs_spark = {"spark", "run", "request"}
+        same = {i for i in items if i.get_closest_marker("one_world") or not needs_spark & set(i.fixturenames)}
+        config.hook.pytest_deselected(items=list(same))
+        items[:] = [item for item in items if item not in same]
+
+
 @pytest.fixture(scope="session")
 def world(request: pytest.FixtureRequest) -> str:
     """The Spark that the tests run on: ``classic`` or ``connect``."""

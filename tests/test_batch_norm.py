@@ -174,6 +174,7 @@ def test_batches_are_normalized_as_the_layer_does_in_training(
             near(found[tuple(x.ravel())], y.ravel())
 
 
+@pytest.mark.one_world
 @pytest.mark.parametrize("params", MODES, ids=str)
 @pytest.mark.parametrize("shape", [None, [CHANNELS, 4], SHAPE])
 def test_torch_layer_maps_as_the_model(
@@ -276,6 +277,7 @@ def test_batches_larger_than_a_task_may_hold_are_passed_on_in_parts(
     near(actual.runningVar, expected.runningVar)
 
 
+@pytest.mark.one_world
 @pytest.mark.parametrize("kind", ["string", "date", "timestamp", "double", "decimal(10,2)", "boolean"])
 def test_batches_may_be_told_by_any_ordered_type(data: DataFrame, kind: str) -> None:
     """The order is that of the column's own type."""
@@ -436,14 +438,14 @@ def test_the_summary_has_one_row_a_channel(data: DataFrame) -> None:
     ("params", "message"),
     [
         ({"epsilon": 0.0}, "epsilon must be positive"),
-        ({"epsilon": -1.0}, "epsilon must be positive"),
+        ({"epsilon": -1.0}, "epsilon must be at least 0"),
         ({"momentum": 1.5}, "momentum must be between 0 and 1"),
         ({"momentum": -0.1}, "momentum must be between 0 and 1"),
         ({"statistics": "running"}, "statistics must be one of 'population', 'meanOfBatches', 'moving'"),
         ({"dataFormat": "NCHW", "shape": SHAPE}, "dataFormat must be one of"),
-        ({"shape": [3, 0]}, "positive lengths"),
+        ({"shape": [3, 0]}, "shape must be a list of positive integers"),
         ({"gamma": [1.0, 2.0], "shape": SHAPE}, "gamma has 2 values for 3 channels"),
-        ({"beta": [float("nan")]}, "beta must be one or more finite numbers"),
+        ({"beta": [float("nan")]}, "beta must be a list of finite numbers"),
         ({"statistics": "moving", "batchCol": None}, "batchCol is not set"),
     ],
 )

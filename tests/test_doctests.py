@@ -43,7 +43,7 @@ def test_docstring(example: doctest.DocTest, request: pytest.FixtureRequest) -> 
 @pytest.mark.core
 @pytest.mark.parametrize("name", [n for n in sparkscale.__all__ if not n.endswith("Model")])
 def test_every_stage_has_an_example(name: str) -> None:
-    """The docstring of an estimator or transformer shows its use."""
+    """The docstring of a stage that users make shows its use."""
     home = getattr(sparkscale, name).__module__
 
     assert f"{home}.{name}" in {e.name for e in EXAMPLES}

@@ -40,6 +40,7 @@ def test_flights(run):
     assert output.rstrip().endswith("identical: True")
 
 
+@pytest.mark.one_world
 def test_logistic_regression(run):
     """A tuned Pipeline with our scaler is as accurate as one with Spark's, and is the same after a reload."""
     lines = run("logistic_regression.py").splitlines()
@@ -48,6 +49,7 @@ def test_logistic_regression(run):
     assert lines[-1] == f"accuracy of the loaded Pipeline: {best}"
 
 
+@pytest.mark.one_world
 def test_batch_norm_digits(run):
     """The layer exported from Spark scores as one with PyTorch's own statistics of the whole set."""
     pytest.importorskip("torch")

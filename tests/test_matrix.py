@@ -325,12 +325,12 @@ def test_a_global_norm_that_is_no_double_is_refused(spark):
 # --- errors ----------------------------------------------------------------------------------------------------
 
 REFUSED = [
-    (Whitener, {"epsilon": -1.0}, "epsilon must be finite and not negative. Got -1.0"),
+    (Whitener, {"epsilon": -1.0}, "epsilon must be at least 0 and finite. Got -1.0"),
     (Whitener, {"epsilon": NAN}, "epsilon must be"),
     (Whitener, {"method": "cholesky"}, "method must be one of 'pca', 'zca'. Got 'cholesky'"),
     (Whitener, {"inputCol": None, "inputCols": ["x", "a"]}, "Set outputCol"),
     (Whitener, {"inputCol": None, "inputCols": ["x", "a"], "outputCols": ["y", "z"]}, "Set outputCol"),
-    (ClipByGlobalNorm, {"clipNorm": 0.0}, "clipNorm must be positive and finite. Got 0.0"),
+    (ClipByGlobalNorm, {"clipNorm": 0.0}, "clipNorm must be set, positive and finite. Got 0.0"),
     (ClipByGlobalNorm, {"clipNorm": INF}, "clipNorm must be"),
     (ClipByGlobalNorm, {"formula": "keras"}, "formula must be one of 'tensorflow', 'torch'. Got 'keras'"),
     (SpectralNorm, {"inputCol": "v"}, "4097 features"),

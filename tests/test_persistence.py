@@ -428,6 +428,7 @@ def interrupt(monkeypatch, spark, step, moment):
     return seen
 
 
+@pytest.mark.one_world
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("earlier", [1, 2], ids=["first overwrite", "second overwrite"])
 @pytest.mark.parametrize("step", range(1, STEPS["model"] + 1))
@@ -448,6 +449,7 @@ def test_an_interrupted_overwrite_leaves_a_model(spark, monkeypatch, tmp_path, n
     assert {p.name for p in (tmp_path / "m").iterdir()} <= {"metadata", "metadata.next", "data", "data.1"}
 
 
+@pytest.mark.one_world
 @pytest.mark.parametrize("first", range(1, STEPS["model"] + 1))
 @pytest.mark.parametrize("second", range(1, STEPS["model"] + 1))
 def test_twice_interrupted_overwrites_leave_a_model(spark, monkeypatch, tmp_path, numbered, first, second):
@@ -604,6 +606,7 @@ def test_data_with_a_part_missing_is_refused(spark, tmp_path):
         MinMaxScalerModel.load(str(tmp_path / "m"))
 
 
+@pytest.mark.one_world
 @pytest.mark.core
 @pytest.mark.parametrize("text", ["", "{", '{"class": "sparkscale.MinMax', "[]", "null", "\x00\x01"], ids=repr)
 @pytest.mark.parametrize("stage", ["model", "estimator"])

@@ -24,6 +24,22 @@ SCALERS = (
 )
 MODELS = tuple(f"{name}Model" for name in SCALERS)
 SPARKS = tuple(name for name in SCALERS if hasattr(pyspark.ml.feature, name))  # drop-ins
+ROWS = {  # what maps each row by itself, with its own Params and their defaults
+    "ClipByNorm": {"clipNorm": None, "formula": "tensorflow"},
+    "ClipByValue": {"low": None, "high": None},
+    "GroupNorm": {
+        "numGroups": None,
+        "epsilon": 1e-5,
+        "gamma": None,
+        "beta": None,
+        "shape": None,
+        "dataFormat": "channelsFirst",
+    },
+    "InstanceNorm": {"epsilon": 1e-5, "gamma": None, "beta": None, "shape": None, "dataFormat": "channelsFirst"},
+    "LayerNorm": {"epsilon": 1e-5, "gamma": None, "beta": None, "normalizedShape": None},
+    "Normalizer": {"p": 2.0},
+    "RMSNorm": {"epsilon": 1e-6, "gamma": None, "shape": None, "dataFormat": "channelsFirst"},
+}
 
 COLUMNS = {
     f"{verb}{name}"
@@ -92,7 +108,6 @@ DEFAULTS = {
     "ClipByGlobalNorm": {"handleInvalid": "keep", "clipNorm": 1.0, "formula": "tensorflow"},
     "MaxAbsScaler": {"handleInvalid": "keep", "handleConstant": "collapse", "clip": False},
     "MinMaxScaler": {"handleInvalid": "keep", "handleConstant": "collapse", "clip": False, "min": 0.0, "max": 1.0},
-    "SpectralNorm": {"handleInvalid": "keep"},
     "StandardScaler": {
         "handleInvalid": "keep",
         "handleConstant": "collapse",
@@ -100,6 +115,7 @@ DEFAULTS = {
         "withStd": True,
         "ddof": 1,
     },
+    "SpectralNorm": {"handleInvalid": "keep"},
     "Whitener": {"handleInvalid": "keep", "method": "pca", "epsilon": 0.0, "withMean": True},
 }
 
@@ -109,10 +125,47 @@ def public(cls: type) -> set[str]:
 
 
 @pytest.mark.core
-def test_all_lists_the_estimators_their_models_and_the_inverse():
-    """The package exports each scaler, its model and the model of the way back, and nothing else."""
-    assert sparkscale.__all__ == sorted([*SCALERS, *MODELS, "InverseModel"])
+def test_all_lists_the_stages():
+    """The package exports each scaler, its model, the model of the way back, the row-wise stages, and nothing else."""
+    assert sparkscale.__all__ == sorted([*SCALERS, *MODELS, "InverseModel", *ROWS])
     assert all(isinstance(getattr(sparkscale, name), type) for name in sparkscale.__all__)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("name", ROWS)
+def test_row_wise_stages_have_the_promised_methods_and_defaults(spark, name):
+    """One is used like a model, and has a keyword, a getter and a setter for each Param."""
+    stage = getattr(sparkscale, name)()
+    capitals = [n[0].upper() + n[1:] for n in ROWS[name]]
+    promised = {f"{verb}{n}" for verb in ("get", "set") for n in capitals} | COLUMNS - {
+        "getHandleConstant",
+        "setHandleConstant",
+    }
+    values = {
+        "clipNorm": 2.0,
+        "formula": "torch",
+        "low": -1.0,
+        "high": 1.0,
+        "numGroups": 3,
+        "epsilon": 0.5,
+        "gamma": [2.0],
+        "beta": [3.0],
+        "shape": [3, 2],
+        "normalizedShape": [4],
+        "dataFormat": "channelsLast",
+        "p": 1.0,
+    }
+
+    assert (promised | STAGE | {"setParams", "toSQL", "transform"}) - public(type(stage)) == set()
+    defaults = {n: stage.getOrDefault(n) if stage.isDefined(n) else None for n in ROWS[name]}
+    assert defaults == ROWS[name]
+    assert {p.name for p in stage.params if not stage.isSet(p)} == {p.name for p in stage.params}
+    for param, capital in zip(ROWS[name], capitals, strict=True):
+        assert getattr(stage, f"set{capital}")(values[param]) is stage
+        assert getattr(getattr(sparkscale, name)(**{param: values[param]}), f"get{capital}")() == values[param]
+        assert getattr(stage, f"get{capital}")() == values[param]
+    with pytest.raises(TypeError, match="keyword"):
+        getattr(sparkscale, name)("x")
 
 
 @pytest.mark.core
@@ -205,6 +258,9 @@ def test_setters_set_what_getters_get(name):
         "WithStd": False,
         "Ddof": 0,
         "WeightCol": "w",
+        "ClipNorm": 2.0,
+        "Formula": "torch",
+        "Method": "zca",
         "Statistics": "moving",
         "Shape": [2, 3],
         "DataFormat": "channelsLast",
@@ -213,9 +269,6 @@ def test_setters_set_what_getters_get(name):
         "Gamma": [2.0, 3.0],
         "Beta": [1.0, 0.0],
         "BatchCol": "step",
-        "ClipNorm": 2.0,
-        "Formula": "torch",
-        "Method": "zca",
     }
     known = {n: v for n, v in values.items() if f"set{n}" in COLUMNS | OWN_PARAMS[name]}
 

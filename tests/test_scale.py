@@ -50,6 +50,7 @@ def expected():
     return total, squares, largest
 
 
+@pytest.mark.one_world
 def test_a_million_sparse_features_are_standardized(wide, expected):
     """Mean and variance count the implicit zeros; scaled vectors keep their entries and no more."""
     total, squares, _ = expected
@@ -67,6 +68,7 @@ def test_a_million_sparse_features_are_standardized(wide, expected):
         assert row["v_scaled"].values == pytest.approx(values / model.affine.scale[at], rel=1e-14)
 
 
+@pytest.mark.one_world
 def test_a_million_sparse_features_are_scaled_by_their_largest(wide, expected):
     """Every row is transformed, and stays sparse."""
     model = MaxAbsScaler(inputCol="v").fit(wide)
@@ -98,6 +100,7 @@ def test_a_million_features_of_many_partitions_are_merged_on_executors(spark):
     assert model.originalMin.toArray()[[2, 3, 999_999]].tolist() == [0.0, 0.0, -1.0]
 
 
+@pytest.mark.one_world
 def test_partial_statistics_of_ten_thousand_partitions_are_merged(spark):
     """Each counts once, in the order of the partitions, whoever made it."""
     n, group = 10_000, arrow.Group(FeatureColumn("a", "array", size=3), (0,))
@@ -120,6 +123,7 @@ def test_partial_statistics_of_ten_thousand_partitions_are_merged(spark):
     )
 
 
+@pytest.mark.one_world
 @pytest.mark.parametrize("merge", ["driver", "executors"])
 def test_three_hundred_partitions(spark, monkeypatch, merge):
     """Every row is counted once, wherever partial statistics are merged."""

@@ -196,6 +196,7 @@ def slowed(spark: SparkSession, slow: int | None, path: str) -> DataFrame:
     return df.where(waits(F.expr(f"id % {3000 // PARTITIONS} = 0")))
 
 
+@pytest.mark.one_world
 @pytest.mark.core
 @pytest.mark.parametrize("entry", TABLE, ids=lambda e: e.name)
 @pytest.mark.parametrize("path", PATHS)

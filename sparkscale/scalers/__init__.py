@@ -1,10 +1,17 @@
-"""Estimator and model pairs: a statistic, and a function from it to an affine map."""
+"""Stages: pairs of estimator and model, which are a statistic and a map; and what maps each row by itself."""
 
 from sparkscale.scalers._mapped import InverseModel
 from sparkscale.scalers.batch_norm import BatchNorm, BatchNormModel
 from sparkscale.scalers.clip_by_global_norm import ClipByGlobalNorm, ClipByGlobalNormModel
+from sparkscale.scalers.clip_by_norm import ClipByNorm
+from sparkscale.scalers.clip_by_value import ClipByValue
+from sparkscale.scalers.group_norm import GroupNorm
+from sparkscale.scalers.instance_norm import InstanceNorm
+from sparkscale.scalers.layer_norm import LayerNorm
 from sparkscale.scalers.max_abs import MaxAbsScaler, MaxAbsScalerModel
 from sparkscale.scalers.min_max import MinMaxScaler, MinMaxScalerModel
+from sparkscale.scalers.normalizer import Normalizer
+from sparkscale.scalers.rms_norm import RMSNorm
 from sparkscale.scalers.spectral_norm import SpectralNorm, SpectralNormModel
 from sparkscale.scalers.standard import StandardScaler, StandardScalerModel
 from sparkscale.scalers.whitener import Whitener, WhitenerModel
@@ -14,11 +21,18 @@ __all__ = [
     "BatchNormModel",
     "ClipByGlobalNorm",
     "ClipByGlobalNormModel",
+    "ClipByNorm",
+    "ClipByValue",
+    "GroupNorm",
+    "InstanceNorm",
     "InverseModel",
+    "LayerNorm",
     "MaxAbsScaler",
     "MaxAbsScalerModel",
     "MinMaxScaler",
     "MinMaxScalerModel",
+    "Normalizer",
+    "RMSNorm",
     "SpectralNorm",
     "SpectralNormModel",
     "StandardScaler",

@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame
 from sparkscale.affine import AffineMap
 from sparkscale.layout import Layout
 from sparkscale.scalers._base import Scaler
+from sparkscale.scalers._layer_params import HasBias, HasEpsilon, HasShape
 from sparkscale.scalers._model import Array, Fitting, ScalerModel
 from sparkscale.scalers._params import HasWeight
 from sparkscale.spark.batches import Batches
@@ -35,40 +36,12 @@ def _to_float_or_none(value: Any) -> float | None:
     return None if value is None else TypeConverters.toFloat(value)
 
 
-class _BatchNormParams(HasWeight, Fitting):
-    shape: Param[list[int]] = Param(
-        Params._dummy(),
-        "shape",
-        "shape of the tensor that an array or vector holds flattened; a channel's statistics are over all its places. "
-        "Default: each feature is a channel.",
-        typeConverter=TypeConverters.toListInt,
-    )
-    dataFormat: Param[str] = Param(
-        Params._dummy(),
-        "dataFormat",
-        "which axis of shape is that of the channels: 'channelsFirst' or 'channelsLast'",
-        typeConverter=TypeConverters.toString,
-    )
-    epsilon: Param[float] = Param(
-        Params._dummy(), "epsilon", "added to the variance, > 0", typeConverter=TypeConverters.toFloat
-    )
+class _BatchNormParams(HasWeight, HasEpsilon, HasShape, HasBias, Fitting):
     momentum: Param[Any] = Param(
         Params._dummy(),
         "momentum",
         "weight of a new batch in the moving average, as in PyTorch (1 minus Keras's); None for the plain average",
         typeConverter=_to_float_or_none,
-    )
-    gamma: Param[list[float]] = Param(
-        Params._dummy(),
-        "gamma",
-        "gain of each channel, or one for all",
-        typeConverter=TypeConverters.toListFloat,
-    )
-    beta: Param[list[float]] = Param(
-        Params._dummy(),
-        "beta",
-        "bias of each channel, or one for all",
-        typeConverter=TypeConverters.toListFloat,
     )
     batchCol: Param[str] = Param(
         Params._dummy(),
@@ -79,60 +52,20 @@ class _BatchNormParams(HasWeight, Fitting):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._setDefault(dataFormat="channelsFirst", epsilon=1e-5, momentum=0.1, gamma=[1.0], beta=[0.0])
-
-    def getShape(self) -> list[int]:
-        """Return ``shape``."""
-        return self.getOrDefault(self.shape)
-
-    def getDataFormat(self) -> str:
-        """Return ``dataFormat``."""
-        return self.getOrDefault(self.dataFormat)
-
-    def getEpsilon(self) -> float:
-        """Return ``epsilon``."""
-        return self.getOrDefault(self.epsilon)
+        self._setDefault(momentum=0.1, gamma=[1.0], beta=[0.0])
 
     def getMomentum(self) -> float | None:
         """Return ``momentum``."""
         momentum: float | None = self.getOrDefault(self.momentum)
         return momentum
 
-    def getGamma(self) -> list[float]:
-        """Return ``gamma``."""
-        return self.getOrDefault(self.gamma)
-
-    def getBeta(self) -> list[float]:
-        """Return ``beta``."""
-        return self.getOrDefault(self.beta)
-
     def getBatchCol(self) -> str:
         """Return ``batchCol``."""
         return self.getOrDefault(self.batchCol)
 
-    def setShape(self: P, value: Sequence[int]) -> P:
-        """Set ``shape``."""
-        return self._set(shape=value)
-
-    def setDataFormat(self: P, value: str) -> P:
-        """Set ``dataFormat``."""
-        return self._set(dataFormat=value)
-
-    def setEpsilon(self: P, value: float) -> P:
-        """Set ``epsilon``."""
-        return self._set(epsilon=value)
-
     def setMomentum(self: P, value: float | None) -> P:
         """Set ``momentum``."""
         return self._set(momentum=value)
-
-    def setGamma(self: P, value: Sequence[float]) -> P:
-        """Set ``gamma``."""
-        return self._set(gamma=value)
-
-    def setBeta(self: P, value: Sequence[float]) -> P:
-        """Set ``beta``."""
-        return self._set(beta=value)
 
     def setBatchCol(self: P, value: str) -> P:
         """Set ``batchCol``."""
@@ -140,19 +73,15 @@ class _BatchNormParams(HasWeight, Fitting):
 
     def _check_params(self) -> None:
         super()._check_params()
-        self._layout()
-        if not 0 < self.getEpsilon() < np.inf:
-            raise self._fail(f"epsilon must be positive and finite. Got {self.getEpsilon()}.")
+        if self.getEpsilon() == 0:
+            raise self._fail("epsilon must be positive. Got 0.0.")
         momentum = self.getMomentum()
         if momentum is not None and not 0 <= momentum <= 1:
             raise self._fail(f"momentum must be between 0 and 1, or None. Got {momentum}.")
-        for name in ("gamma", "beta"):
-            values = self.getOrDefault(name)
-            if not values or not np.all(np.isfinite(values)):
-                raise self._fail(f"{name} must be one or more finite numbers. Got {values}.")
 
-    def _layout(self) -> Layout | None:
-        return Layout(tuple(self.getShape()), self.getDataFormat()) if self.isSet("shape") else None
+    @property
+    def _length(self) -> int | None:
+        return None  # of all columns' channels, which fit knows; one value is for all
 
     def _per_channel(self, name: str, channels: int) -> Array:
         values = np.asarray(self.getOrDefault(name), dtype=np.float64)

@@ -2,62 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from pyspark import keyword_only
-from pyspark.ml.param import Param, Params, TypeConverters
 
 from sparkscale.affine import AffineMap
 from sparkscale.errors import RangeOverflowError
 from sparkscale.kernels import global_norm
 from sparkscale.kernels.clipping import shortening
 from sparkscale.scalers._base import Scaler
+from sparkscale.scalers._layer_params import HasClipNorm
 from sparkscale.scalers._model import Array, ScalerModel
-from sparkscale.scalers._params import ColumnParams
 from sparkscale.statistics import Squares
 
 __all__ = ["ClipByGlobalNorm", "ClipByGlobalNormModel"]
 
-P = TypeVar("P", bound="_ClipParams")
 
-
-class _ClipParams(ColumnParams):
-    clipNorm: Param[float] = Param(
-        Params._dummy(), "clipNorm", "largest norm of all values together", typeConverter=TypeConverters.toFloat
-    )
-    formula: Param[str] = Param(
-        Params._dummy(),
-        "formula",
-        "'tensorflow': what is longer gets clipNorm exactly; 'torch': 1e-6 is added to the norm first.",
-        typeConverter=TypeConverters.toString,
-    )
-
+class _ClipParams(HasClipNorm):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._setDefault(clipNorm=1.0, formula="tensorflow")
-
-    def getClipNorm(self) -> float:
-        """Return ``clipNorm``."""
-        return self.getOrDefault(self.clipNorm)
-
-    def getFormula(self) -> str:
-        """Return ``formula``."""
-        return self.getOrDefault(self.formula)
-
-    def setClipNorm(self: P, value: float) -> P:
-        """Set ``clipNorm``."""
-        return self._set(clipNorm=value)
-
-    def setFormula(self: P, value: str) -> P:
-        """Set ``formula``."""
-        return self._set(formula=value)
-
-    def _check_params(self) -> None:
-        super()._check_params()
-        self._check_choice("formula", ("tensorflow", "torch"))
-        if not 0 < self.getClipNorm() < np.inf:
-            raise self._fail(f"clipNorm must be positive and finite. Got {self.getClipNorm()}.")
+        self._setDefault(clipNorm=1.0)
 
 
 class ClipByGlobalNormModel(_ClipParams, ScalerModel[Squares]):

@@ -13,8 +13,8 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from sparkscale.affine import MatrixMap
 from sparkscale.kernels import whitening
 from sparkscale.scalers._base import Scaler
+from sparkscale.scalers._layer_params import HasEpsilon
 from sparkscale.scalers._matrix import MatrixModel
-from sparkscale.scalers._params import ColumnParams
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.statistics import CoMoments
 
@@ -23,15 +23,12 @@ __all__ = ["Whitener", "WhitenerModel"]
 P = TypeVar("P", bound="_WhitenerParams")
 
 
-class _WhitenerParams(ColumnParams):
+class _WhitenerParams(HasEpsilon):
     method: Param[str] = Param(
         Params._dummy(),
         "method",
         "'pca': onto the principal axes, largest variance first; 'zca': as near to the features as can be.",
         typeConverter=TypeConverters.toString,
-    )
-    epsilon: Param[float] = Param(
-        Params._dummy(), "epsilon", "added to the variances along the axes", typeConverter=TypeConverters.toFloat
     )
     withMean: Param[bool] = Param(
         Params._dummy(), "withMean", "subtract the mean", typeConverter=TypeConverters.toBoolean
@@ -45,10 +42,6 @@ class _WhitenerParams(ColumnParams):
         """Return ``method``."""
         return self.getOrDefault(self.method)
 
-    def getEpsilon(self) -> float:
-        """Return ``epsilon``."""
-        return self.getOrDefault(self.epsilon)
-
     def getWithMean(self) -> bool:
         """Return ``withMean``."""
         return self.getOrDefault(self.withMean)
@@ -57,10 +50,6 @@ class _WhitenerParams(ColumnParams):
         """Set ``method``."""
         return self._set(method=value)
 
-    def setEpsilon(self: P, value: float) -> P:
-        """Set ``epsilon``."""
-        return self._set(epsilon=value)
-
     def setWithMean(self: P, value: bool) -> P:
         """Set ``withMean``."""
         return self._set(withMean=value)
@@ -68,8 +57,6 @@ class _WhitenerParams(ColumnParams):
     def _check_params(self) -> None:
         super()._check_params()
         self._check_choice("method", ("pca", "zca"))
-        if not 0 <= self.getEpsilon() < np.inf:
-            raise self._fail(f"epsilon must be finite and not negative. Got {self.getEpsilon()}.")
 
     def _output_names(self) -> list[str]:
         if len(self._input_names()) > 1 and not self._assembles:

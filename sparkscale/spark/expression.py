@@ -14,7 +14,18 @@ from sparkscale.affine import AffineMap
 from sparkscale.errors import InvalidValueError, ScalingError, SizeMismatchError, marked
 from sparkscale.spark.columns import FeatureColumn
 
-__all__ = ["array_literal", "array_map", "failure", "guarded", "is_valid", "literal", "scalar_map", "sized"]
+__all__ = [
+    "array_literal",
+    "array_map",
+    "clipped",
+    "failure",
+    "guarded",
+    "is_valid",
+    "literal",
+    "parameter",
+    "scalar_map",
+    "sized",
+]
 
 Array = npt.NDArray[np.float64]
 Bounds = tuple[float, float] | None
@@ -76,7 +87,7 @@ def sized(column: FeatureColumn, source: str, size: int, result: str) -> str:
 
 def scalar_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds) -> str:
     """Return the mapped scalar as SQL text."""
-    mapped = _clipped(_mapped(f"double({source})", affine, ""), bounds)
+    mapped = clipped(_mapped(f"double({source})", affine, ""), bounds)
     return f"float({mapped})" if column.single else mapped
 
 
@@ -84,14 +95,14 @@ def array_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bou
     """Return the mapped array as SQL text; an array of another length makes the job fail."""
     mapped = f"transform({source}, (x, i) -> {_mapped('double(x)', affine, 'i')})"
     if bounds:
-        mapped = f"transform({mapped}, x -> {_clipped('x', bounds)})"
+        mapped = f"transform({mapped}, x -> {clipped('x', bounds)})"
     if column.single:
         mapped = f"cast({mapped} AS array<float>)"
     return sized(column, source, len(affine), mapped)
 
 
-def _clipped(x: str, bounds: Bounds) -> str:
-    """Clip by hand: least and greatest would pass over null and NaN."""
+def clipped(x: str, bounds: Bounds) -> str:
+    """Return ``x`` brought between bounds, by hand: least and greatest would pass over null and NaN."""
     if not bounds:
         return x
     low, high = (literal(b) for b in bounds)
@@ -100,16 +111,16 @@ def _clipped(x: str, bounds: Bounds) -> str:
 
 def _mapped(x: str, affine: AffineMap, index: str) -> str:
     if np.any(affine.center != 0):
-        x = f"({x} - {_parameter(affine.center, index)})"
+        x = f"({x} - {parameter(affine.center, index)})"
     if np.any(affine.scale != 1):
-        x = f"({x} {'/' if affine.divides else '*'} {_parameter(affine.scale, index)})"
+        x = f"({x} {'/' if affine.divides else '*'} {parameter(affine.scale, index)})"
     # A collapsed negative value is -0.0; adding 0.0 makes it 0.0.
     if np.any(affine.offset != 0) or not np.all(np.isfinite(affine.scale) & (affine.scale != 0)):
-        x = f"({x} + {_parameter(affine.offset, index)})"
+        x = f"({x} + {parameter(affine.offset, index)})"
     return x
 
 
-def _parameter(values: Array, index: str) -> str:
+def parameter(values: Array, index: str) -> str:
     """Return one literal where all features share a value, else the element of a constant array."""
     if np.all(values == values[0]) or np.all(np.isnan(values)):
         return literal(values[0])

@@ -15,7 +15,7 @@ from sparkscale.spark import matrix, vectors
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata, quoted, same_name
 from sparkscale.spark.expression import Bounds, array_map, guarded, is_valid, scalar_map
 
-__all__ = ["Plan", "check_outputs", "complete", "to_sql", "transform"]
+__all__ = ["Plan", "check_outputs", "complete", "finished", "to_sql", "transform"]
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def transform(df: DataFrame, plan: Plan) -> DataFrame:
             temporary.extend(names)
         else:
             made[out.name] = _text(plan, column, column.sql, affine)
-    return _finished(df, plan, made, temporary)
+    return finished(df, plan.outputs, made, temporary)
 
 
 def complete(df: DataFrame, columns: Sequence[FeatureColumn]) -> DataFrame:
@@ -178,7 +178,7 @@ def _through_array(df: DataFrame, plan: Plan) -> DataFrame:
         df, column = vectors.assemble(df, plan.inputs, strict)
         temporary.append(column.name)
     elif column.kind == "scalar" and isinstance(plan.affine, MatrixMap):
-        return _finished(df, plan, {plan.outputs[0].name: _matrix_text(plan, column, plan.affine)}, [])
+        return finished(df, plan.outputs, {plan.outputs[0].name: _matrix_text(plan, column, plan.affine)}, [])
     df, names = vectors.as_array(df, column, strict)
     if isinstance(plan.affine, MatrixMap):
         names.insert(0, vectors.fresh())
@@ -193,22 +193,24 @@ def _through_array(df: DataFrame, plan: Plan) -> DataFrame:
             df, names = vectors.from_array(df, texts[out.name])
             texts[out.name] = names[0]
             temporary.extend(names)
-    return _finished(df, plan, texts, temporary)
+    return finished(df, plan.outputs, texts, temporary)
 
 
-def _finished(df: DataFrame, plan: Plan, texts: dict[str, str], temporary: Sequence[str]) -> DataFrame:
+def finished(
+    df: DataFrame, outputs: Sequence[FeatureColumn], texts: dict[str, str], temporary: Sequence[str]
+) -> DataFrame:
     """Make the outputs, and drop what was only needed on the way."""
     taken = {name.casefold() for name in df.columns}
     exists = any(name.casefold() in taken for name in texts)
     # Metadata goes by way of select: withColumns on Connect would lose it. Vectors that stand alone get their names
     # at once; others a column of their own first, since every select costs milliseconds on the driver.
-    alone = not exists and all(out.kind == "vector" for out in plan.outputs)
+    alone = not exists and all(out.kind == "vector" for out in outputs)
     described: dict[str, Column] = {}
     made: dict[str, str] = {}
-    for out in plan.outputs:
+    for out in outputs:
         if out.kind == "vector":
             made[out.name] = out.name if alone else vectors.fresh()
-            metadata = attribute_metadata(out.attributes, out.size or 0)
+            metadata = attribute_metadata(out.attributes, out.size) if out.size is not None else {}
             described[out.name] = F.expr(texts[out.name]).alias(made[out.name], metadata=metadata)
     if described:
         df = df.select("*", *described.values())

@@ -6,13 +6,15 @@ an expression and ``array_to_vector`` take, and they keep sparse vectors sparse.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
-from pyspark.ml.feature import ElementwiseProduct, VectorAssembler
+import numpy.typing as npt
+from pyspark.ml.feature import ElementwiseProduct, Normalizer, VectorAssembler
 from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.ml.linalg import SparseVector, Vectors, VectorUDT
 from pyspark.sql import DataFrame
@@ -22,9 +24,16 @@ from sparkscale.affine import AffineMap
 from sparkscale.errors import SizeMismatchError
 from sparkscale.spark import jvm
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata
-from sparkscale.spark.expression import Bounds, array_map, failure, guarded, is_valid, sized
+from sparkscale.spark.expression import Bounds, array_map, failure, guarded, is_valid, literal, sized
 
-__all__ = ["as_array", "assemble", "complete", "fresh", "from_array", "transform"]
+__all__ = ["as_array", "assemble", "complete", "fresh", "from_array", "normalized", "through_arrays", "transform"]
+
+Array = npt.NDArray[Any]
+Text = Callable[[str], str]  # from the name of an array to SQL
+Entries = Callable[[Array, Array], Array]  # from indices and values to values
+
+FITTED = ", but the model was fitted on size {0}. Give every row the size that fit saw, or fit again."
+METADATA = ", but its metadata says {0}. Correct the rows, or the metadata."
 
 
 def fresh() -> str:
@@ -79,8 +88,40 @@ def transform(
             df, steps = made
             return df, checked.where_present(steps[0]), [*steps, *checked.temporary]
     sparse = affine.keeps_zero and (bounds is None or bounds[0] <= 0.0 <= bounds[1])
-    df, steps = _through_arrays(df, checked, replace(column, kind="array"), affine, bounds, sparse)
+    entries = partial(_mapped_entries, affine, bounds) if sparse else None
+    df, steps = _through_arrays(df, checked, lambda array: array_map(column, array, affine, bounds), entries)
     return df, steps[0], [*steps, *checked.temporary]
+
+
+def through_arrays(
+    df: DataFrame, column: FeatureColumn, text: Text, entries: Entries | None, strict: bool
+) -> tuple[DataFrame, str, list[str]]:
+    """Prepare what ``text`` makes of the vector as an array; null stays null.
+
+    With ``entries``, sparse vectors stay sparse, and it maps their indices and values.
+    """
+    df, checked = _checked(df, column, strict, METADATA)
+    df, steps = _through_arrays(df, checked, text, entries)
+    return df, steps[0], [*steps, *checked.temporary]
+
+
+def normalized(
+    df: DataFrame, column: FeatureColumn, p: float, text: Text, strict: bool
+) -> tuple[DataFrame, str, list[str]]:
+    """Prepare the vector divided by its p-norm by Spark's Normalizer; null stays null.
+
+    Vectors with an invalid value, and those whose powers overflow or vanish, become what ``text`` makes of them as
+    arrays: dense vectors.
+    """
+    df, checked = _checked(df, column, strict, METADATA)
+    stage = Normalizer(p=p, inputCol=checked.name, outputCol=fresh())
+    df = stage.transform(df)
+    values, limit = f"{checked.parts}.values", literal(1e300 if p == np.inf else 10.0 ** (280.0 / p))
+    largest = f"greatest(array_max({values}), -array_min({values}))"  # NaN is the largest of all
+    suits = f"coalesce({largest} <= {limit} AND ({largest} >= 1D / {limit} OR {largest} = 0D), true)"
+    df, steps = _through_arrays(df, checked, text, None, f"NOT ({suits})")
+    made = checked.where_present(f"CASE WHEN {suits} THEN {stage.getOutputCol()} ELSE {steps[0]} END")
+    return df, made, [stage.getOutputCol(), *steps, *checked.temporary]
 
 
 def _factor(affine: AffineMap) -> Any | None:
@@ -94,7 +135,7 @@ def _factor(affine: AffineMap) -> Any | None:
     return factor if exact.all() else None
 
 
-def _checked(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFrame, _Checked]:
+def _checked(df: DataFrame, column: FeatureColumn, strict: bool, expected: str = FITTED) -> tuple[DataFrame, _Checked]:
     checked = _Checked(fresh(), fresh(), fresh(), strict)
     u, size = checked.parts, column.size or 0
     found = f"coalesce({u}.size, size({u}.values))"
@@ -102,9 +143,10 @@ def _checked(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFr
         SizeMismatchError,
         f"Column '{column.name}' holds a vector of size ",
         found,
-        f", but the model was fitted on size {size}. Give every row the size that fit saw, or fit again.",
+        expected.format(size),
     )
-    right = f"CASE WHEN {u} IS NULL THEN {checked.zeros} WHEN {found} = {size} THEN {column.sql} ELSE {wrong} END"
+    fits = "true" if column.size is None else f"{found} = {size}"
+    right = f"CASE WHEN {u} IS NULL THEN {checked.zeros} WHEN {fits} THEN {column.sql} ELSE {wrong} END"
     if strict:
         right = guarded(replace(column, kind="array"), f"{u}.values", right)
     unwrapped = F.unwrap_udt(F.col(column.sql))
@@ -136,32 +178,36 @@ def _by_spark(df: DataFrame, source: str, affine: AffineMap, factor: Any) -> tup
 
 
 def _through_arrays(
-    df: DataFrame, checked: _Checked, column: FeatureColumn, affine: AffineMap, bounds: Bounds, sparse: bool
+    df: DataFrame, checked: _Checked, text: Text, entries: Entries | None, where: str = "true"
 ) -> tuple[DataFrame, list[str]]:
     array, mapped, row, name = fresh(), fresh(), fresh(), fresh()
-    is_sparse = f"{checked.parts}.indices IS NOT NULL" if sparse else "false"
-    dense = F.when(F.expr(f"{checked.present} AND NOT {is_sparse}"), vector_to_array(F.col(checked.name)))
+    is_sparse = f"{checked.parts}.indices IS NOT NULL" if entries else "false"
+    wanted = f"{checked.present} AND {where}"
+    dense = F.when(F.expr(f"{wanted} AND NOT {is_sparse}"), vector_to_array(F.col(checked.name)))
     df = df.withColumn(array, dense)
-    df = df.withColumn(mapped, F.expr(array_map(column, array, affine, bounds)))
+    df = df.withColumn(mapped, F.expr(text(array)))
     result = F.when(F.expr(f"{mapped} IS NOT NULL"), array_to_vector(F.col(mapped)))
-    if not sparse:
+    if not entries:
         return df.withColumn(name, result), [name, mapped, array]
     # No expression makes a sparse vector, so sparse rows, and only they, go through Python.
-    entries = F.udf(_sparse_map(affine, bounds), VectorUDT(), useArrow=False)  # Arrow knows no vectors
-    only_sparse = F.when(F.expr(f"{checked.present} AND {is_sparse}"), F.col(checked.name))
-    df = df.withColumn(row, entries(only_sparse))
+    by_python = F.udf(_sparse_map(entries), VectorUDT(), useArrow=False)  # Arrow knows no vectors
+    only_sparse = F.when(F.expr(f"{wanted} AND {is_sparse}"), F.col(checked.name))
+    df = df.withColumn(row, by_python(only_sparse))
     return df.withColumn(name, result.otherwise(F.col(row))), [name, row, mapped, array]
 
 
-def _sparse_map(affine: AffineMap, bounds: Bounds) -> Any:
+def _sparse_map(entries: Entries) -> Any:
     def mapped(vector):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  # PySpark would read the types as its own
         if vector is None:
             return None
-        at = vector.indices
-        values = AffineMap(affine.center[at], affine.scale[at], affine.offset[at], affine.divides).apply(vector.values)
-        return SparseVector(vector.size, at, values if bounds is None else np.clip(values, *bounds))
+        return SparseVector(vector.size, vector.indices, entries(vector.indices, vector.values))
 
     return mapped
+
+
+def _mapped_entries(affine: AffineMap, bounds: Bounds, at: Array, values: Array) -> Array:
+    part = AffineMap(affine.center[at], affine.scale[at], affine.offset[at], affine.divides)
+    return part.apply(values) if bounds is None else np.clip(part.apply(values), *bounds)
 
 
 def complete(df: DataFrame, column: FeatureColumn) -> DataFrame:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyspark.ml import Transformer
 from pyspark.ml.linalg import DenseVector, SparseVector, Vectors, VectorUDT
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructField, StructType
@@ -21,7 +22,7 @@ from sparkscale.errors import EmptyDataError, ParamError, RangeOverflowError, Si
 from sparkscale.statistics import Extrema, Moments, Statistic
 
 CASES = json.loads((Path(__file__).parents[1] / "cases" / "spark_cases.json").read_text())["cases"]
-NOT_HERE = {"RobustScaler", "RobustScalerModel", "Normalizer"}
+NOT_HERE = {"RobustScaler", "RobustScalerModel"}
 
 
 def number(value: Any) -> float:
@@ -56,6 +57,10 @@ def scaler(name: str, case: dict[str, Any]) -> Any:
     return stage(name, case["params"]).setInputCol("features").setOutputCol("scaled")
 
 
+def fitted(made: Any, df: DataFrame) -> Any:
+    return made if isinstance(made, Transformer) else made.fit(df)
+
+
 def assert_close(expected: Any, actual: Any, tol: float | None) -> None:
     """Equal to the absolute tolerance of Spark's suite, or nearly to the last bit where it gives none."""
     expected = np.array([number(v) for v in expected])
@@ -73,8 +78,12 @@ RAISES = {
     "MinMaxScaler arguments max must be larger than min (a)": ParamError,
     "empty data set": EmptyDataError,
     "zero-length vector": EmptyDataError,
+    "p<1": ParamError,
 }
 DIFFERENT = {
+    "overflowing norm",
+    "underflowing norm",
+    "NaN",
     "range overflow",
     "all-NaN column",
     "rounding at the top 2",
@@ -125,7 +134,7 @@ def test_every_case_is_run() -> None:
 @pytest.mark.parametrize(("case", "name"), TRANSFORMED)
 def test_fit_and_transform(spark: SparkSession, case: dict[str, Any], name: str) -> None:
     """Model attributes and transformed rows are those of Spark's class."""
-    model = scaler(name, case).fit(vectors(spark, case["input"]))
+    model = fitted(scaler(name, case), vectors(spark, case["input"]))
     for attribute, expected in case.get("model", {}).items():
         assert_close(expected, getattr(model, attribute).toArray(), case.get("tol"))
 
@@ -146,7 +155,8 @@ def test_fit_and_transform(spark: SparkSession, case: dict[str, Any], name: str)
 def test_errors(spark: SparkSession, case: dict[str, Any], name: str) -> None:
     """Where Spark fails on the arguments or the data, so do we, by an error of our own."""
     with pytest.raises(RAISES[case["case"]]):
-        scaler(name, case).fit(vectors(spark, case["input"]))
+        df = vectors(spark, case["input"])
+        fitted(scaler(name, case), df).transform(df)
 
 
 LEARNED = {  # rows from which a scaler learns the given attributes
@@ -284,6 +294,23 @@ def test_the_top_of_the_range_is_exact(spark: SparkSession) -> None:
 
     assert [[0.9]] == [model.affine.apply(v).tolist() for v in case["transform_input"]]
     assert [[pytest.approx(0.9, rel=3e-16)]] == [v.tolist() for v in transformed(spark, model, case["transform_input"])]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("overflowing norm", [0.5**0.5, 0.5**0.5]),
+        ("underflowing norm", [0.5**0.5, 0.5**0.5]),
+        ("NaN", [float("nan"), 1.0]),
+    ],
+)
+def test_a_norm_is_of_the_valid_values_and_scaled(spark: SparkSession, name: str, expected: list[float]) -> None:
+    """Spark gives zeros, the row itself, or NaN throughout; here such rows are normalized too."""
+    case = case_of(name)
+
+    found = transformed(spark, scaler(case["class"], case), case["input"])
+
+    np.testing.assert_allclose(found[0].toArray(), expected, rtol=1e-15)
 
 
 @pytest.mark.parametrize("name", classes_of(case_of("null row in fit")))

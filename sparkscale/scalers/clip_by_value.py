@@ -1,0 +1,125 @@
+"""Clipping of values."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from pyspark import keyword_only
+from pyspark.ml.param import Param, Params, TypeConverters
+
+from sparkscale.scalers._rows import RowTransformer
+from sparkscale.spark import rows, vectors
+from sparkscale.spark.columns import FeatureColumn
+
+__all__ = ["ClipByValue"]
+
+
+class ClipByValue(RowTransformer):
+    r"""Bring values into ``[low, high]``; sparse vectors stay sparse if that holds 0.
+
+    .. math:: y = \min(\max(x, low), high)
+
+    Parameters
+    ----------
+    low, high : float, optional
+        The bounds; no bound where left out, but one has to be set.
+    inputCol, outputCol : str, optional
+        One column in, one out of the same kind.
+    inputCols, outputCols : list of str, optional
+        Many in, as many out. Outputs are named ``<input>_scaled`` if left out.
+    handleInvalid : {"keep", "skip", "error"}, default="keep"
+        "keep" passes null and NaN on and clips infinities like any value, "skip" drops rows that hold null, NaN or an
+        infinity, and "error" fails.
+
+    Raises
+    ------
+    ParamError
+        If Params contradict each other, neither bound is set, or ``low > high``.
+    ColumnNotFoundError, ColumnTypeError, OutputColumnError
+        If a column is missing, cannot be clipped, or an output exists already.
+    InvalidValueError
+        For an invalid value under ``handleInvalid="error"``.
+
+    Notes
+    -----
+    What is wrong in the data alone shows while a job runs, in Spark's exception, whose message has the error as
+    ``[sparkscale.<its name>] ... [end]``.
+
+    References
+    ----------
+    ``tf.clip_by_value``, ``torch.nn.utils.clip_grad_value_``.
+
+    Examples
+    --------
+    >>> from sparkscale import ClipByValue
+    >>> df = spark.createDataFrame([(-2.0, [0.5, 7.0]), (None, [-9.0, float("nan")])], "x double, a array<double>")
+    >>> ClipByValue(inputCols=["x", "a"], low=-1.0, high=1.0).transform(df).show()
+    +----+-----------+--------+-----------+
+    |   x|          a|x_scaled|   a_scaled|
+    +----+-----------+--------+-----------+
+    |-2.0| [0.5, 7.0]|    -1.0| [0.5, 1.0]|
+    |NULL|[-9.0, NaN]|    NULL|[-1.0, NaN]|
+    +----+-----------+--------+-----------+
+    <BLANKLINE>
+    """
+
+    low: Param[float] = Param(
+        Params._dummy(), "low", "lower bound. Default: none.", typeConverter=TypeConverters.toFloat
+    )
+    high: Param[float] = Param(
+        Params._dummy(), "high", "upper bound. Default: none.", typeConverter=TypeConverters.toFloat
+    )
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        low: float | None = None,
+        high: float | None = None,
+        inputCol: str | None = None,
+        outputCol: str | None = None,
+        inputCols: list[str] | None = None,
+        outputCols: list[str] | None = None,
+        handleInvalid: str = "keep",
+    ) -> None:
+        super().__init__()
+        self._set(**self._given())
+
+    def getLow(self) -> float:
+        """Return ``low``."""
+        return self.getOrDefault(self.low)
+
+    def getHigh(self) -> float:
+        """Return ``high``."""
+        return self.getOrDefault(self.high)
+
+    def setLow(self, value: float) -> ClipByValue:
+        """Set ``low``."""
+        return self._set(low=value)
+
+    def setHigh(self, value: float) -> ClipByValue:
+        """Set ``high``."""
+        return self._set(high=value)
+
+    @property
+    def _bounds(self) -> tuple[float, float]:
+        return (self.getLow() if self.isSet("low") else -np.inf, self.getHigh() if self.isSet("high") else np.inf)
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        if not (self.isSet("low") or self.isSet("high")):
+            raise self._fail("neither low nor high is set. Set one of them or both.")
+        if not self._bounds[0] <= self._bounds[1]:
+            raise self._fail(f"low must not be above high. Got low={self._bounds[0]}, high={self._bounds[1]}.")
+
+    def _text(self, column: FeatureColumn, source: str) -> str:
+        return rows.clip(column, source, self._bounds)
+
+    def _entries(self) -> vectors.Entries | None:
+        low, high = self._bounds
+        return partial(_clipped, low, high) if low <= 0.0 <= high else None
+
+
+def _clipped(low: float, high: float, at: vectors.Array, values: vectors.Array) -> vectors.Array:
+    return np.clip(values, low, high)

@@ -1,0 +1,102 @@
+"""Instance normalization."""
+
+from __future__ import annotations
+
+from pyspark import keyword_only
+
+from sparkscale.scalers._layer_params import HasBias, HasEpsilon, HasShape
+from sparkscale.scalers._rows import RowNorm
+from sparkscale.spark.rows import Grouping, Norm, standardized
+
+__all__ = ["InstanceNorm"]
+
+
+class InstanceNorm(HasEpsilon, HasShape, HasBias, RowNorm):
+    r"""Normalize each channel of a row by its own mean and variance over its places.
+
+    .. math:: y = \frac{x - \mu_c}{\sqrt{\sigma_c^2 + \epsilon}} \gamma_c + \beta_c
+
+    Parameters
+    ----------
+    inputCol, outputCol : str, optional
+        One column of arrays or vectors in, one out of the same kind.
+    inputCols, outputCols : list of str, optional
+        Many in, as many out. Outputs are named ``<input>_scaled`` if left out.
+    handleInvalid : {"keep", "skip", "error"}, default="keep"
+        Null, NaN and infinities never enter mean and variance. "keep" passes them on, "skip" drops rows that hold
+        one, and "error" fails.
+    epsilon : float, default=1e-5
+        Added to the biased variance.
+    gamma, beta : list of float, optional
+        Gain and bias, one for each channel; 1 and 0 if left out.
+    shape : list of int, optional
+        Shape of the tensor that a row holds flattened. Needed.
+    dataFormat : {"channelsFirst", "channelsLast"}, default="channelsFirst"
+        Whether the channels are the first axis of the shape or the last.
+
+    Raises
+    ------
+    ParamError
+        If Params contradict each other, or ``shape`` is not set or has one place for each channel.
+    ColumnNotFoundError, ColumnTypeError, OutputColumnError
+        If a column is missing, holds no arrays or vectors, or an output exists already.
+    SizeMismatchError
+        If the length of a row is not that of the shape.
+    InvalidValueError
+        For an invalid value under ``handleInvalid="error"``.
+
+    Notes
+    -----
+    What is wrong in the data alone shows while a job runs, in Spark's exception, whose message has the error as
+    ``[sparkscale.<its name>] ... [end]``. Sparse vectors become dense.
+
+    References
+    ----------
+    D. Ulyanov, A. Vedaldi, V. Lempitsky, "Instance normalization: the missing ingredient for fast stylization",
+    arXiv:1607.08022. ``torch.nn.InstanceNorm2d``.
+
+    Examples
+    --------
+    >>> from sparkscale import InstanceNorm
+    >>> df = spark.createDataFrame([([1.0, 3.0, 2.0, 6.0],)], "a array<double>")
+    >>> InstanceNorm(inputCol="a", shape=[2, 2], epsilon=0.0).transform(df).show()
+    +--------------------+--------------------+
+    |                   a|            a_scaled|
+    +--------------------+--------------------+
+    |[1.0, 3.0, 2.0, 6.0]|[-1.0, 1.0, -1.0,...|
+    +--------------------+--------------------+
+    <BLANKLINE>
+    """
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        inputCol: str | None = None,
+        outputCol: str | None = None,
+        inputCols: list[str] | None = None,
+        outputCols: list[str] | None = None,
+        handleInvalid: str = "keep",
+        epsilon: float = 1e-5,
+        gamma: list[float] | None = None,
+        beta: list[float] | None = None,
+        shape: list[int] | None = None,
+        dataFormat: str = "channelsFirst",
+    ) -> None:
+        super().__init__()
+        self._set(**self._given())
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        if not self.isSet("shape") or self._places == 1:
+            raise self._fail(
+                "every channel needs several places to be normalized over. Set shape to channels and places, such as "
+                "[3, 32, 32]."
+            )
+
+    def _norm(self) -> Norm:
+        return standardized(self.getEpsilon(), centred=True)
+
+    def _grouping(self) -> Grouping:
+        channels = self._channels
+        return Grouping.of_channels(channels, channels, self._places, first=self._first, reason=self._reason())

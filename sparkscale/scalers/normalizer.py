@@ -1,0 +1,103 @@
+"""Unit norm."""
+
+from __future__ import annotations
+
+from pyspark import keyword_only
+from pyspark.ml.param import Param, Params, TypeConverters
+from pyspark.sql import DataFrame
+
+from sparkscale.scalers._rows import RowNorm
+from sparkscale.spark import vectors
+from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.rows import Norm, unit
+
+__all__ = ["Normalizer"]
+
+
+class Normalizer(RowNorm):
+    r"""Divide each row by its p-norm; a row of zeros stays, and sparse vectors stay sparse.
+
+    .. math:: y = x / \lVert x \rVert_p, \qquad \lVert x \rVert_p = \Bigl(\sum_i |x_i|^p\Bigr)^{1/p}
+
+    Parameters
+    ----------
+    p : float, default=2.0
+        Order of the norm, at least 1; ``float("inf")`` for the largest absolute value.
+    inputCol, outputCol : str, optional
+        One column of arrays or vectors in, one out of the same kind.
+    inputCols, outputCols : list of str, optional
+        Many in, as many out. Outputs are named ``<input>_scaled`` if left out.
+    handleInvalid : {"keep", "skip", "error"}, default="keep"
+        Null, NaN and infinities never enter the norm. "keep" passes them on, "skip" drops rows that hold
+        one, and "error" fails.
+
+    Raises
+    ------
+    ParamError
+        If Params contradict each other, or ``p < 1``.
+    ColumnNotFoundError, ColumnTypeError, OutputColumnError
+        If a column is missing, holds no arrays or vectors, or an output exists already.
+    InvalidValueError
+        For an invalid value under ``handleInvalid="error"``.
+
+    See Also
+    --------
+    pyspark.ml.feature.Normalizer : The same for vectors only.
+
+    Notes
+    -----
+    What is wrong in the data alone shows while a job runs, in Spark's exception, whose message has the error as
+    ``[sparkscale.<its name>] ... [end]``. Where powers of the values overflow or
+    vanish, or a value is invalid, Spark's class gives zeros, NaN or the row as it was. Here such a row is normalized
+    by its valid values; if it is a sparse vector, it comes out dense.
+
+    Examples
+    --------
+    >>> from sparkscale import Normalizer
+    >>> df = spark.createDataFrame([([3.0, 4.0],), ([0.0, 0.0],)], "a array<double>")
+    >>> Normalizer(inputCol="a").transform(df).show()
+    +----------+----------+
+    |         a|  a_scaled|
+    +----------+----------+
+    |[3.0, 4.0]|[0.6, 0.8]|
+    |[0.0, 0.0]|[0.0, 0.0]|
+    +----------+----------+
+    <BLANKLINE>
+    """
+
+    p: Param[float] = Param(Params._dummy(), "p", "order of the norm", typeConverter=TypeConverters.toFloat)
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        p: float = 2.0,
+        inputCol: str | None = None,
+        outputCol: str | None = None,
+        inputCols: list[str] | None = None,
+        outputCols: list[str] | None = None,
+        handleInvalid: str = "keep",
+    ) -> None:
+        super().__init__()
+        self._setDefault(p=2.0)
+        self._set(**self._given())
+
+    def getP(self) -> float:
+        """Return ``p``."""
+        return self.getOrDefault(self.p)
+
+    def setP(self, value: float) -> Normalizer:
+        """Set ``p``."""
+        return self._set(p=value)
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        if not self.getP() >= 1:
+            raise self._fail(f"p must be at least 1. Got {self.getP()}.")
+
+    def _norm(self) -> Norm:
+        return unit(self.getP())
+
+    def _vector(self, df: DataFrame, column: FeatureColumn) -> tuple[DataFrame, str, list[str]]:
+        strict = self.getHandleInvalid() == "error"
+        return vectors.normalized(df, column, self.getP(), lambda array: self._text(column, array), strict)

@@ -1,0 +1,263 @@
+"""Each row by itself: normalizations and clipping of arrays as SQL text, and how columns come to it.
+
+A row, or each group of its places, is divided by one number of its own, for some after its mean was taken off. That
+number comes from a sum over the valid values. The sum tells as well whether anything is invalid, overflows or
+vanishes: only such rows are computed again, from their valid values alone and divided by the largest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pyspark.sql import DataFrame
+
+from sparkscale.errors import SizeMismatchError
+from sparkscale.kernels.clipping import TORCH_SLACK
+from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.expression import FINITE, Bounds, clipped, failure, guarded, literal, parameter
+from sparkscale.spark.transform import complete, finished
+
+__all__ = ["Grouping", "Norm", "clip", "normalize", "shortened", "standardized", "to_sql", "transform", "unit"]
+
+LARGEST = literal(np.inf)
+SMALL = 1e-290  # a sum of squares above it has lost no digits to values whose squares vanish
+TINY = 1e-300  # the least that values are divided by, so that its reciprocal is finite
+
+Text = Callable[[FeatureColumn, str], str]
+Vectors = Callable[[DataFrame, FeatureColumn], tuple[DataFrame, str, list[str]]]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """What a group of places is divided by.
+
+    Parameters
+    ----------
+    step : str
+        SQL of what follows on the sum ``s`` with one more value ``x``.
+    divisor : function of str, str and str
+        SQL of the divisor from that of the sum, of the number of values and of what all values were divided by.
+    centred : bool
+        Whether the mean is taken off first.
+    floor : float
+        The least that the values of a row that overflows or vanishes are divided by.
+    """
+
+    step: str
+    divisor: Callable[[str, str, str], str]
+    centred: bool = False
+    floor: float = TINY
+
+    @property
+    def trusted(self) -> str:
+        """Whether the sum ``q`` is of valid values only, and of none that overflows or vanishes."""
+        return f"q < {LARGEST}" + (f" AND q > {literal(SMALL)}" if self.floor == TINY else "")
+
+
+def standardized(epsilon: float, *, centred: bool) -> Norm:
+    """Divide by ``sqrt(mean(x^2) + epsilon)``; a row of zeros without epsilon stays."""
+
+    def divisor(total: str, count: str, by: str) -> str:
+        root = f"sqrt({total} / {count}{f' + {literal(epsilon)} / {by} / {by}' if epsilon else ''})"
+        # Beside a value so large that epsilon vanishes, nothing may be left to divide by.
+        return f"greatest({root}, {literal(TINY)})" if epsilon else _nonzero(total, root)
+
+    return Norm("s + x * x", divisor, centred, 1.0 if epsilon else TINY)
+
+
+def unit(p: float) -> Norm:
+    """Divide by the p-norm; a row of zeros stays."""
+    if p == np.inf:
+        return Norm("greatest(s, abs(x))", lambda total, count, by: _nonzero(total, total))
+    power = literal(p)
+    steps = {1.0: ("s + abs(x)", "{q}"), 2.0: ("s + x * x", "sqrt({q})")}
+    step, root = steps.get(p, (f"s + power(abs(x), {power})", f"power({{q}}, 1D / {power})"))
+    return Norm(step, lambda total, count, by: _nonzero(total, root.format(q=total)))
+
+
+def shortened(clip_norm: float, formula: str) -> Norm:
+    """Divide by what brings the 2-norm down to ``clip_norm``, or by 1."""
+    slack = literal(TORCH_SLACK if formula == "torch" else 0.0)
+    return Norm(
+        "s + x * x",
+        lambda total, count, by: f"greatest(1D / {by}, (sqrt({total}) + {slack} / {by}) / {literal(clip_norm)})",
+    )
+
+
+def _nonzero(total: str, divisor: str) -> str:
+    return f"CASE WHEN {total} = 0D THEN 1D ELSE {divisor} END"
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """A row as an array of three axes, the outer and inner of which each group goes over.
+
+    Parameters
+    ----------
+    outer, groups, inner : int or None
+        Lengths of the axes; one may be ``None``: as long as the row makes it.
+    channel : str
+        Which gain a place has, as SQL over its place ``i`` in its group ``{g}``.
+    reason : str
+        Why a row of another length is refused, as the end of a sentence.
+    """
+
+    outer: int = 1
+    groups: int | None = 1
+    inner: int | None = None
+    channel: str = "i"
+    reason: str = ""
+
+    @classmethod
+    def of_channels(cls, groups: int, channels: int, places: int, *, first: bool, reason: str) -> Grouping:
+        """Group the channels of a tensor, which come first or last."""
+        each = channels // groups
+        if first:
+            return cls(1, groups, each * places, f"{{g}} * {each} + i div {places}", reason)
+        return cls(places, groups, each, f"{{g}} * {each} + i % {each}", reason)
+
+    @property
+    def step(self) -> int:
+        """What a row's length is, or is a multiple of."""
+        return self.outer * (self.groups or 1) * (self.inner or 1)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether all rows have one length."""
+        return None not in (self.groups, self.inner)
+
+    def check(self, column: FeatureColumn) -> None:
+        """Refuse a column whose metadata tells that its rows have another length."""
+        if column.size is not None and (column.size != self.step if self.fixed else column.size % self.step):
+            raise SizeMismatchError(f"Column '{column.name}' holds vectors of size {column.size}{self.reason}")
+
+    def guarded(self, column: FeatureColumn, source: str, result: str) -> str:
+        """Return ``result`` where the row's length is right; otherwise the job fails."""
+        if not self.fixed and self.step == 1:
+            return result
+        size = f"size({source})"
+        right = f"{size} = {self.step}" if self.fixed else f"{size} > 0 AND {size} % {self.step} = 0"
+        wrong = failure(SizeMismatchError, f"Column '{column.name}' holds a row of length ", size, self.reason)
+        return f"CASE WHEN {source} IS NULL THEN NULL WHEN {right} THEN {result} ELSE {wrong} END"
+
+
+def normalize(
+    column: FeatureColumn,
+    source: str,
+    norm: Norm,
+    grouping: Grouping,
+    gamma: Sequence[float] = (),
+    beta: Sequence[float] = (),
+) -> str:
+    """Return the normalized array as SQL text; an array of a wrong length makes the job fail."""
+    one = grouping.groups == 1
+    channel = grouping.channel.format(g="0" if one else "g")
+    row = _row(norm, f"x / r{_gain(' * ', gamma, channel)}{_gain(' + ', beta, channel)}")
+    made = f"cast({source} AS array<double>)"
+    made = _let("a", made, row) if one else _by_group(made, row, grouping, f"size({source})")
+    if column.single:
+        made = f"cast({made} AS array<float>)"
+    return grouping.guarded(column, source, made)
+
+
+def _gain(operator: str, values: Sequence[float], channel: str) -> str:
+    return operator + parameter(np.asarray(values, dtype=np.float64), f"int({channel})") if len(values) else ""
+
+
+def _by_group(source: str, row: str, grouping: Grouping, size: str) -> str:
+    """Return what ``row`` makes of each group as one array, in the order of the source."""
+    outer, groups, inner = grouping.outer, grouping.groups, grouping.inner
+    count = str(groups) if groups else f"int({size} div {inner})"
+    length = str(outer * inner) if inner else f"int({size} div {groups})"
+    each = _let("a", "slice(t, g * n + 1, n)", row)
+    made = f"flatten(transform(sequence(0, {count} - 1), g -> {each}))"
+    if outer == 1 or groups is None or inner is None:
+        return _let("n", length, _let("t", source, made))
+    made = _let("n", length, _let("t", _transposed(source, outer, groups, inner), made))
+    return _transposed(made, groups, outer, inner)
+
+
+def _transposed(source: str, rows: int, columns: int, inner: int) -> str:
+    """Return an array of axes (rows, columns, inner) as one of (columns, rows, inner)."""
+    at = f"int((i div {inner} % {rows} * {columns} + i div {rows * inner}) * {inner} + i % {inner})"
+    return _let("o", source, f"transform(sequence(0, {rows * columns * inner - 1}), i -> get(o, {at}))")
+
+
+def _let(name: str, value: str, body: str) -> str:
+    """Bind a name: what an aggregate over nothing starts with is what it ends with."""
+    return f"aggregate(cast(array() AS array<int>), {value}, (s, x) -> s, {name} -> {body})"
+
+
+def _row(norm: Norm, scaled: str) -> str:
+    """Return the text of the array ``a`` divided; of its values ``x`` is to become ``scaled``."""
+    valid = f"filter({{}}, x -> {FINITE.format(x='x')})"
+    largest = f"array_max(transform({valid.format('a')}, x -> abs(x)))"
+    again = _let("w", "transform(a, x -> x / b)", _divided(norm, scaled, "w", valid, "b"))
+    again = _let("b", f"greatest({literal(norm.floor)}, {largest})", again)
+    return _divided(norm, scaled, "a", "{}", "1D", f"CASE WHEN {norm.trusted} THEN {{}} ELSE {again} END")
+
+
+def _divided(norm: Norm, scaled: str, source: str, valid: str, by: str, chosen: str = "{}") -> str:
+    """Return the text of an array divided by what its valid values give."""
+    count = "greatest(size(v), 1)"
+    made = chosen.format(_let("r", norm.divisor("q", count, by), f"transform(d, (x, i) -> {scaled})"))
+    made = _let("v", valid.format("d"), f"aggregate(v, 0D, (s, x) -> {norm.step}, q -> {made})")
+    if not norm.centred:
+        return _let("d", source, made)
+    # Deviations from the first value first, so that the mean of large values close together keeps its digits.
+    made = _let("c", f"coalesce(o + s / {count}, 0D)", _let("d", f"transform({source}, x -> x - c)", made))
+    made = _let("o", "get(v, 0)", f"aggregate(v, 0D, (s, x) -> s + (x - o), s -> {made})")
+    return _let("v", valid.format(source), made)
+
+
+def clip(column: FeatureColumn, source: str, bounds: Bounds) -> str:
+    """Return values brought between bounds as SQL text."""
+    if column.kind == "scalar":
+        made = clipped(f"double({source})", bounds)
+        return f"float({made})" if column.single else made
+    made = f"transform(cast({source} AS array<double>), x -> {clipped('x', bounds)})"
+    return f"cast({made} AS array<float>)" if column.single else made
+
+
+def transform(
+    df: DataFrame,
+    inputs: Sequence[FeatureColumn],
+    outputs: Sequence[FeatureColumn],
+    handle_invalid: str,
+    text: Text,
+    vectors: Vectors,
+) -> DataFrame:
+    """Add the outputs to a DataFrame; everything else stays as it was.
+
+    Parameters
+    ----------
+    df : pyspark.sql.DataFrame
+        The data.
+    inputs, outputs : sequence of FeatureColumn
+        Columns that are read and made, in pairs.
+    handle_invalid : {"keep", "skip", "error"}
+        What happens to invalid values.
+    text : function
+        SQL of what a scalar or an array becomes, given as SQL.
+    vectors : function
+        Adds to a DataFrame what a vector becomes; returns SQL text of it, and what columns it added.
+    """
+    if handle_invalid == "skip":
+        df = complete(df, inputs)
+    made: dict[str, str] = {}
+    temporary: list[str] = []
+    for column, out in zip(inputs, outputs, strict=True):
+        if column.kind == "vector":
+            df, made[out.name], names = vectors(df, column)
+            temporary.extend(names)
+        else:
+            made[out.name] = to_sql(column, handle_invalid, text)
+    return finished(df, outputs, made, temporary)
+
+
+def to_sql(column: FeatureColumn, handle_invalid: str, text: Text) -> str:
+    """Return as SQL text what a column becomes; vectors are read and written as arrays of double."""
+    made = text(column, column.sql)
+    return guarded(column, column.sql, made) if handle_invalid == "error" else made
