@@ -197,6 +197,17 @@ def test_a_row_with_an_invalid_value_is_nan_as_a_whole(df):
     assert rows[3].a is None and rows[3].v is None
 
 
+def test_workers_with_pandas_alone_whiten_alike(df, monkeypatch):
+    """As PySpark before 4.1 does, which has no UDF of Arrow's arrays."""
+    model = Whitener(inputCol="array").fit(df)
+    monkeypatch.delattr(F, "arrow_udf", raising=False)
+    found = {row.id: row.array_scaled for row in model.transform(df).collect()}
+    expected = np.where(COMPLETE[:, None], model.affine.apply(X), NAN)[:39]
+
+    assert found.pop(39) is None
+    np.testing.assert_allclose([found[i] for i in sorted(found)], expected, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("inputs", "method"), [("array", "pca"), ("sparse", "zca"), ("scalars", "pca"), ("both", "zca")]
 )
@@ -246,6 +257,7 @@ def test_without_the_mean(df):
     model = Whitener(inputCol="array", withMean=False).fit(df)
 
     np.testing.assert_allclose(model.affine.apply(X), X @ model.whiteningMatrix.toArray(), atol=1e-12)
+    assert list(model.summary().columns) == ["count", "invalid", "mean", "std", "constant"]
 
 
 @pytest.mark.parametrize("inputs", ["array", "both"])
