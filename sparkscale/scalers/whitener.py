@@ -178,8 +178,8 @@ class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
     Variances below about 1e-16 of the largest count as none: bring features of very different units to one scale first,
     by `StandardScaler` for instance.
 
-    ``transform`` multiplies by the matrix in NumPy, on Arrow batches of the inputs alone. ``toSQL`` is there for 256
-    features at most.
+    ``transform`` multiplies by the matrix in NumPy, on Arrow batches of the inputs alone. ``toSQL`` is for use elsewhere,
+    of 256 features at most: as plain SQL the same takes many times as long.
 
     References
     ----------
