@@ -175,8 +175,8 @@ class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
     ``transform`` returns is lazy: the action on it fails with Spark's exception, whose message has the error as
     ``[sparkscale.<its name>] ... [end]``.
 
-    Variances below about 1e-16 of the largest count as none: bring features of very different units to one scale first,
-    by `StandardScaler` for instance.
+    Variances below the largest times the number of features and 2.2e-16 count as none: bring features of very different
+    units to one scale first, by `StandardScaler` for instance.
 
     ``transform`` multiplies by the matrix in NumPy, on Arrow batches of the inputs alone. ``toSQL`` is for use elsewhere,
     of 256 features at most: as plain SQL the same takes many times as long.

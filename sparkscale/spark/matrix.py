@@ -50,11 +50,9 @@ def _arrow_map(affine: MatrixMap) -> Any:
 
 def _pandas_map(affine: MatrixMap) -> Any:
     def mapped(arrays: pd.Series) -> pd.Series:  # as above
-        found = pd.Series([None] * len(arrays), dtype=object)
-        present = arrays.notna().to_numpy()
-        if present.any():
-            found[present] = list(affine.apply(np.stack(arrays[present].to_list())))
-        return found
+        present = arrays.notna()
+        rows = iter(affine.apply(np.array(arrays[present].to_list()).reshape(-1, len(affine))))
+        return pd.Series([next(rows) if there else None for there in present], dtype=object)
 
     return mapped
 
