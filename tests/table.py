@@ -76,7 +76,7 @@ TABLE = (
         sparkscale.ClipByGlobalNorm,
         sparkscale.ClipByGlobalNormModel,
         Squares,
-        ({}, {"clipNorm": 7.0}, {"clipNorm": 2.0, "formula": "torch"}),
+        ({}, {"clipNorm": 2.0, "formula": "torch"}),
     ),
 )
 EVERY_CHOICE = [(entry, choice) for entry in TABLE for choice in entry.choices]

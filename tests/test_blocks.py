@@ -54,6 +54,13 @@ def test_a_mask_keeps_rows_with_their_weights(make, values: np.ndarray, data: st
 
 
 @every_form
+@given(values=matrices(), start=st.integers(0, 5), stop=st.integers(0, 15))
+def test_dense_rows(make, values: np.ndarray, start: int, stop: int) -> None:
+    """Rows of any block as an array, with 0 where nothing is stored."""
+    np.testing.assert_array_equal(make(values).dense(start, stop), values[start:stop])
+
+
+@every_form
 def test_a_mask_keeps_a_block_unweighted(make) -> None:
     """No weights come from nowhere."""
     assert make([[1.0], [2.0]])[np.array([True, False])].weights is None

@@ -175,11 +175,11 @@ class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
     ``transform`` returns is lazy: the action on it fails with Spark's exception, whose message has the error as
     ``[sparkscale.<its name>] ... [end]``.
 
-    Variances below about 1e-16 of the largest count as none: bring features of very different units to one scale first,
-    by `StandardScaler` for instance.
+    Variances below the largest times the number of features and 2.2e-16 count as none: bring features of very different
+    units to one scale first, by `StandardScaler` for instance.
 
-    ``transform`` multiplies by the matrix in NumPy, on Arrow batches of the inputs alone. ``toSQL`` is there for 256
-    features at most.
+    ``transform`` multiplies by the matrix in NumPy, on Arrow batches of the inputs alone. ``toSQL`` is for use elsewhere,
+    of 256 features at most: as plain SQL the same takes many times as long.
 
     References
     ----------
@@ -188,10 +188,23 @@ class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
     Examples
     --------
     >>> from sparkscale import Whitener
-    >>> df = spark.createDataFrame([([4.0, 2.0],), ([0.0, 2.0],), ([2.0, 4.0],), ([2.0, 0.0],)], "a array<double>")
-    >>> model = Whitener(inputCol="a", method="zca", epsilon=1.0).fit(df)
-    >>> model.mean
-    DenseVector([2.0, 2.0])
+    >>> rows = [([7.0, 4.0],), ([7.0, 2.0],), ([3.0, 4.0],), ([3.0, 2.0],), ([5.0, 3.0],)]
+    >>> df = spark.createDataFrame(rows, "a array<double>")
+    >>> model = Whitener(inputCol="a", method="zca").fit(df)
+    >>> model.mean, model.whiteningMatrix.toArray()
+    (DenseVector([5.0, 3.0]), array([[0.5, 0. ],
+           [0. , 1. ]]))
+    >>> model.transform(df).show()
+    +----------+-----------+
+    |         a|   a_scaled|
+    +----------+-----------+
+    |[7.0, 4.0]| [1.0, 1.0]|
+    |[7.0, 2.0]|[1.0, -1.0]|
+    |[3.0, 4.0]|[-1.0, 1.0]|
+    |[3.0, 2.0]|[-1.0,-1.0]|
+    |[5.0, 3.0]| [0.0, 0.0]|
+    +----------+-----------+
+    <BLANKLINE>
     """
 
     _statistic = CoMoments

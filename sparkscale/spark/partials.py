@@ -74,8 +74,10 @@ def schema(statistic: type[Mergeable]) -> str:
 
 def to_batch(found: Partial, kind: type[Any], chunk: int | None = None) -> pa.RecordBatch:
     """Return a partial statistic as rows of ``chunk`` features, or as one row."""
+    if chunk is None:
+        return _to_rows([found], kind)
     whole = found.statistic or kind.missing(0, 0)
-    starts = np.arange(0, max(len(whole), 1), chunk or max(len(whole), 1))
+    starts = np.arange(0, max(len(whole), 1), chunk)
     ends = np.append(starts, len(whole))
     cells: dict[str, Any] = {
         "partition": pa.array(np.full(len(starts), found.partition), pa.int32()),
@@ -85,16 +87,35 @@ def to_batch(found: Partial, kind: type[Any], chunk: int | None = None) -> pa.Re
         "nulls": pa.array(np.where(starts == 0, found.nulls, 0.0)),
     }
     for name, values in whole.arrays().items():
-        offsets = pa.array(ends * (values.size // max(len(whole), 1)) if chunk else [0, values.size], pa.int32())
+        offsets = pa.array(ends if values.size else 0 * ends, pa.int32())
         cells[name] = pa.ListArray.from_arrays(offsets, pa.array(values.ravel()))
+    return pa.RecordBatch.from_pydict(cells)
+
+
+def _to_rows(found: Sequence[Partial], kind: type[Any]) -> pa.RecordBatch:
+    """Return partial statistics as a row each."""
+    types = {
+        "partition": pa.int32(),
+        "group": pa.int32(),
+        "start": pa.int32(),
+        "size": pa.int32(),
+        "nulls": pa.float64(),
+    }
+    cells: dict[str, Any] = {name: pa.array([getattr(f, name) for f in found], t) for name, t in types.items()}
+    wholes = [f.statistic or kind.missing(0, 0) for f in found]
+    for name in kind.names():
+        values = [getattr(whole, name).ravel() for whole in wholes]
+        offsets = pa.array(np.cumsum([0, *map(len, values)]), pa.int32())
+        cells[name] = pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(values)))
     return pa.RecordBatch.from_pydict(cells)
 
 
 def tiles(found: Partial, kind: type[Statistic], size: int | None) -> Iterator[pa.RecordBatch]:
     """Return what all groups have together as rows, each of a tile of the matrix, or as one row."""
     if size and isinstance(found.statistic, CoMoments):
-        for place, tile in found.statistic.tiles(size):
-            yield to_batch(replace(found, start=place, statistic=tile), kind)
+        cut = (replace(found, start=place, statistic=tile) for place, tile in found.statistic.tiles(size))
+        for _, row in groupby(cut, key=lambda tile: tile.start // found.size):
+            yield _to_rows(list(row), kind)
     else:
         yield to_batch(found, kind)
 
