@@ -326,7 +326,17 @@ def test_worked_cases(spark, name):
 # --- what they share and what they are known for ---------------------------------------------------------------
 
 
-def test_groups_lead_from_layer_norm_to_instance_norm(spark):
+@pytest.fixture
+def deep_plans(spark):
+    """Connect analyses a chain of stages as one plan; every lambda within a lambda takes it another iteration."""
+    name = "spark.sql.analyzer.maxIterations"
+    before = spark.conf.get(name)
+    spark.conf.set(name, "1000")
+    yield
+    spark.conf.set(name, before)
+
+
+def test_groups_lead_from_layer_norm_to_instance_norm(spark, deep_plans):
     """One group is the whole row; as many groups as channels are the channels, first or last."""
     df = frame(spark, sample().tolist())
     stages = {
@@ -676,7 +686,7 @@ def test_stages_survive_alone(spark, tmp_path):
 
 
 @pytest.mark.core
-def test_stages_survive_in_pipelines(spark, tmp_path):
+def test_stages_survive_in_pipelines(spark, deep_plans, tmp_path):
     """Fitted or not, beside each other."""
     df = frame(spark, sample().tolist())
     stages = [on(name, "a").setOutputCols([f"o{i}"]).setHandleInvalid("error") for i, name in enumerate(ONE_OF_EACH)]
