@@ -65,6 +65,11 @@ def spark(world: str) -> Iterator[SparkSession]:
         builder.config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.shuffle.partitions", "4")
+        .config("spark.driver.memory", "2g")
+        # Thousands of queries: a session remembers a thousand of them, with their plans.
+        .config("spark.sql.ui.retainedExecutions", "10")
+        .config("spark.ui.retainedJobs", "10")
+        .config("spark.ui.retainedStages", "10")
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Connect warns of static settings, which its server has taken by then
