@@ -194,17 +194,8 @@ class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
     >>> model.mean, model.whiteningMatrix.toArray()
     (DenseVector([5.0, 3.0]), array([[0.5, 0. ],
            [0. , 1. ]]))
-    >>> model.transform(df).show()
-    +----------+-----------+
-    |         a|   a_scaled|
-    +----------+-----------+
-    |[7.0, 4.0]| [1.0, 1.0]|
-    |[7.0, 2.0]|[1.0, -1.0]|
-    |[3.0, 4.0]|[-1.0, 1.0]|
-    |[3.0, 2.0]|[-1.0,-1.0]|
-    |[5.0, 3.0]| [0.0, 0.0]|
-    +----------+-----------+
-    <BLANKLINE>
+    >>> [row.a_scaled for row in model.transform(df).collect()]
+    [[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0], [0.0, 0.0]]
     """
 
     _statistic = CoMoments

@@ -31,10 +31,10 @@ def product(array: Column, affine: MatrixMap) -> Column:
     sent = replace(affine, back=np.empty((0, 0)))  # to the workers, which have no use for the way back
     if hasattr(F, "arrow_udf"):  # from PySpark 4.1
         mapped = F.arrow_udf(_arrow_map(sent), "array<double>")
-    else:
-        mapped = pandas_udf(_pandas_map(sent), "array<double>")  # type: ignore[call-overload]
-    found: Column = mapped(array)
-    return found
+        found: Column = mapped(array)
+        return found
+    mapped = pandas_udf(_pandas_map(sent), "array<double>")  # type: ignore[call-overload]
+    return F.transform(mapped(array), lambda y: F.coalesce(y, F.lit(float("nan"))))  # pandas takes NaN for null
 
 
 def _arrow_map(affine: MatrixMap) -> Any:
