@@ -297,6 +297,7 @@ def exact_co_moments(count: np.ndarray, invalid: np.ndarray, matrix: np.ndarray)
     return CoMoments(count, invalid, np.full(len(count), float(len(values))), mean, np.zeros_like(mean), comoments)
 
 
+@pytest.mark.one_world
 @every_scaler
 @few(6)
 @given(rows=tables(columns=(mostly(HUGE),), nulls=False, min_rows=2), data=st.data())
@@ -320,6 +321,7 @@ def test_overflow_is_right_or_refused(spark: SparkSession, entry: Entry, rows: l
         assert (np.abs(found) <= 1.0).all()
 
 
+@pytest.mark.one_world
 @pytest.mark.core
 @every_scaler
 @every_form
