@@ -273,6 +273,35 @@ def test_hundreds_of_scalars(spark):
     assert lists(restored) == lists(df)
 
 
+WIDE = {
+    "scalars, clipped": ("double(id)", MinMaxScaler(clip=True)),
+    "scalars, error": ("double(id)", MinMaxScaler(handleInvalid="error")),
+    "scalars, skip": ("nullif(double(id), 2D)", MinMaxScaler(handleInvalid="skip")),
+    "scalars with null": ("nullif(double(id), 2D)", MinMaxScaler()),
+    "arrays": ("array(double(id))", MinMaxScaler()),
+    "arrays, skip": ("array(nullif(double(id), 2D))", MinMaxScaler(handleInvalid="skip")),
+}
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("case", WIDE)
+def test_many_columns_are_not_computed_in_one_method(spark, capsys, case):
+    """Java does not compile what is longer than 8,000 bytes, so Spark must not generate one method for all columns."""
+    text, scaler = WIDE[case]
+    names = [f"c{i}" for i in range(20)]
+    df = spark.range(0, 3, 1, 1).selectExpr("id", *(f"{text} AS {n}" for n in names))
+    scaled = scaler.copy().setInputCols(names).fit(df).transform(df)
+    expected = [0.0, 1.0, None] if "null" in case else [0.0, 1.0] if "skip" in case else [0.0, 0.5, 1.0]
+    found = [row[21:] for row in lists(scaled.orderBy("id"))]
+
+    assert found == [[[v] if "arrays" in case else v] * 20 for v in expected]
+    capsys.readouterr()
+    scaled.explain()
+    plan = [line for line in capsys.readouterr().out.splitlines() if "zip_with" in line]
+    assert plan
+    assert not [line for line in plan if "*(" in line]
+
+
 # Attributes
 
 

@@ -13,7 +13,7 @@ from sparkscale.affine import AffineMap, MatrixMap
 from sparkscale.errors import OutputColumnError
 from sparkscale.spark import matrix, vectors
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata, quoted, same_name
-from sparkscale.spark.expression import Bounds, array_map, guarded, is_valid, scalar_map
+from sparkscale.spark.expression import Bounds, array_map, guarded, is_valid, scalar_map, split_up
 
 __all__ = ["Plan", "check_outputs", "complete", "finished", "to_sql", "transform"]
 
@@ -164,7 +164,7 @@ def complete(df: DataFrame, columns: Sequence[FeatureColumn]) -> DataFrame:
     """Drop rows that hold an invalid value."""
     conditions = [is_valid(c, c.sql) for c in columns if c.kind != "vector"]
     if conditions:
-        df = df.filter(" AND ".join(conditions))
+        df = df.filter(" AND ".join(split_up(conditions, "({0} OR {1})")))
     for column in columns:
         if column.kind == "vector":
             df = vectors.complete(df, column)
@@ -215,7 +215,9 @@ def finished(
     if described:
         df = df.select("*", *described.values())
     if not alone:
-        texts, temporary = {**texts, **made}, [*temporary, *made.values()]
+        plain = {name: text for name, text in texts.items() if name not in made}
+        plain = dict(zip(plain, split_up([*plain.values()], "coalesce({0}, {1})"), strict=True))
+        texts, temporary = {**texts, **plain, **made}, [*temporary, *made.values()]
         if exists:
             df = df.withColumns({name: F.expr(text) for name, text in texts.items()})
         else:
