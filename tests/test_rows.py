@@ -328,7 +328,7 @@ def test_worked_cases(spark, name):
 
 @pytest.fixture
 def deep_plans(spark):
-    """Connect analyses a chain of stages as one plan; every lambda within a lambda takes it another iteration."""
+    """Connect analyses a chain of stages as one plan; every lambda within a lambda takes it more iterations."""
     name = "spark.sql.analyzer.maxIterations"
     before = spark.conf.get(name)
     spark.conf.set(name, "1000")
@@ -336,7 +336,7 @@ def deep_plans(spark):
     spark.conf.set(name, before)
 
 
-def test_groups_lead_from_layer_norm_to_instance_norm(spark, deep_plans):
+def test_groups_lead_from_layer_norm_to_instance_norm(spark):
     """One group is the whole row; as many groups as channels are the channels, first or last."""
     df = frame(spark, sample().tolist())
     stages = {

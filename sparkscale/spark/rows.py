@@ -25,6 +25,8 @@ LARGEST = literal(np.inf)
 SMALL = 1e-290  # a sum of squares above it has lost no digits to values whose squares vanish
 TINY = 1e-300  # the least that values are divided by, so that its reciprocal is finite
 
+VALID = f"filter(a, x -> {FINITE.format(x='x')})"
+
 Text = Callable[[FeatureColumn, str], str]
 Vectors = Callable[[DataFrame, FeatureColumn], tuple[DataFrame, str, list[str]]]
 
@@ -36,7 +38,7 @@ class Norm:
     Parameters
     ----------
     step : str
-        SQL of what follows on the sum ``s`` with one more value ``x``.
+        SQL of what follows on the sum ``s`` with one more value ``{x}``.
     divisor : function of str, str and str
         SQL of the divisor from that of the sum, of the number of values and of what all values were divided by.
     centred : bool
@@ -64,16 +66,16 @@ def standardized(epsilon: float, *, centred: bool) -> Norm:
         # Beside a value so large that epsilon vanishes, nothing may be left to divide by.
         return f"greatest({root}, {literal(TINY)})" if epsilon else _nonzero(total, root)
 
-    return Norm("s + x * x", divisor, centred, 1.0 if epsilon else TINY)
+    return Norm("s + {x} * {x}", divisor, centred, 1.0 if epsilon else TINY)
 
 
 def unit(p: float) -> Norm:
     """Divide by the p-norm; a row of zeros stays."""
     if p == np.inf:
-        return Norm("greatest(s, abs(x))", lambda total, count, by: _nonzero(total, total))
+        return Norm("greatest(s, abs({x}))", lambda total, count, by: _nonzero(total, total))
     power = literal(p)
-    steps = {1.0: ("s + abs(x)", "{q}"), 2.0: ("s + x * x", "sqrt({q})")}
-    step, root = steps.get(p, (f"s + power(abs(x), {power})", f"power({{q}}, 1D / {power})"))
+    steps = {1.0: ("s + abs({x})", "{q}"), 2.0: ("s + {x} * {x}", "sqrt({q})")}
+    step, root = steps.get(p, (f"s + power(abs({{x}}), {power})", f"power({{q}}, 1D / {power})"))
     return Norm(step, lambda total, count, by: _nonzero(total, root.format(q=total)))
 
 
@@ -81,7 +83,7 @@ def shortened(clip_norm: float, formula: str) -> Norm:
     """Divide by what brings the 2-norm down to ``clip_norm``, or by 1."""
     slack = literal(TORCH_SLACK if formula == "torch" else 0.0)
     return Norm(
-        "s + x * x",
+        "s + {x} * {x}",
         lambda total, count, by: f"greatest(1D / {by}, (sqrt({total}) + {slack} / {by}) / {literal(clip_norm)})",
     )
 
@@ -154,7 +156,7 @@ def normalize(
     """Return the normalized array as SQL text; an array of a wrong length makes the job fail."""
     one = grouping.groups == 1
     channel = grouping.channel.format(g="0" if one else "g")
-    row = _row(norm, f"x / r{_gain(' * ', gamma, channel)}{_gain(' + ', beta, channel)}")
+    row = _row(norm, f"{_gain(' * ', gamma, channel)}{_gain(' + ', beta, channel)}")
     made = f"cast({source} AS array<double>)"
     made = _let("a", made, row) if one else _by_group(made, row, grouping, f"size({source})")
     if column.single:
@@ -190,26 +192,34 @@ def _let(name: str, value: str, body: str) -> str:
     return f"aggregate(cast(array() AS array<int>), {value}, (s, x) -> s, {name} -> {body})"
 
 
-def _row(norm: Norm, scaled: str) -> str:
-    """Return the text of the array ``a`` divided; of its values ``x`` is to become ``scaled``."""
-    valid = f"filter({{}}, x -> {FINITE.format(x='x')})"
-    largest = f"array_max(transform({valid.format('a')}, x -> abs(x)))"
-    again = _let("w", "transform(a, x -> x / b)", _divided(norm, scaled, "w", valid, "b"))
-    again = _let("b", f"greatest({literal(norm.floor)}, {largest})", again)
-    return _divided(norm, scaled, "a", "{}", "1D", f"CASE WHEN {norm.trusted} THEN {{}} ELSE {again} END")
+def _row(norm: Norm, gain: str) -> str:
+    """Return the text of the array ``a`` divided, with ``gain`` after each value.
+
+    First as if all were well; else from the valid values ``v``; else from these by way of units of the largest.
+    """
+    units = f"array(greatest({literal(norm.floor)}, array_max(transform(v, x -> abs(x)))))"
+    # By zip_with, as interpreted does, so that the code of the others stays short.
+    rescaled = f"get(zip_with(array(a), {units}, (a, b) -> {_divided(norm, gain, 'v', 'b')}), 0)"
+    tries = [_divided(norm, gain, "a"), _let("v", VALID, _divided(norm, gain, "v")), _let("v", VALID, rescaled)]
+    return f"coalesce({', '.join(tries)})"
 
 
-def _divided(norm: Norm, scaled: str, source: str, valid: str, by: str, chosen: str = "{}") -> str:
-    """Return the text of an array divided by what its valid values give."""
-    count = "greatest(size(v), 1)"
-    made = chosen.format(_let("r", norm.divisor("q", count, by), f"transform(d, (x, i) -> {scaled})"))
-    made = _let("v", valid.format("d"), f"aggregate(v, 0D, (s, x) -> {norm.step}, q -> {made})")
+def _divided(norm: Norm, gain: str, valid: str, by: str = "") -> str:
+    """Return the text of ``a`` divided by what ``valid`` gives; without ``by``, null where that is not to be trusted."""
+    unit = f" / {by}" if by else ""
+    count, first = f"greatest(size({valid}), 1)", f"get({valid}, 0){unit}"
+    x = f"(x{unit} - c)" if norm.centred else f"(x{unit})"
+    divisor = norm.divisor("q", count, by or "1D")
+    made = f"transform(a, (x, i) -> {x} / r{gain})"
+    if not by:
+        divisor = f"CASE WHEN {norm.trusted} THEN {divisor} END"
+        made = f"CASE WHEN r IS NOT NULL THEN {made} END"
+    made = _let("r", f"aggregate({valid}, 0D, (s, x) -> {norm.step.format(x=x)}, q -> {divisor})", made)
     if not norm.centred:
-        return _let("d", source, made)
+        return made
     # Deviations from the first value first, so that the mean of large values close together keeps its digits.
-    made = _let("c", f"coalesce(o + s / {count}, 0D)", _let("d", f"transform({source}, x -> x - c)", made))
-    made = _let("o", "get(v, 0)", f"aggregate(v, 0D, (s, x) -> s + (x - o), s -> {made})")
-    return _let("v", valid.format(source), made)
+    total = f"aggregate({valid}, 0D, (s, x) -> s + (x{unit} - {first}))"
+    return _let("c", f"coalesce({first} + {total} / {count}, 0D)", made)
 
 
 def clip(column: FeatureColumn, source: str, bounds: Bounds) -> str:
