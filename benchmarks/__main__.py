@@ -107,15 +107,14 @@ def scalar_case(spark: SparkSession, folder: Path, columns: int, rows: int) -> d
     return measures
 
 
-def wide_case(df: DataFrame) -> dict[str, Measure]:
+def wide_case(df: DataFrame, arrays: DataFrame) -> dict[str, Measure]:
     """Return the measures on so many columns that Java would not compile one method for all, beside a plain read."""
     names = df.columns
-    arrays = df.select(*(F.array(*names[i : i + 2]).alias(f"a{i}") for i in range(0, len(names), 2)))
     stages = {
         "error": (df, sparkscale.StandardScaler(inputCols=names, handleInvalid="error")),
         "skip": (df, sparkscale.StandardScaler(inputCols=names, handleInvalid="skip")),
         "clip": (df, sparkscale.MinMaxScaler(inputCols=names, clip=True)),
-        "arrays of two": (arrays, sparkscale.StandardScaler(inputCols=arrays.columns)),
+        "15 arrays of 10": (arrays, sparkscale.StandardScaler(inputCols=arrays.columns)),
     }
     models = {name: (d, stage.fit(d)) for name, (d, stage) in stages.items()}
     measures = {
@@ -228,7 +227,9 @@ def main() -> None:
     cases: dict[str, Callable[[], dict[str, Measure]]] = {
         "scalars, 10 columns x 2,000,000": lambda: scalar_case(spark, folder, 10, rows(2_000_000)),
         "scalars, 1,000 columns x 20,000": lambda: scalar_case(spark, folder, 1000, rows(20_000)),
-        "wide, 60 columns x 300,000": lambda: wide_case(data.scalars(spark, folder, 60, rows(300_000))),
+        "wide, 60 columns x 300,000": lambda: wide_case(
+            data.scalars(spark, folder, 60, rows(300_000)), data.arrays(spark, folder, 10, rows(300_000), 15)
+        ),
         "dense vectors, 500,000 x 64": lambda: vector_case(data.vectors(spark, folder, 64, rows(500_000)), "dense"),
         "arrays, 500,000 x 64": lambda: array_case(data.arrays(spark, folder, 64, rows(500_000))),
         "rows, 500,000 x 64": lambda: row_case(data.arrays(spark, folder, 64, rows(500_000))),

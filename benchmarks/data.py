@@ -25,13 +25,15 @@ def scalars(spark: SparkSession, folder: Path, columns: int, rows: int) -> DataF
     return spark.read.parquet(str(path))
 
 
-def arrays(spark: SparkSession, folder: Path, size: int, rows: int) -> DataFrame:
-    """Return a table of one array column."""
-    path = folder / f"arrays_{size}_{rows}"
+def arrays(spark: SparkSession, folder: Path, size: int, rows: int, columns: int = 1) -> DataFrame:
+    """Return a table of array columns, ``a`` and as many more as are asked for."""
+    path = folder / f"arrays_{size}_{rows}_{columns}"
     if not path.exists():
-        values = np.random.default_rng(1).normal(3, 2, rows * size)
-        lists = pa.FixedSizeListArray.from_arrays(pa.array(values), size).cast(pa.list_(pa.float64()))
-        _write(pa.table({"a": lists}), path)
+        rng, made = np.random.default_rng(1), {}
+        for k in range(columns):
+            values = pa.array(rng.normal(3, 2, rows * size))
+            made[f"a{k or ''}"] = pa.FixedSizeListArray.from_arrays(values, size).cast(pa.list_(pa.float64()))
+        _write(pa.table(made), path)
     return spark.read.parquet(str(path))
 
 
