@@ -49,7 +49,7 @@ def summarize(
     for j, column in enumerate(columns):
         x = f"double({column.sql})"
         clean = f"CASE WHEN {FINITE.format(x=x)} THEN {x} END"
-        inner.append(f"{guarded(column, column.sql, x) if strict else clean} AS x{j}")
+        inner.append(f"{guarded(column, column.sql, x, compiled=True) if strict else clean} AS x{j}")
     wanted = [text.format(x=f"x{j}") for j in range(len(columns)) for text in AGGREGATES[statistic]]
     row = df.selectExpr(*inner).selectExpr("count(*)", *wanted).collect()[0]
     cells = np.array([np.nan if v is None else v for v in row[1:]], dtype=np.float64).reshape(len(columns), -1).T

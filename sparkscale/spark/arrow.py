@@ -116,7 +116,7 @@ def _vector_texts(k: int, column: FeatureColumn, strict: bool) -> list[str]:
     u = f"u{k}"
     values, indices = f"{u}.values", f"{u}.indices"
     if strict:
-        values = guarded(replace(column, kind="array"), values, values)
+        values = guarded(replace(column, kind="array"), values, values, compiled=True)
     stored = f"coalesce({indices}, cast(array() AS array<int>))"
     found = f"coalesce({u}.size, size({u}.values))"
     if column.size is not None:

@@ -47,7 +47,7 @@ def failure(kind: type[ScalingError], before: str, value: str, after: str) -> st
     """Return text that makes the job fail with a message around the SQL ``value``."""
     start, end = marked(kind, "\0").split("\0")
     shown = f"coalesce(string({value}), 'null')"
-    return f"raise_error({interpreted(f'concat({_string(start + before)}, {shown}, {_string(after + end)})')})"
+    return f"raise_error(concat({_string(start + before)}, {shown}, {_string(after + end)}))"
 
 
 def interpreted(text: str) -> str:
@@ -86,8 +86,12 @@ def is_valid(column: FeatureColumn, source: str) -> str:
     return f"({source} IS NOT NULL AND forall({source}, x -> coalesce({FINITE.format(x='double(x)')}, false)))"
 
 
-def guarded(column: FeatureColumn, source: str, result: str) -> str:
-    """Return ``result`` where the column's values are all valid; otherwise the job fails naming one."""
+def guarded(column: FeatureColumn, source: str, result: str, *, compiled: bool = False) -> str:
+    """Return ``result`` where the column's values are all valid; otherwise the job fails naming one.
+
+    The failure is ``interpreted`` unless it is to be ``compiled`` with the rest: around functions on vectors and in
+    aggregates one method for all takes 0.75 times what several do.
+    """
     first_invalid = (
         source
         if column.kind == "scalar"
@@ -99,6 +103,7 @@ def guarded(column: FeatureColumn, source: str, result: str) -> str:
         first_invalid,
         ", which handleInvalid='error' refuses. Clean the column, or set handleInvalid to 'keep' or 'skip'.",
     )
+    refused = refused if compiled else interpreted(refused)
     return f"CASE WHEN {is_valid(column, source)} THEN {result} ELSE {refused} END"
 
 
@@ -110,7 +115,8 @@ def sized(column: FeatureColumn, source: str, size: int, result: str) -> str:
         f"size({source})",
         f", but the model was fitted on length {size}. Give every row the length that fit saw, or fit again.",
     )
-    return f"CASE WHEN {source} IS NULL THEN NULL WHEN size({source}) = {size} THEN {result} ELSE {wrong} END"
+    fits = f"size({source}) = {size}"
+    return f"CASE WHEN {source} IS NULL THEN NULL WHEN {fits} THEN {result} ELSE {interpreted(wrong)} END"
 
 
 def scalar_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds) -> str:

@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame
 from sparkscale.errors import SizeMismatchError
 from sparkscale.kernels.clipping import TORCH_SLACK
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.expression import FINITE, Bounds, clipped, failure, guarded, literal, parameter
+from sparkscale.spark.expression import FINITE, Bounds, clipped, failure, guarded, interpreted, literal, parameter
 from sparkscale.spark.transform import complete, finished
 
 __all__ = ["Grouping", "Norm", "clip", "normalize", "shortened", "standardized", "to_sql", "transform", "unit"]
@@ -142,7 +142,7 @@ class Grouping:
         size = f"size({source})"
         right = f"{size} = {self.step}" if self.fixed else f"{size} > 0 AND {size} % {self.step} = 0"
         wrong = failure(SizeMismatchError, f"Column '{column.name}' holds a row of length ", size, self.reason)
-        return f"CASE WHEN {source} IS NULL THEN NULL WHEN {right} THEN {result} ELSE {wrong} END"
+        return f"CASE WHEN {source} IS NULL THEN NULL WHEN {right} THEN {result} ELSE {interpreted(wrong)} END"
 
 
 def normalize(

@@ -148,7 +148,7 @@ def _checked(df: DataFrame, column: FeatureColumn, strict: bool, expected: str =
     fits = "true" if column.size is None else f"{found} = {size}"
     right = f"CASE WHEN {u} IS NULL THEN {checked.zeros} WHEN {fits} THEN {column.sql} ELSE {wrong} END"
     if strict:
-        right = guarded(replace(column, kind="array"), f"{u}.values", right)
+        right = guarded(replace(column, kind="array"), f"{u}.values", right, compiled=True)
     unwrapped = F.unwrap_udt(F.col(column.sql))
     # The zero looks at the row, lest the optimizer put a constant vector into every task.
     zero = f"CASE WHEN {column.sql} IS NULL THEN 0D END"
