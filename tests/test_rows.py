@@ -336,7 +336,7 @@ def deep_plans(spark):
     spark.conf.set(name, before)
 
 
-def test_groups_lead_from_layer_norm_to_instance_norm(spark):
+def test_groups_lead_from_layer_norm_to_instance_norm(spark, deep_plans):
     """One group is the whole row; as many groups as channels are the channels, first or last."""
     df = frame(spark, sample().tolist())
     stages = {
@@ -503,6 +503,44 @@ def test_everything_else_stays(spark):
         assert [a["name"] for a in out.schema["v_scaled"].metadata["ml_attr"]["attrs"]["numeric"]] == ["p", "q"]
         row = out.head()
         assert row["v_scaled"].toArray().tolist() == row["a.b_scaled"] == row["t.x_scaled"]
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    "stage",
+    [
+        LayerNorm(gamma=[1.0, 2.0, 3.0, 4.0]),
+        LayerNorm(normalizedShape=[2]),
+        GroupNorm(numGroups=2),
+        InstanceNorm(shape=[2, 2], dataFormat="channelsLast"),
+        Normalizer(p=3.0),
+        ClipByValue(low=2.0),
+    ],
+    ids=lambda s: type(s).__name__,
+)
+def test_columns_may_have_any_letter_for_a_name(spark, stage):
+    """Also those that the SQL text gives to what it binds."""
+    letters = [c for c in "abcdginoqrstvwxy" if c not in "nt"]
+    values = "array(1D, 2D, 4D, null)"
+    named = f"named_struct('x', {values})"
+    df = spark.range(1).selectExpr(*(f"{values} AS {c}" for c in letters), f"{named} AS n", f"{named} AS t")
+    df = df.selectExpr("*", f"{values} AS plain")
+    names = ["plain", *letters, "n.x", "t.x"]
+    row = on(stage.copy(), *names).transform(df).collect()[0]
+
+    assert [row[f"{name}_scaled"] for name in names[1:]] == [row["plain_scaled"]] * len(names[1:])
+    out = stage.copy().setInputCol("n").setOutputCol("o").transform(df.selectExpr("plain AS n"))
+    assert out.collect()[0]["o"] == row["plain_scaled"]
+
+
+@pytest.mark.core
+def test_a_divisor_neither_overflows_nor_vanishes(spark):
+    """However far the norm is from what it is clipped to."""
+    rows_ = [[1e9, None], [1e9, 0.0], [-np.inf, 1e9], [3e300, 4e300], [3e-300, 4e-300]]
+    (found,) = lists(on(ClipByNorm(clipNorm=1e-300), "a").transform(frame(spark, rows_)), "a_scaled")
+
+    for row, expected in zip(found, [[1.0, None], [1.0, 0.0], [-np.inf, 1.0], [0.6, 0.8], [0.6, 0.8]], strict=True):
+        near(np.array(row, dtype=float) * 1e300, np.array(expected, dtype=float))
 
 
 def test_what_to_sql_says_is_what_transform_computes(spark):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from pyspark.ml.functions import array_to_vector, vector_to_array
@@ -9,7 +11,7 @@ from pyspark.ml.linalg import DenseVector, SparseVector, Vectors, VectorUDT
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DoubleType, FloatType, StructField, StructType
 
-from sparkscale import InverseModel, MaxAbsScaler, MinMaxScaler, StandardScaler
+from sparkscale import ClipByValue, InverseModel, MaxAbsScaler, MinMaxScaler, StandardScaler
 
 SCALERS = (MinMaxScaler, MaxAbsScaler, StandardScaler)
 each_scaler = pytest.mark.parametrize("scaler", SCALERS, ids=lambda c: c.__name__)
@@ -273,13 +275,18 @@ def test_hundreds_of_scalars(spark):
     assert lists(restored) == lists(df)
 
 
+SCALAR, ARRAY, HALF = "double(id + {0})", "array(double(id + {0}))", [0.0, 0.5, 1.0]
+NULL = "nullif(double(id + {0}), 2D + {0})"
 WIDE = {
-    "scalars, clipped": ("double(id)", MinMaxScaler(clip=True)),
-    "scalars, error": ("double(id)", MinMaxScaler(handleInvalid="error")),
-    "scalars, skip": ("nullif(double(id), 2D)", MinMaxScaler(handleInvalid="skip")),
-    "scalars with null": ("nullif(double(id), 2D)", MinMaxScaler()),
-    "arrays": ("array(double(id))", MinMaxScaler()),
-    "arrays, skip": ("array(nullif(double(id), 2D))", MinMaxScaler(handleInvalid="skip")),
+    "scalars, clipped": (SCALAR, MinMaxScaler(clip=True), HALF),
+    "scalars, error": (SCALAR, MinMaxScaler(handleInvalid="error"), HALF),
+    "scalars, skip": (NULL, MinMaxScaler(handleInvalid="skip"), [0.0, 1.0]),
+    "scalars with null": (NULL, MinMaxScaler(), [0.0, 1.0, None]),
+    "scalars, never null": (SCALAR, StandardScaler(withStd=False, withMean=True), [-1.0, 0.0, 1.0]),
+    "scalars, only clipped": (SCALAR, ClipByValue(low=30.0), [30.0] * 3),
+    "arrays": (ARRAY, MinMaxScaler(), [[v] for v in HALF]),
+    "arrays, skip": (f"array({NULL})", MinMaxScaler(handleInvalid="skip"), [[0.0], [1.0]]),
+    "arrays, only clipped": (ARRAY, ClipByValue(low=30.0), [[30.0]] * 3),
 }
 
 
@@ -287,19 +294,18 @@ WIDE = {
 @pytest.mark.parametrize("case", WIDE)
 def test_many_columns_are_not_computed_in_one_method(spark, capsys, case):
     """Java does not compile what is longer than 8,000 bytes, so Spark must not generate one method for all columns."""
-    text, scaler = WIDE[case]
+    text, stage, expected = WIDE[case]
     names = [f"c{i}" for i in range(20)]
-    df = spark.range(0, 3, 1, 1).selectExpr("id", *(f"{text} AS {n}" for n in names))
-    scaled = scaler.copy().setInputCols(names).fit(df).transform(df)
-    expected = [0.0, 1.0, None] if "null" in case else [0.0, 1.0] if "skip" in case else [0.0, 0.5, 1.0]
-    found = [row[21:] for row in lists(scaled.orderBy("id"))]
+    df = spark.range(0, 3, 1, 1).selectExpr("id", *(f"{text.format(i)} AS {n}" for i, n in enumerate(names)))
+    stage = stage.copy().setInputCols(names)
+    scaled = (stage.fit(df) if hasattr(stage, "fit") else stage).transform(df)
 
-    assert found == [[[v] if "arrays" in case else v] * 20 for v in expected]
+    assert [row[21:] for row in lists(scaled.orderBy("id"))] == [[v] * 20 for v in expected]
     capsys.readouterr()
     scaled.explain()
-    plan = [line for line in capsys.readouterr().out.splitlines() if "zip_with" in line]
-    assert plan
-    assert not [line for line in plan if "*(" in line]
+    steps = [x for x in capsys.readouterr().out.splitlines() if re.search("Filter |Project .*_scaled", x)]
+    assert len(steps) == 1 + ("skip" in case)
+    assert not [line for line in steps if "*(" in line]
 
 
 # Attributes

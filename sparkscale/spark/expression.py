@@ -26,13 +26,14 @@ __all__ = [
     "parameter",
     "scalar_map",
     "sized",
+    "sized_array_map",
     "split_up",
 ]
 
 Array = npt.NDArray[np.float64]
 Bounds = tuple[float, float] | None
 
-MANY = 16  # expressions that may be too much for one method
+MANY = 8  # expressions, from which on they may be too much for one method; what is selected of them may be few
 FINITE = "abs({x}) < double('Infinity')"  # false for NaN, which Spark orders above infinity; null for null
 
 
@@ -51,28 +52,29 @@ def failure(kind: type[ScalingError], before: str, value: str, after: str) -> st
 
 
 def interpreted(text: str) -> str:
-    """Return what is the same to Spark, except that it generates no code for it: for what is rare.
+    """Return what evaluates to the same, and has no generated code: for a branch that is rarely taken.
 
-    Where a select or filter holds such an expression, Spark generates a method for each few columns rather than one
-    for all. Java does not compile a method above 8,000 bytes: in one, ten columns of arrays took 12 times, and forty
-    scalars under "error" 5 times what they take in several. Where one is short enough, both take the same.
+    Spark generates code for the other functions used here (from 4.3 on), but none for zip_with, and where a select or
+    filter holds an expression without, it generates a method for each few columns rather than one for all. Java does
+    not compile a method above 8,000 bytes: in one method ten columns of arrays took 12 times, and forty scalars under
+    "error" 5 times what they take in several. Where one is short enough, both take the same.
     """
     return f"get(zip_with(array({text}), array(0), (y, i) -> y), 0)"
 
 
-def split_up(texts: Sequence[str], rare: str) -> list[str]:
-    """Return expressions of one select or filter, as ``interpreted`` has them if there are many.
+def split_up(texts: Sequence[str], again: str) -> list[str]:
+    """Return the expressions of one select or filter; if there are many, so that they are not put into one method.
 
     Parameters
     ----------
     texts : sequence of str
         SQL.
-    rare : str
-        What tries the first again, as text around ``{0}`` and ``{1}``.
+    again : str
+        What leaves the value of ``{0}`` as it is, and asks ``{1}`` for the same in a case that is rare.
     """
-    if len(texts) < MANY:
+    if len(texts) < MANY or any("zip_with(" in text for text in texts):
         return list(texts)
-    return [rare.format(texts[0], interpreted(texts[0])), *texts[1:]]
+    return [t if k % MANY else again.format(t, interpreted(t)) for k, t in enumerate(texts)]
 
 
 def _string(text: str) -> str:
@@ -126,13 +128,16 @@ def scalar_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bo
 
 
 def array_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds) -> str:
-    """Return the mapped array as SQL text; an array of another length makes the job fail."""
+    """Return the mapped array as SQL text; its length is right."""
     mapped = f"transform({source}, (x, i) -> {_mapped('double(x)', affine, 'i')})"
     if bounds:
         mapped = f"transform({mapped}, x -> {clipped('x', bounds)})"
-    if column.single:
-        mapped = f"cast({mapped} AS array<float>)"
-    return sized(column, source, len(affine), mapped)
+    return f"cast({mapped} AS array<float>)" if column.single else mapped
+
+
+def sized_array_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds) -> str:
+    """Return the mapped array as SQL text; an array of another length makes the job fail."""
+    return sized(column, source, len(affine), array_map(column, source, affine, bounds))
 
 
 def clipped(x: str, bounds: Bounds) -> str:

@@ -1,8 +1,8 @@
 """Each row by itself: normalizations and clipping of arrays as SQL text, and how columns come to it.
 
 A row, or each group of its places, is divided by one number of its own, for some after its mean was taken off. That
-number comes from a sum over the valid values. The sum tells as well whether anything is invalid, overflows or
-vanishes: only such rows are computed again, from their valid values alone and divided by the largest first.
+number comes from a sum over all values, which tells as well whether one of them is invalid, overflows or vanishes:
+only then is it computed again from the valid values, and only if that does not do from these divided by the largest.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def normalize(
     channel = grouping.channel.format(g="0" if one else "g")
     row = _row(norm, f"{_gain(' * ', gamma, channel)}{_gain(' + ', beta, channel)}")
     made = f"cast({source} AS array<double>)"
-    made = _let("a", made, row) if one else _by_group(made, row, grouping, f"size({source})")
+    made = _let("a", made, row) if one else _by_group(made, row, grouping)
     if column.single:
         made = f"cast({made} AS array<float>)"
     return grouping.guarded(column, source, made)
@@ -168,17 +168,16 @@ def _gain(operator: str, values: Sequence[float], channel: str) -> str:
     return operator + parameter(np.asarray(values, dtype=np.float64), f"int({channel})") if len(values) else ""
 
 
-def _by_group(source: str, row: str, grouping: Grouping, size: str) -> str:
+def _by_group(source: str, row: str, grouping: Grouping) -> str:
     """Return what ``row`` makes of each group as one array, in the order of the source."""
     outer, groups, inner = grouping.outer, grouping.groups, grouping.inner
-    count = str(groups) if groups else f"int({size} div {inner})"
-    length = str(outer * inner) if inner else f"int({size} div {groups})"
+    count = str(groups) if groups else f"int(size(t) div {inner})"
+    length = str(outer * inner) if inner else f"int(size(t) div {groups})"
     each = _let("a", "slice(t, g * n + 1, n)", row)
-    made = f"flatten(transform(sequence(0, {count} - 1), g -> {each}))"
+    made = _let("n", length, f"flatten(transform(sequence(0, {count} - 1), g -> {each}))")
     if outer == 1 or groups is None or inner is None:
-        return _let("n", length, _let("t", source, made))
-    made = _let("n", length, _let("t", _transposed(source, outer, groups, inner), made))
-    return _transposed(made, groups, outer, inner)
+        return _let("t", source, made)
+    return _transposed(_let("t", _transposed(source, outer, groups, inner), made), groups, outer, inner)
 
 
 def _transposed(source: str, rows: int, columns: int, inner: int) -> str:
@@ -198,7 +197,7 @@ def _row(norm: Norm, gain: str) -> str:
     First as if all were well; else from the valid values ``v``; else from these by way of units of the largest.
     """
     units = f"array(greatest({literal(norm.floor)}, array_max(transform(v, x -> abs(x)))))"
-    # By zip_with, as interpreted does, so that the code of the others stays short.
+    # By zip_with, as in interpreted, so that the code of the others stays short.
     rescaled = f"get(zip_with(array(a), {units}, (a, b) -> {_divided(norm, gain, 'v', 'b')}), 0)"
     tries = [_divided(norm, gain, "a"), _let("v", VALID, _divided(norm, gain, "v")), _let("v", VALID, rescaled)]
     return f"coalesce({', '.join(tries)})"
@@ -213,7 +212,7 @@ def _divided(norm: Norm, gain: str, valid: str, by: str = "") -> str:
     made = f"transform(a, (x, i) -> {x} / r{gain})"
     if not by:
         divisor = f"CASE WHEN {norm.trusted} THEN {divisor} END"
-        made = f"CASE WHEN r IS NOT NULL THEN {made} END"
+        made = f"CASE WHEN r < {LARGEST} THEN {made} END"
     made = _let("r", f"aggregate({valid}, 0D, (s, x) -> {norm.step.format(x=x)}, q -> {divisor})", made)
     if not norm.centred:
         return made
@@ -227,7 +226,9 @@ def clip(column: FeatureColumn, source: str, bounds: Bounds) -> str:
     if column.kind == "scalar":
         made = clipped(f"double({source})", bounds)
         return f"float({made})" if column.single else made
-    made = f"transform(cast({source} AS array<double>), x -> {clipped('x', bounds)})"
+    double = f"cast({source} AS array<double>)"
+    made = f"transform({double}, x -> {clipped('x', bounds)})"
+    made = f"CASE WHEN size({source}) = 0 THEN {interpreted(double)} ELSE {made} END"
     return f"cast({made} AS array<float>)" if column.single else made
 
 

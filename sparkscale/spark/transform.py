@@ -13,7 +13,7 @@ from sparkscale.affine import AffineMap, MatrixMap
 from sparkscale.errors import OutputColumnError
 from sparkscale.spark import matrix, vectors
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata, quoted, same_name
-from sparkscale.spark.expression import Bounds, array_map, guarded, is_valid, scalar_map, split_up
+from sparkscale.spark.expression import Bounds, guarded, is_valid, scalar_map, sized_array_map, split_up
 
 __all__ = ["Plan", "check_outputs", "complete", "finished", "to_sql", "transform"]
 
@@ -117,7 +117,7 @@ def _matrix_text(plan: Plan, column: FeatureColumn, affine: MatrixMap) -> str:
 
 
 def _text(plan: Plan, column: FeatureColumn, source: str, affine: AffineMap) -> str:
-    mapped = (scalar_map if column.kind == "scalar" else array_map)(column, source, affine, plan.bounds)
+    mapped = (scalar_map if column.kind == "scalar" else sized_array_map)(column, source, affine, plan.bounds)
     return guarded(column, source, mapped) if plan.handle_invalid == "error" else mapped
 
 
@@ -215,8 +215,8 @@ def finished(
     if described:
         df = df.select("*", *described.values())
     if not alone:
-        plain = {name: text for name, text in texts.items() if name not in made}
-        plain = dict(zip(plain, split_up([*plain.values()], "coalesce({0}, {1})"), strict=True))
+        plain = {out.name: texts[out.name] for out in outputs if out.kind == "scalar"}
+        plain = dict(zip(plain, split_up([*plain.values()], "CASE WHEN isnan({0}) THEN {1} ELSE {0} END"), strict=True))
         texts, temporary = {**texts, **plain, **made}, [*temporary, *made.values()]
         if exists:
             df = df.withColumns({name: F.expr(text) for name, text in texts.items()})

@@ -24,7 +24,7 @@ from sparkscale.affine import AffineMap
 from sparkscale.errors import SizeMismatchError
 from sparkscale.spark import jvm
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata
-from sparkscale.spark.expression import Bounds, array_map, failure, guarded, is_valid, literal, sized
+from sparkscale.spark.expression import Bounds, array_map, failure, guarded, is_valid, literal, sized, sized_array_map
 
 __all__ = ["as_array", "assemble", "complete", "fresh", "from_array", "normalized", "through_arrays", "transform"]
 
@@ -265,7 +265,7 @@ def _vector_to_assemble(df: DataFrame, column: FeatureColumn, strict: bool) -> t
     name, size = fresh(), column.size or 0
     if column.kind == "array":
         identity = AffineMap(np.zeros(size), np.ones(size), np.zeros(size))
-        text = array_map(replace(column, single=False), column.sql, identity, None)
+        text = sized_array_map(replace(column, single=False), column.sql, identity, None)
         text = guarded(column, column.sql, text) if strict else text
         df = df.withColumn(name, F.expr(f"transform({text}, x -> coalesce(x, double('NaN')))"))
         df = df.withColumn(name, F.when(F.expr(f"{name} IS NOT NULL"), array_to_vector(F.col(name))))
