@@ -543,6 +543,21 @@ def test_a_divisor_neither_overflows_nor_vanishes(spark):
         near(np.array(row, dtype=float) * 1e300, np.array(expected, dtype=float))
 
 
+@pytest.mark.core
+@pytest.mark.parametrize("size", [0.0, 7.0, -1e-200, 1e300])
+def test_rows_of_one_value(spark, size):
+    """Zeros stay; what has no spread becomes 0; neither is mistaken for what vanishes."""
+    df = frame(spark, [[size] * 4, [size, size, None, size]])
+    stages = {"norm": Normalizer(), "layer": LayerNorm(epsilon=0.0), "rms": RMSNorm(epsilon=0.0)}
+    for name, stage in stages.items():
+        df = stage.copy().setInputCol("a").setOutputCol(name).transform(df)
+    found = lists(df, *stages)
+
+    sign = np.sign(size)
+    for rows_, expected in zip(found, (sign / np.sqrt([4, 3]), (0.0, 0.0), (sign, sign)), strict=True):
+        near(rows_, [[expected[0]] * 4, [expected[1], expected[1], np.nan, expected[1]]])
+
+
 def test_what_to_sql_says_is_what_transform_computes(spark):
     """In plain SQL over a view, vectors being arrays there."""
     df = frame(spark, [*sample().tolist(), None])

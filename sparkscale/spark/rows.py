@@ -52,10 +52,13 @@ class Norm:
     centred: bool = False
     floor: float = TINY
 
-    @property
-    def trusted(self) -> str:
+    def trusted(self, values: str) -> str:
         """Whether the sum ``q`` is of valid values only, and of none that overflows or vanishes."""
-        return f"q < {LARGEST}" + (f" AND q > {literal(SMALL)}" if self.floor == TINY else "")
+        if self.floor != TINY:
+            return f"q < {LARGEST}"
+        ends = f"array_max({values}) = array_min({values})"
+        zero = ends if self.centred else f"{ends} AND array_max({values}) = 0D"
+        return f"q < {LARGEST} AND (q > {literal(SMALL)} OR q = 0D AND {zero})"
 
 
 def standardized(epsilon: float, *, centred: bool) -> Norm:
@@ -211,7 +214,7 @@ def _divided(norm: Norm, gain: str, valid: str, by: str = "") -> str:
     divisor = norm.divisor("q", count, by or "1D")
     made = f"transform(a, (x, i) -> {x} / r{gain})"
     if not by:
-        divisor = f"CASE WHEN {norm.trusted} THEN {divisor} END"
+        divisor = f"CASE WHEN {norm.trusted(valid)} THEN {divisor} END"
         made = f"CASE WHEN r < {LARGEST} THEN {made} END"
     made = _let("r", f"aggregate({valid}, 0D, (s, x) -> {norm.step.format(x=x)}, q -> {divisor})", made)
     if not norm.centred:
