@@ -234,10 +234,9 @@ def test_a_cross_validated_model_survives(spark, data, tmp_path):
     assert loaded.transform(df).collect() == found.transform(df).collect()
 
 
-def test_a_fresh_process_computes_the_same_numbers(world, data, models, tmp_path):
+@pytest.mark.one_world  # the files are the same
+def test_a_fresh_process_computes_the_same_numbers(data, models, tmp_path):
     """Nothing of a model is left behind in the process that fitted it."""
-    if world != "classic":
-        pytest.skip("one world is enough: the files are the same")
     models["StandardScaler"].save(str(tmp_path / "m"))
     script = (
         "import sys; from pyspark.sql import SparkSession; from sparkscale import StandardScalerModel as M\n"

@@ -520,7 +520,7 @@ def test_everything_else_stays(spark):
 )
 def test_columns_may_have_any_letter_for_a_name(spark, stage):
     """Also those that the SQL text gives to what it binds."""
-    letters = [c for c in "abcdginoqrstvwxy" if c not in "nt"]
+    letters = "abcdgioqrsvwxy"
     values = "array(1D, 2D, 4D, null)"
     named = f"named_struct('x', {values})"
     df = spark.range(1).selectExpr(*(f"{values} AS {c}" for c in letters), f"{named} AS n", f"{named} AS t")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -91,9 +92,9 @@ class _BatchNormParams(HasWeight, HasEpsilon, HasShape, HasBias, Fitting):
             raise self._fail(f"{name} has {len(values)} values for {channels} channels. Give one a channel, or one.")
         return np.broadcast_to(values, (channels,))
 
+    @abstractmethod
     def _kind(self) -> type[Mergeable]:
         """Return what is learned."""
-        raise NotImplementedError
 
     def _summarize(self, df: DataFrame, columns: Sequence[FeatureColumn]) -> Summary | None:
         layout, kind = self._layout(), self._kind()

@@ -26,7 +26,6 @@ __all__ = [
     "parameter",
     "scalar_map",
     "sized",
-    "sized_array_map",
     "split_up",
 ]
 
@@ -135,11 +134,6 @@ def array_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bou
     if bounds:
         mapped = f"transform({mapped}, x -> {clipped('x', bounds)})"
     return f"cast({mapped} AS array<float>)" if column.single else mapped
-
-
-def sized_array_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds) -> str:
-    """Return the mapped array as SQL text; an array of another length makes the job fail."""
-    return sized(column, source, len(affine), array_map(column, source, affine, bounds))
 
 
 def clipped(x: str, bounds: Bounds) -> str:

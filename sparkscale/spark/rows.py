@@ -25,8 +25,6 @@ LARGEST = literal(np.inf)
 SMALL = 1e-290  # a sum of squares above it has lost no digits to values whose squares vanish
 TINY = 1e-300  # the least that values are divided by, so that its reciprocal is finite
 
-VALID = f"filter(a, x -> {FINITE.format(x='x')})"
-
 Text = Callable[[FeatureColumn, str], str]
 Vectors = Callable[[DataFrame, FeatureColumn], tuple[DataFrame, str, list[str]]]
 
@@ -202,8 +200,8 @@ def _row(norm: Norm, gain: str) -> str:
     units = f"array(greatest({literal(norm.floor)}, array_max(transform(v, x -> abs(x)))))"
     # By zip_with, as in interpreted, so that the code of the others stays short.
     rescaled = f"get(zip_with(array(a), {units}, (a, b) -> {_divided(norm, gain, 'v', 'b')}), 0)"
-    tries = [_divided(norm, gain, "a"), _let("v", VALID, _divided(norm, gain, "v")), _let("v", VALID, rescaled)]
-    return f"coalesce({', '.join(tries)})"
+    again = _let("v", f"filter(a, x -> {FINITE.format(x='x')})", f"coalesce({_divided(norm, gain, 'v')}, {rescaled})")
+    return f"coalesce({_divided(norm, gain, 'a')}, {again})"
 
 
 def _divided(norm: Norm, gain: str, valid: str, by: str = "") -> str:

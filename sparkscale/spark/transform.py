@@ -13,7 +13,7 @@ from sparkscale.affine import AffineMap, MatrixMap
 from sparkscale.errors import OutputColumnError
 from sparkscale.spark import matrix, vectors
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata, quoted, same_name
-from sparkscale.spark.expression import Bounds, guarded, is_valid, scalar_map, sized_array_map, split_up
+from sparkscale.spark.expression import Bounds, array_map, guarded, is_valid, scalar_map, sized, split_up
 
 __all__ = ["Plan", "check_outputs", "complete", "finished", "to_sql", "transform"]
 
@@ -117,7 +117,8 @@ def _matrix_text(plan: Plan, column: FeatureColumn, affine: MatrixMap) -> str:
 
 
 def _text(plan: Plan, column: FeatureColumn, source: str, affine: AffineMap) -> str:
-    mapped = (scalar_map if column.kind == "scalar" else sized_array_map)(column, source, affine, plan.bounds)
+    mapped = (scalar_map if column.kind == "scalar" else array_map)(column, source, affine, plan.bounds)
+    mapped = sized(column, source, len(affine), mapped) if column.kind != "scalar" else mapped
     return guarded(column, source, mapped) if plan.handle_invalid == "error" else mapped
 
 

@@ -24,7 +24,7 @@ from sparkscale.affine import AffineMap
 from sparkscale.errors import SizeMismatchError
 from sparkscale.spark import jvm
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata
-from sparkscale.spark.expression import Bounds, array_map, failure, guarded, is_valid, literal, sized, sized_array_map
+from sparkscale.spark.expression import Bounds, array_map, failure, guarded, is_valid, literal, sized
 
 __all__ = ["as_array", "assemble", "complete", "fresh", "from_array", "normalized", "through_arrays", "transform"]
 
@@ -221,11 +221,16 @@ def as_array(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFr
     """Add the vector or array as an array of doubles, checked; returns the new columns' names, the array's first."""
     name = fresh()
     if column.kind == "array":
-        text = sized(column, column.sql, column.size or 0, f"cast({column.sql} AS array<double>)")
-        return df.withColumn(name, F.expr(guarded(column, column.sql, text) if strict else text)), [name]
+        return df.withColumn(name, F.expr(_doubles(column, strict))), [name]
     df, checked = _checked(df, column, strict)
     array = F.when(F.expr(checked.present), vector_to_array(F.col(checked.name)))
     return df.withColumn(name, array), [name, *checked.temporary]
+
+
+def _doubles(column: FeatureColumn, strict: bool) -> str:
+    """Return an array column as doubles, checked, as SQL text."""
+    text = sized(column, column.sql, column.size or 0, f"cast({column.sql} AS array<double>)")
+    return guarded(column, column.sql, text) if strict else text
 
 
 def from_array(df: DataFrame, text: str) -> tuple[DataFrame, list[str]]:
@@ -264,10 +269,7 @@ def _vector_to_assemble(df: DataFrame, column: FeatureColumn, strict: bool) -> t
     """Add a column as a vector of known size; VectorAssembler makes NaN of its nulls."""
     name, size = fresh(), column.size or 0
     if column.kind == "array":
-        identity = AffineMap(np.zeros(size), np.ones(size), np.zeros(size))
-        text = sized_array_map(replace(column, single=False), column.sql, identity, None)
-        text = guarded(column, column.sql, text) if strict else text
-        df = df.withColumn(name, F.expr(f"transform({text}, x -> coalesce(x, double('NaN')))"))
+        df = df.withColumn(name, F.expr(f"transform({_doubles(column, strict)}, x -> coalesce(x, double('NaN')))"))
         df = df.withColumn(name, F.when(F.expr(f"{name} IS NOT NULL"), array_to_vector(F.col(name))))
     else:
         df, checked = _checked(df, column, strict)
