@@ -33,7 +33,7 @@ def suitable_python() -> str | None:
 
 
 PYTHON = suitable_python()
-FEWER = ["tests/test_transform.py", "tests/test_pipeline.py", "tests/parity/test_pyspark.py"]
+FEWER = ["tests/test_transform.py", "tests/test_pipeline.py", "tests/test_gpu.py", "tests/parity/test_pyspark.py"]
 CORE_ON_CONNECT = ["tests/test_pipeline.py", "tests/parity/test_pyspark.py"]
 
 

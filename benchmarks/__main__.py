@@ -207,19 +207,52 @@ def measure(case: dict[str, Measure], rounds: int) -> dict[str, tuple[float, flo
     }
 
 
-def main() -> None:
-    """Run the cases and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options_of(description: str) -> argparse.Namespace:
+    """Return what the command line says."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--scale", type=float, default=1.0, help="fraction of the rows, for a quick look")
     parser.add_argument("--only", default="", help="run the cases whose name contains this")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "sparkscale-benchmarks")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def session(**confs: str) -> SparkSession:
+    """Return a session on all cores."""
     builder = SparkSession.builder.master("local[*]").config("spark.driver.memory", "4g")
     builder = builder.config("spark.ui.enabled", "false").config("spark.ui.showConsoleProgress", "false")
+    for name, value in confs.items():
+        builder = builder.config(name, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
-    folder = options.folder
+    return spark
+
+
+def report(
+    cases: dict[str, Callable[[], dict[str, Measure]]], options: argparse.Namespace, one: str, other: str
+) -> None:
+    """Run the cases and print a table."""
+    print(f"PySpark {pyspark.__version__}, Python {platform.python_version()}, {os.cpu_count()} cores; median seconds")
+    print(f"{'':44}{one:>8}{other:>8}{'ratio':>8}{'target':>8}{'to read':>9}")
+    for title, make in cases.items():
+        if options.only not in title:
+            continue
+        case = make()
+        results = measure(case, options.rounds)
+        read = results["plain read"][0]
+        print(title)
+        for name, (ours, theirs) in results.items():
+            target = case[name].target
+            beside = "" if theirs is None else f"{theirs:8.3f}{ours / theirs:8.2f}"
+            wanted = "" if target is None else f"{target:8.2f}"
+            to_read = "" if name.endswith(": plain read") else f"{ours / read:9.2f}"
+            print(f"  {name:42}{ours:8.3f}{beside:16}{wanted:8}{to_read}", flush=True)
+
+
+def main() -> None:
+    """Run the cases beside Spark's own."""
+    options = options_of(__doc__)
+    spark, folder = session(), options.folder
 
     def rows(n: int) -> int:
         return max(100, int(n * options.scale))
@@ -240,21 +273,7 @@ def main() -> None:
             data.sparse(spark, folder, 100_000, 50, rows(400_000)), "sparse"
         ),
     }
-    print(f"PySpark {pyspark.__version__}, Python {platform.python_version()}, {os.cpu_count()} cores; median seconds")
-    print(f"{'':44}{'ours':>8}{'Spark':>8}{'ratio':>8}{'target':>8}{'to read':>9}")
-    for title, make in cases.items():
-        if options.only not in title:
-            continue
-        case = make()
-        results = measure(case, options.rounds)
-        read = results["plain read"][0]
-        print(title)
-        for name, (ours, theirs) in results.items():
-            target = case[name].target
-            beside = "" if theirs is None else f"{theirs:8.3f}{ours / theirs:8.2f}"
-            wanted = "" if target is None else f"{target:8.2f}"
-            to_read = "" if name.endswith(": plain read") else f"{ours / read:9.2f}"
-            print(f"  {name:42}{ours:8.3f}{beside:16}{wanted:8}{to_read}", flush=True)
+    report(cases, options, "ours", "Spark")
 
 
 if __name__ == "__main__":

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sparkscale.arrays import beside, double
+
 __all__ = ["AffineMap", "MatrixMap"]
 
 Array = npt.NDArray[np.float64]
+PARTS = ("center", "scale", "offset")
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,18 @@ class AffineMap:
     divides: bool = True
 
     def __post_init__(self) -> None:
-        _freeze(self, "center", "scale", "offset")
+        _freeze(self, *PARTS)
+
+    @classmethod
+    def identity(cls, features: int) -> AffineMap:
+        """Return the map that changes nothing."""
+        return cls(np.zeros(features), np.ones(features), np.zeros(features))
+
+    @classmethod
+    def concat(cls, parts: Sequence[AffineMap]) -> AffineMap:
+        """Put the features of maps of one form beside each other."""
+        center, scale, offset = (np.concatenate([np.empty(0), *(getattr(p, n) for p in parts)]) for n in PARTS)
+        return cls(center, scale, offset, all(p.divides for p in parts))
 
     def __len__(self) -> int:
         return len(self.center)
@@ -63,10 +78,7 @@ class AffineMap:
         return (
             isinstance(other, AffineMap)
             and self.divides == other.divides
-            and all(
-                np.array_equal(getattr(self, p), getattr(other, p), equal_nan=True)
-                for p in ("center", "scale", "offset")
-            )
+            and all(np.array_equal(getattr(self, p), getattr(other, p), equal_nan=True) for p in PARTS)
         )
 
     __hash__ = None  # type: ignore[assignment]  # arrays do not hash
@@ -81,12 +93,14 @@ class AffineMap:
 
         Returns
         -------
-        numpy.ndarray of float64
-            The mapped values, of the shape of ``x``.
+        array of float64
+            The mapped values, of the shape, library and device of ``x``.
         """
+        values = double(x)[1]
+        center, scale, offset = (beside(values, p) for p in (self.center, self.scale, self.offset))
         with np.errstate(all="ignore"):
-            centred = np.asarray(x, dtype=np.float64) - self.center
-            return (centred / self.scale if self.divides else centred * self.scale) + self.offset
+            centred = values - center
+            return (centred / scale if self.divides else centred * scale) + offset  # type: ignore[no-any-return]
 
     def inverse(self) -> AffineMap:
         """Return the map that undoes this one; a collapsed feature returns to its center."""
@@ -156,15 +170,16 @@ class MatrixMap:
 
         Returns
         -------
-        numpy.ndarray of float64
-            The mapped values, of the shape of ``x``.
+        array of float64
+            The mapped values, of the shape, library and device of ``x``.
         """
-        values = np.asarray(x, dtype=np.float64)
+        xp, values, _ = double(x)
+        center, matrix, offset = (beside(values, p) for p in (self.center, self.matrix, self.offset))
         with np.errstate(all="ignore"):
-            mapped = np.asarray((values - self.center) @ self.matrix + self.offset)
-            if not np.isfinite(values.sum()):
-                mapped[~np.isfinite(values).all(axis=-1)] = np.nan
-        return mapped
+            mapped = (values - center) @ matrix + offset
+            if not xp.isfinite(xp.sum(values)):
+                mapped = xp.where(xp.all(xp.isfinite(values), axis=-1, keepdims=True), mapped, xp.nan)
+        return mapped  # type: ignore[no-any-return]
 
     def inverse(self) -> MatrixMap:
         """Return the map that undoes this one; directions that it drops return to the center."""

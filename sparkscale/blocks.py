@@ -8,6 +8,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from sparkscale.arrays import double, namespace
+
 __all__ = ["Block", "DenseBlock", "SparseBlock"]
 
 Array = npt.NDArray[np.float64]
@@ -29,12 +31,12 @@ class DenseBlock:
     weights: Array | None = None
 
     def __getitem__(self, rows: slice | npt.NDArray[np.bool_]) -> DenseBlock:
-        return DenseBlock(self.values[rows], None if self.weights is None else self.weights[rows])
+        return DenseBlock(self.values[rows, ...], None if self.weights is None else self.weights[rows])
 
     @property
     def rows(self) -> int:
         """Number of rows."""
-        return len(self.values)
+        return int(self.values.shape[0])
 
     @property
     def size(self) -> int:
@@ -43,15 +45,17 @@ class DenseBlock:
 
     def dense(self, start: int, stop: int) -> Array:
         """Return rows as an array."""
-        return self.values[start:stop].astype(np.float64, copy=False)
+        return double(self.values[start : min(stop, self.rows), :])[1]  # type: ignore[no-any-return]
 
     def invalid(self) -> Array:
         """Return the number of invalid values of each feature."""
-        return np.asarray((~np.isfinite(self.values)).sum(axis=0, dtype=np.float64))
+        xp = namespace(self.values)
+        return xp.sum(xp.astype(~xp.isfinite(self.values), xp.float64), axis=0)  # type: ignore[no-any-return]
 
     def complete(self) -> npt.NDArray[np.bool_]:
         """Return which rows hold no invalid value."""
-        return np.asarray(np.isfinite(self.values).all(axis=1))
+        xp = namespace(self.values)
+        return xp.all(xp.isfinite(self.values), axis=1)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, eq=False)

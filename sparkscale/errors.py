@@ -8,6 +8,7 @@ __all__ = [
     "BatchError",
     "ColumnNotFoundError",
     "ColumnTypeError",
+    "DeviceError",
     "EmptyDataError",
     "InvalidValueError",
     "OutputColumnError",
@@ -41,6 +42,10 @@ class OutputColumnError(ScalingError, ValueError):
 
 class SizeMismatchError(ScalingError, ValueError):
     """Arrays or vectors of one column differ in length."""
+
+
+class DeviceError(ScalingError, RuntimeError):
+    """Under ``device="gpu"`` a task found no GPU, or could not compute on it."""
 
 
 class BatchError(ScalingError, ValueError):

@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -46,6 +47,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in same]
 
 
+def has_gpu() -> bool:
+    """Whether CuPy is installed and finds a device."""
+    try:
+        import cupy
+
+        return cupy.cuda.runtime.getDeviceCount() > 0
+    except (ImportError, RuntimeError):  # the latter from CUDA, where there is no driver
+        return False
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"GPU tests run on {'a GPU' if has_gpu() else 'a test double of CuPy, without a GPU'}"
+
+
 @pytest.fixture(scope="session")
 def world(request: pytest.FixtureRequest) -> str:
     """The Spark that the tests run on: ``classic`` or ``connect``."""
@@ -53,10 +68,15 @@ def world(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def spark(world: str) -> Iterator[SparkSession]:
+def spark(world: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """The one session of this process."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    if not has_gpu():  # workers inherit it; this process does not look there
+        paths = [str(Path(__file__).parent / "standin"), os.environ.get("PYTHONPATH", "")]
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        os.environ["STANDIN_DEVICES"] = "2"
+        os.environ["STANDIN_TRACE"] = str(tmp_path_factory.mktemp("standin") / "trace")
     if world == "connect":
         os.environ.setdefault("SPARK_TESTING", "1")  # its server takes a free port
     builder = SparkSession.builder.appName("sparkscale tests")

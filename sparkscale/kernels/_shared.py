@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from sparkscale.arrays import double
+from sparkscale.arrays import beside
 from sparkscale.errors import ParamError
 
 Axes = int | Sequence[int]
@@ -19,15 +20,12 @@ def as_tuple(axes: Axes) -> tuple[int, ...]:
 
 
 def count(x: Any, axes: Iterable[int]) -> int:
-    size = 1
-    for a in axes:
-        size *= int(x.shape[a])
-    return size
+    return prod(int(x.shape[a]) for a in axes)
 
 
 def along(xp: Any, parameter: Any, x: Any, axis: int) -> Any:
     """Return a parameter of the channels so that it broadcasts."""
-    _, values, _ = double(parameter)
+    values = beside(x, parameter)
     return xp.reshape(values, tuple(-1 if a == axis % x.ndim else 1 for a in range(x.ndim)))
 
 
@@ -41,10 +39,23 @@ def check_epsilon(epsilon: float) -> None:
         raise ParamError(f"epsilon must be at least 0. Got {epsilon}.")
 
 
-def in_units(xp: Any, x: Any, epsilon: float, axes: tuple[int, ...]) -> tuple[Any, Any]:
+def among(xp: Any, x: Any, where: Any) -> Any:
+    """Return the values that count, and 0 for the others."""
+    return x if where is None else xp.where(where, x, 0.0)
+
+
+def mean(xp: Any, x: Any, axes: tuple[int, ...], where: Any) -> Any:
+    """Return the mean of the values that count, with reduced axes kept; 0 of none."""
+    if where is None:
+        return xp.mean(x, axis=axes, keepdims=True)
+    number = xp.sum(xp.astype(where, xp.float64), axis=axes, keepdims=True)
+    return xp.sum(xp.where(where, x, 0.0), axis=axes, keepdims=True) / xp.where(number > 0, number, 1.0)
+
+
+def in_units(xp: Any, x: Any, epsilon: float, axes: tuple[int, ...], where: Any) -> tuple[Any, Any]:
     """Divide by the largest value where squares would overflow or vanish; return ``epsilon`` in squares of that unit."""
     check_epsilon(epsilon)
-    largest = xp.max(xp.abs(x), axis=axes, keepdims=True)
+    largest = xp.max(xp.abs(among(xp, x, where)), axis=axes, keepdims=True)
     outside = (largest > LARGE) & xp.isfinite(largest)
     if epsilon == 0:
         outside = outside | ((largest < 1.0 / LARGE) & (largest > 0))
@@ -52,16 +63,20 @@ def in_units(xp: Any, x: Any, epsilon: float, axes: tuple[int, ...]) -> tuple[An
     return x / unit, epsilon / unit / unit
 
 
+def nonzero(xp: Any, divisor: Any) -> Any:
+    """Return a divisor, and 1 where it is 0."""
+    return xp.where(divisor == 0, xp.ones_like(divisor), divisor)
+
+
 def inverse_root(xp: Any, variance: Any, epsilon: Any) -> Any:
     """Return ``1 / sqrt(variance + epsilon)``, and 0 where that is infinite, as PyTorch does."""
     root = xp.sqrt(variance + epsilon)
-    one = xp.ones_like(root)
-    return xp.where(root == 0, xp.zeros_like(root), one / xp.where(root == 0, one, root))
+    return xp.where(root == 0, xp.zeros_like(root), 1.0 / nonzero(xp, root))
 
 
-def p_norm(xp: Any, x: Any, p: float, axes: tuple[int, ...]) -> Any:
+def p_norm(xp: Any, x: Any, p: float, axes: tuple[int, ...], where: Any = None) -> Any:
     """Return the p-norm, with reduced axes kept; scaled by the largest value, so that no power overflows."""
-    size = xp.abs(x)
+    size = xp.abs(among(xp, x, where))
     if 0 in x.shape:
         return xp.sum(size, axis=axes, keepdims=True)
     largest = xp.max(size, axis=axes, keepdims=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sparkscale.arrays import cast, double
+from sparkscale.arrays import beside, cast, double
 from sparkscale.errors import ParamError
-from sparkscale.kernels._shared import Axes, affine, along, as_tuple, check_epsilon, count, inverse_root
+from sparkscale.kernels._shared import Axes, affine, along, as_tuple, check_epsilon, count, inverse_root, mean
 
 __all__ = ["batch_norm", "batch_norm_backward", "batch_norm_train", "moments"]
 
 
-def moments(x: Any, axes: Axes, *, keepdims: bool = False) -> tuple[Any, Any]:
+def moments(x: Any, axes: Axes, *, keepdims: bool = False, where: Any = None) -> tuple[Any, Any]:
     r"""Return mean and variance over axes, as ``tf.nn.moments`` does.
 
     .. math:: \mu = \frac1n \sum_i x_i, \qquad \sigma^2 = \frac1n \sum_i (x_i - \mu)^2
@@ -24,13 +24,15 @@ def moments(x: Any, axes: Axes, *, keepdims: bool = False) -> tuple[Any, Any]:
         What to reduce.
     keepdims : bool, default=False
         Keep reduced axes with length 1.
+    where : array of bool, optional
+        Which values count, of the shape of ``x``; all if left out.
 
     Returns
     -------
     mean : array
-        In double precision.
+        In double precision; 0 where no value counts.
     variance : array
-        The biased one.
+        The biased one; 0 where no value counts.
 
     Examples
     --------
@@ -40,13 +42,13 @@ def moments(x: Any, axes: Axes, *, keepdims: bool = False) -> tuple[Any, Any]:
     """
     xp, x, _ = double(x)
     over = as_tuple(axes)
-    mean = xp.mean(x, axis=over, keepdims=True)
-    deviation = x - mean
+    center = mean(xp, x, over, where)
+    deviation = x - center
     # What rounding left in the mean is taken out again.
-    rest = xp.mean(deviation, axis=over, keepdims=True)
-    variance = xp.mean((deviation - rest) ** 2, axis=over, keepdims=True)
-    mean = mean + rest
-    return (mean, variance) if keepdims else (xp.squeeze(mean, axis=over), xp.squeeze(variance, axis=over))
+    rest = mean(xp, deviation, over, where)
+    variance = mean(xp, (deviation - rest) ** 2, over, where)
+    center = center + rest
+    return (center, variance) if keepdims else (xp.squeeze(center, axis=over), xp.squeeze(variance, axis=over))
 
 
 def batch_norm(
@@ -172,9 +174,8 @@ def batch_norm_backward(
     (array([-1.]), array([1.]))
     """
     check_epsilon(epsilon)
-    check_epsilon(epsilon)
     xp, values, kind = double(x)
-    _, gradient, _ = double(dy)
+    gradient = beside(values, dy)
     over = _others(values, axis)
     mean, variance = moments(values, over, keepdims=True)
     root = inverse_root(xp, variance, epsilon)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from sparkscale.arrays import cast, double
 from sparkscale.errors import ParamError
 from sparkscale.kernels._shared import Axes, as_tuple, p_norm
@@ -49,7 +47,9 @@ def clip_by_value(x: Any, low: float, high: float) -> Any:
     return cast(xp, xp.where(values > high, xp.full_like(values, high), values), kind)
 
 
-def clip_by_norm(x: Any, clip_norm: float, *, axes: Axes | None = None, formula: str = "tensorflow") -> Any:
+def clip_by_norm(
+    x: Any, clip_norm: float, *, axes: Axes | None = None, formula: str = "tensorflow", where: Any = None
+) -> Any:
     r"""Shorten what is longer than ``clip_norm``.
 
     .. math:: y = x \frac{c}{\max(\lVert x \rVert_2, c)} \;\text{(TensorFlow)}, \qquad
@@ -65,6 +65,8 @@ def clip_by_norm(x: Any, clip_norm: float, *, axes: Axes | None = None, formula:
         What one length is taken over; everything if left out.
     formula : {"tensorflow", "torch"}, default="tensorflow"
         Whose formula.
+    where : array of bool, optional
+        Which values make the length, of the shape of ``x``; all if left out.
 
     Returns
     -------
@@ -84,7 +86,7 @@ def clip_by_norm(x: Any, clip_norm: float, *, axes: Axes | None = None, formula:
     """
     xp, values, kind = double(x)
     over = tuple(range(values.ndim)) if axes is None else as_tuple(axes)
-    return cast(xp, values * shortening(xp, p_norm(xp, values, 2.0, over), clip_norm, formula), kind)
+    return cast(xp, values * shortening(xp, p_norm(xp, values, 2.0, over, where), clip_norm, formula), kind)
 
 
 def global_norm(arrays: Iterable[Any]) -> Any:
@@ -106,11 +108,13 @@ def global_norm(arrays: Iterable[Any]) -> Any:
     >>> float(global_norm([[3.0, 4.0], [[0.0, 12.0]]]))
     13.0
     """
-    xp, norms = np, []
+    norms = []
     for array in arrays:
         xp, values, _ = double(array)
         norms.append(xp.reshape(p_norm(xp, values, 2.0, tuple(range(values.ndim))), (1,)))
-    return xp.reshape(p_norm(xp, xp.concat(norms) if hasattr(xp, "concat") else xp.concatenate(norms), 2.0, (0,)), ())
+    if not norms:
+        return double(0.0)[1]
+    return xp.reshape(p_norm(xp, xp.concat(norms), 2.0, (0,)), ())
 
 
 def clip_by_global_norm(

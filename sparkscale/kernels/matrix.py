@@ -86,8 +86,7 @@ def whitening(covariance: Any, *, epsilon: float = 0.0, method: str = "pca") -> 
     found, vectors = xp.flip(found), xp.flip(vectors, axis=1)
     # Directions are made unique: the largest component of each is positive.
     at = xp.argmax(xp.abs(vectors), axis=0)
-    chosen = xp.sum(xp.where(_one_hot(xp, at, values.shape[0]), vectors, xp.zeros_like(vectors)), axis=0)
-    vectors = vectors * xp.sign(chosen)
+    vectors = vectors * xp.sign(xp.take_along_axis(vectors, at[None, :], axis=0))
     # What is below the rounding of the largest eigenvalue is no variance.
     floor = found[0] * values.shape[0] * float(xp.finfo(found.dtype).eps)
     found = xp.where(found > floor, found, xp.zeros_like(found)) + epsilon
@@ -95,8 +94,3 @@ def whitening(covariance: Any, *, epsilon: float = 0.0, method: str = "pca") -> 
     inverse_root = xp.where(root > 0, 1.0 / xp.where(root > 0, root, xp.ones_like(root)), xp.zeros_like(root))
     forward, back = (vectors * inverse_root).T, vectors * root
     return (forward, back) if method == "pca" else (vectors @ forward, back @ vectors.T)
-
-
-def _one_hot(xp: Any, at: Any, size: int) -> Any:
-    """Return a mask of shape (size, len(at)) that is true at row ``at[j]`` of column j."""
-    return xp.reshape(xp.arange(size), (size, 1)) == xp.reshape(at, (1, -1))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from sparkscale.arrays import cast, double
+from sparkscale.arrays import beside, cast, double
 from sparkscale.errors import ParamError
-from sparkscale.kernels._shared import Axes, affine, as_tuple, count, in_units, inverse_root, p_norm
+from sparkscale.kernels._shared import Axes, affine, as_tuple, count, in_units, mean, nonzero, p_norm
 from sparkscale.kernels.batch import moments
 
 __all__ = ["group_norm", "instance_norm", "layer_norm", "normalize", "rms_norm"]
 
 
-def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, epsilon: float = 1e-5, axes: Axes = -1) -> Any:
+def layer_norm(
+    x: Any, gamma: Any = None, beta: Any = None, *, epsilon: float = 1e-5, axes: Axes = -1, where: Any = None
+) -> Any:
     r"""Normalize each row by its own mean and variance over ``axes``.
 
     .. math:: y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} \gamma + \beta
@@ -27,6 +29,8 @@ def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, epsilon: float = 
         Added to the biased variance.
     axes : int or sequence of int, default=-1
         The axes normalized over.
+    where : array of bool, optional
+        Which values make the mean and variance, of the shape of ``x``; all if left out.
 
     Returns
     -------
@@ -44,14 +48,16 @@ def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, epsilon: float = 
     array([[-1.,  1.]])
     """
     xp, values, kind = double(x)
-    values, small = in_units(xp, values, epsilon, as_tuple(axes))
-    mean, variance = moments(values, axes, keepdims=True)
-    y = (values - mean) * inverse_root(xp, variance, small)
-    y = y if gamma is None else y * double(gamma)[1]
-    return cast(xp, y if beta is None else y + double(beta)[1], kind)
+    values, small = in_units(xp, values, epsilon, as_tuple(axes), where)
+    center, variance = moments(values, axes, keepdims=True, where=where)
+    y = (values - center) / nonzero(xp, xp.sqrt(variance + small))
+    y = y if gamma is None else y * beside(y, gamma)
+    return cast(xp, y if beta is None else y + beside(y, beta), kind)
 
 
-def group_norm(x: Any, groups: int, gamma: Any = None, beta: Any = None, *, epsilon: float = 1e-5) -> Any:
+def group_norm(
+    x: Any, groups: int, gamma: Any = None, beta: Any = None, *, epsilon: float = 1e-5, where: Any = None
+) -> Any:
     """Normalize each row's groups of channels by their own mean and variance.
 
     Parameters
@@ -65,6 +71,8 @@ def group_norm(x: Any, groups: int, gamma: Any = None, beta: Any = None, *, epsi
         Gain and bias.
     epsilon : float, default=1e-5
         Added to the biased variance.
+    where : array of bool, optional
+        Which values make the means and variances, of the shape of ``x``; all if left out.
 
     Returns
     -------
@@ -90,12 +98,13 @@ def group_norm(x: Any, groups: int, gamma: Any = None, beta: Any = None, *, epsi
     n, channels = values.shape[:2]
     if groups < 1 or channels % groups:
         raise ParamError(f"groups={groups} does not divide {channels} channels: choose a divisor.")
-    parts = xp.reshape(values, (n, groups, count(values, range(1, values.ndim)) // groups))
-    y = xp.reshape(layer_norm(parts, epsilon=epsilon), values.shape)
+    shape = (n, groups, count(values, range(1, values.ndim)) // groups)
+    there = None if where is None else xp.reshape(where, shape)
+    y = xp.reshape(layer_norm(xp.reshape(values, shape), epsilon=epsilon, where=there), values.shape)
     return cast(xp, affine(xp, y, gamma, beta, 1), kind)
 
 
-def instance_norm(x: Any, gamma: Any = None, beta: Any = None, *, epsilon: float = 1e-5) -> Any:
+def instance_norm(x: Any, gamma: Any = None, beta: Any = None, *, epsilon: float = 1e-5, where: Any = None) -> Any:
     """Normalize each row's channels by their own mean and variance over the places.
 
     Parameters
@@ -106,6 +115,8 @@ def instance_norm(x: Any, gamma: Any = None, beta: Any = None, *, epsilon: float
         Gain and bias.
     epsilon : float, default=1e-5
         Added to the biased variance.
+    where : array of bool, optional
+        Which values make the means and variances, of the shape of ``x``; all if left out.
 
     Returns
     -------
@@ -125,10 +136,10 @@ def instance_norm(x: Any, gamma: Any = None, beta: Any = None, *, epsilon: float
             [-1.,  1.]]])
     """
     _, values, _ = double(x)
-    return group_norm(x, values.shape[1], gamma, beta, epsilon=epsilon)
+    return group_norm(x, values.shape[1], gamma, beta, epsilon=epsilon, where=where)
 
 
-def rms_norm(x: Any, gamma: Any = None, *, epsilon: float = 1e-6, axes: Axes = -1) -> Any:
+def rms_norm(x: Any, gamma: Any = None, *, epsilon: float = 1e-6, axes: Axes = -1, where: Any = None) -> Any:
     r"""Divide each row by its root mean square over ``axes``; over channels it is pixel norm.
 
     .. math:: y = \frac{x}{\sqrt{\frac1n \sum_i x_i^2 + \epsilon}} \gamma
@@ -143,6 +154,8 @@ def rms_norm(x: Any, gamma: Any = None, *, epsilon: float = 1e-6, axes: Axes = -
         Added to the mean square.
     axes : int or sequence of int, default=-1
         The axes normalized over.
+    where : array of bool, optional
+        Which values make the mean square, of the shape of ``x``; all if left out.
 
     Returns
     -------
@@ -161,13 +174,12 @@ def rms_norm(x: Any, gamma: Any = None, *, epsilon: float = 1e-6, axes: Axes = -
     array([[1.2, 1.6, 0. , 0. ]])
     """
     xp, values, kind = double(x)
-    values, small = in_units(xp, values, epsilon, as_tuple(axes))
-    square = xp.mean(values**2, axis=as_tuple(axes), keepdims=True)
-    y = values * inverse_root(xp, square, small)
-    return cast(xp, y if gamma is None else y * double(gamma)[1], kind)
+    values, small = in_units(xp, values, epsilon, as_tuple(axes), where)
+    y = values / nonzero(xp, xp.sqrt(mean(xp, values**2, as_tuple(axes), where) + small))
+    return cast(xp, y if gamma is None else y * beside(y, gamma), kind)
 
 
-def normalize(x: Any, p: float = 2.0, *, axis: int = -1) -> Any:
+def normalize(x: Any, p: float = 2.0, *, axis: int = -1, where: Any = None) -> Any:
     r"""Divide by the p-norm along an axis; zero vectors stay zero, as in Spark's Normalizer.
 
     .. math:: y = x / \lVert x \rVert_p
@@ -180,6 +192,8 @@ def normalize(x: Any, p: float = 2.0, *, axis: int = -1) -> Any:
         Order of the norm, at least 1; may be infinity.
     axis : int, default=-1
         The axis normalized along.
+    where : array of bool, optional
+        Which values make the norm, of the shape of ``x``; all if left out.
 
     Returns
     -------
@@ -201,5 +215,4 @@ def normalize(x: Any, p: float = 2.0, *, axis: int = -1) -> Any:
     xp, values, kind = double(x)
     if not p >= 1:
         raise ParamError(f"p must be at least 1. Got {p}.")
-    norm = p_norm(xp, values, p, (axis,))
-    return cast(xp, values / xp.where(norm == 0, xp.ones_like(norm), norm), kind)
+    return cast(xp, values / nonzero(xp, p_norm(xp, values, p, (axis,), where)), kind)

@@ -97,7 +97,7 @@ class HasGain(ColumnParams):
         """Set ``gamma``."""
         return self._set(gamma=value)
 
-    def _gains(self) -> dict[str, list[float]]:
+    def _gains(self) -> dict[str, Any]:
         """Return gain and bias, as far as they are set."""
         return {n: self.getOrDefault(n) for n in ("gamma", "beta") if self.hasParam(n) and self.isSet(n)}
 
@@ -186,6 +186,12 @@ class HasShape(HasGain):
     def _channels(self) -> int:
         """How many channels the shape has."""
         return Layout(self.getShape(), self.getDataFormat()).channels
+
+    @property
+    def _axes(self) -> tuple[int, int]:
+        """The axes of a row: channels and places, or places and channels; without a shape one place each."""
+        axes = (self._channels, self._places) if self.isSet("shape") else (-1, 1)
+        return axes if self._first else (axes[1], axes[0])
 
     @property
     def _places(self) -> int:

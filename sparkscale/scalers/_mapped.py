@@ -90,7 +90,7 @@ class InverseModel(Mapped):
         if df is not None:
             inputs = as_fitted(resolve(df, [c.name for c in inputs]), inputs)
         shape = "disassemble" if forward.shape == "assemble" else "pairs"
-        return Plan(inputs, forward.inputs, self.affine, None, forward.handle_invalid, shape)
+        return Plan(inputs, forward.inputs, self.affine, None, forward.handle_invalid, shape, forward.device)
 
     def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
         extra, statistic = self.forward._saved()

@@ -19,6 +19,7 @@ from sparkscale.affine import AffineMap
 from sparkscale.errors import ColumnTypeError, ParamError, RangeOverflowError
 from sparkscale.scalers._mapped import InverseModel, Mapped
 from sparkscale.scalers._params import ColumnParams
+from sparkscale.spark import gpu
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.expression import Bounds
 from sparkscale.spark.summarize import Summary, summarize
@@ -40,8 +41,14 @@ class Fitting(ColumnParams):
     _statistic: type[Statistic]
 
     def _summarize(self, df: DataFrame, columns: Sequence[FeatureColumn]) -> Summary | None:
-        handle_invalid = self.getHandleInvalid()
-        return summarize(df, columns, self._statistic, handle_invalid=handle_invalid, weight=self._weight(df))
+        return summarize(
+            df,
+            columns,
+            self._statistic,
+            handle_invalid=self.getHandleInvalid(),
+            weight=self._weight(df),
+            device=gpu.asked(self.getDevice(), df.sparkSession),
+        )
 
     def _weight(self, df: DataFrame) -> FeatureColumn | None:
         if not (self.hasParam("weightCol") and self.isSet("weightCol")):
@@ -169,7 +176,7 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
             outputs = [replace(c, name=n, nested=False) for c, n in zip(inputs, names, strict=True)]
         outputs = [replace(o, attributes=self._attributes(o)) for o in outputs]
         shape = "assemble" if self._assembles else "pairs"
-        return Plan(inputs, outputs, self.affine, self._bounds(), self.getHandleInvalid(), shape)
+        return Plan(inputs, outputs, self.affine, self._bounds(), self.getHandleInvalid(), shape, self.getDevice())
 
     def _renamed(self) -> tuple[FeatureColumn, ...]:
         """Return the columns under the names that the Params give now."""

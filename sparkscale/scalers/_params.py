@@ -32,9 +32,17 @@ class ColumnParams(HasInputCol, HasInputCols, HasOutputCols):
         typeConverter=TypeConverters.toString,
     )
 
+    device: Param[str] = Param(
+        Params._dummy(),
+        "device",
+        "where statistics and outputs are computed: 'cpu'; 'gpu', by CuPy in Python workers; 'auto': on a GPU where "
+        "tasks have one.",
+        typeConverter=TypeConverters.toString,
+    )
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._setDefault(handleInvalid="keep")
+        self._setDefault(handleInvalid="keep", device="cpu")
 
     def getOutputCol(self) -> str:
         """Return the name of the one output column."""
@@ -51,6 +59,10 @@ class ColumnParams(HasInputCol, HasInputCols, HasOutputCols):
     def getHandleInvalid(self) -> str:
         """Return ``handleInvalid``."""
         return self.getOrDefault(self.handleInvalid)
+
+    def getDevice(self) -> str:
+        """Return ``device``."""
+        return self.getOrDefault(self.device)
 
     def setInputCol(self: P, value: str) -> P:
         """Set ``inputCol``."""
@@ -71,6 +83,10 @@ class ColumnParams(HasInputCol, HasInputCols, HasOutputCols):
     def setHandleInvalid(self: P, value: str) -> P:
         """Set ``handleInvalid``."""
         return self._set(handleInvalid=value)
+
+    def setDevice(self: P, value: str) -> P:
+        """Set ``device``."""
+        return self._set(device=value)
 
     def setParams(self: P, **params: Any) -> P:
         """Set Params by name; those left out, or None, stay as they are.
@@ -106,6 +122,7 @@ class ColumnParams(HasInputCol, HasInputCols, HasOutputCols):
     def _check_params(self) -> None:
         """Refuse values that cannot be used. Subclasses add their own."""
         self._check_choice("handleInvalid", ("keep", "skip", "error"))
+        self._check_choice("device", ("cpu", "gpu", "auto"))
 
     def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
         if self.getOrDefault(name) not in choices:

@@ -3,20 +3,54 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from pyspark.ml import Transformer
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
+from sparkscale.arrays import namespace
 from sparkscale.errors import ColumnTypeError
 from sparkscale.scalers import _persistence as persistence
 from sparkscale.scalers._params import ColumnParams
-from sparkscale.spark import rows, vectors
+from sparkscale.spark import gpu, rows, udf, vectors
 from sparkscale.spark.columns import FeatureColumn, resolve
+from sparkscale.spark.gpu import Kernel
 from sparkscale.spark.rows import Grouping, Norm
 from sparkscale.spark.transform import check_outputs
 
-__all__ = ["RowNorm", "RowTransformer"]
+__all__ = ["Normalizing", "RowNorm", "RowTransformer"]
+
+
+@dataclass(frozen=True)
+class Normalizing:
+    """A kernel on rows that are flattened tensors, which takes its statistics from their valid values.
+
+    Parameters
+    ----------
+    function : callable
+        The kernel.
+    axes : tuple of int
+        The shape that it takes a row in; one length may be -1.
+    swapped : bool
+        Whether two axes are to change places for it.
+    """
+
+    function: Callable[..., Any]
+    axes: tuple[int, ...] = (-1,)
+    swapped: bool = False
+
+    def __call__(self, rows: Any) -> Any:
+        xp = namespace(rows)
+        values = self._swapped(xp, xp.reshape(rows, (rows.shape[0], *self.axes)))
+        made = self.function(values, where=xp.isfinite(values))
+        return xp.reshape(self._swapped(xp, made), rows.shape)
+
+    def _swapped(self, xp: Any, values: Any) -> Any:
+        return xp.permute_dims(values, (0, 2, 1)) if self.swapped else values
 
 
 class RowTransformer(ColumnParams, persistence.Writable, Transformer):
@@ -26,15 +60,28 @@ class RowTransformer(ColumnParams, persistence.Writable, Transformer):
     def _text(self, column: FeatureColumn, source: str) -> str:
         """Return as SQL what becomes of a scalar or an array, given as SQL; vectors come as arrays."""
 
-    def _entries(self) -> vectors.Entries | None:
-        """Return what maps the entries of sparse vectors, if these stay sparse."""
-        return None
+    @abstractmethod
+    def _kernel(self) -> Kernel:
+        """Return what does the same to rows, put together as a matrix."""
 
-    def _vector(self, df: DataFrame, column: FeatureColumn) -> tuple[DataFrame, str, list[str]]:
+    def _checked(self, column: FeatureColumn, source: str) -> str:
+        """Return the source as SQL; a row of a length that is of no use makes the job fail."""
+        return source
+
+    def _keeps_zero(self) -> bool:
+        """Whether 0 stays 0 whatever the other values, so that sparse vectors stay sparse."""
+        return False
+
+    def _vector(self, df: DataFrame, column: FeatureColumn, device: str) -> tuple[DataFrame, str, list[str]]:
         """Add what becomes of a vector; return its SQL, and the columns that were added."""
-        return vectors.through_arrays(
-            df, column, lambda array: self._text(column, array), self._entries(), self.getHandleInvalid() == "error"
-        )
+        entries = partial(_of_entries, self._kernel()) if self._keeps_zero() else None
+        strict = self.getHandleInvalid() == "error"
+        return vectors.through_arrays(df, column, self._of_array(column, device), entries, strict)
+
+    def _of_array(self, column: FeatureColumn, device: str) -> vectors.Made:
+        if device == "cpu":
+            return lambda array: F.expr(self._text(column, array))
+        return lambda array: udf.of_array(F.expr(self._checked(column, array)), self._kernel(), device)
 
     def _check_column(self, column: FeatureColumn) -> None:
         """Refuse a column that the schema shows to be of no use."""
@@ -54,7 +101,18 @@ class RowTransformer(ColumnParams, persistence.Writable, Transformer):
         inputs, names = self._pairs(dataset)
         check_outputs(dataset, names)
         outputs = [replace(c, name=n, nested=False) for c, n in zip(inputs, names, strict=True)]
-        return rows.transform(dataset, inputs, outputs, self.getHandleInvalid(), self._text, self._vector)
+        device = gpu.asked(self.getDevice(), dataset.sparkSession)
+        return rows.transform(
+            dataset,
+            inputs,
+            outputs,
+            self.getHandleInvalid(),
+            self._text,
+            partial(self._vector, device=device),
+            kernel=self._kernel(),
+            checked=self._checked,
+            device=device,
+        )
 
     def toSQL(self, dataset: DataFrame) -> dict[str, str]:
         """Return what ``transform`` computes as Spark SQL text, by output column.
@@ -89,7 +147,7 @@ class RowNorm(RowTransformer):
         """Return the groups of a row."""
         return Grouping()
 
-    def _gains(self) -> dict[str, list[float]]:
+    def _gains(self) -> dict[str, Any]:
         """Return gain and bias, as far as they are set."""
         return {}
 
@@ -103,3 +161,12 @@ class RowNorm(RowTransformer):
 
     def _text(self, column: FeatureColumn, source: str) -> str:
         return rows.normalize(column, source, self._norm(), self._grouping(), **self._gains())
+
+    def _checked(self, column: FeatureColumn, source: str) -> str:
+        return self._grouping().guarded(column, source, source)
+
+
+def _of_entries(kernel: Kernel, at: vectors.Array, values: vectors.Array) -> vectors.Array:
+    """Map the stored values of a sparse vector, which are a row of their own."""
+    found: vectors.Array = kernel(values[None, :])[0] if len(values) else values
+    return found

@@ -22,6 +22,7 @@ from sparkscale.scalers._model import Array, Fitting, ScalerModel
 from sparkscale.scalers._params import HasWeight
 from sparkscale.spark.batches import Batches
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve, resolve_key
+from sparkscale.spark.gpu import asked
 from sparkscale.spark.normalize_batches import normalize_batches
 from sparkscale.spark.summarize import Summary
 from sparkscale.spark.transform import check_outputs
@@ -124,7 +125,14 @@ class _BatchNormParams(HasWeight, HasEpsilon, HasShape, HasBias, Fitting):
         if not self.isSet("batchCol"):
             raise self._fail("batchCol is not set. Name the column that tells each row's mini-batch.")
         key = resolve_key(df, self.getBatchCol())
-        return Batches(columns, key, self._layout(), self.getHandleInvalid(), self._weight(df))
+        return Batches(
+            columns,
+            key,
+            self._layout(),
+            self.getHandleInvalid(),
+            self._weight(df),
+            asked(self.getDevice(), df.sparkSession),
+        )
 
 
 def _pooled(found: Summary, columns: Sequence[FeatureColumn], layout: Layout) -> Moments:
@@ -228,7 +236,8 @@ class BatchNormModel(_BatchNormParams, ScalerModel[Any]):
 
         .. math:: y = \frac{x - \mu_B}{\sqrt{\sigma_B^2 + \epsilon}} \gamma + \beta
 
-        with the mean and biased variance of the row's batch. What fit learned is not used, except for the columns.
+        with the mean and biased variance of the row's batch. What fit learned is not used, except for the columns. Of
+        ``device``, only the statistics are computed there.
 
         Parameters
         ----------
@@ -353,6 +362,8 @@ class BatchNorm(_BatchNormParams, Scaler[BatchNormModel]):
         hold one, in fit and transform, and "error" fails.
     weightCol : str, optional
         Column of row weights, finite and not negative. Rows of weight 0 do not count.
+    device : {"cpu", "gpu", "auto"}, default="cpu"
+        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
     Raises
     ------
@@ -369,6 +380,8 @@ class BatchNorm(_BatchNormParams, Scaler[BatchNormModel]):
         For an invalid value under ``handleInvalid="error"``, or an unusable weight.
     RangeOverflowError
         If a mean or variance is not representable as a double.
+    DeviceError
+        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     See Also
     --------
@@ -431,6 +444,7 @@ class BatchNorm(_BatchNormParams, Scaler[BatchNormModel]):
         outputCols: list[str] | None = None,
         handleInvalid: str = "keep",
         weightCol: str | None = None,
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         self._setDefault(statistics="population")

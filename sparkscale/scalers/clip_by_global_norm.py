@@ -79,6 +79,8 @@ class ClipByGlobalNorm(_ClipParams, Scaler[ClipByGlobalNormModel]):
     handleInvalid : {"keep", "skip", "error"}, default="keep"
         Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that
         hold one, in fit and transform, and "error" fails.
+    device : {"cpu", "gpu", "auto"}, default="cpu"
+        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
     Raises
     ------
@@ -92,6 +94,8 @@ class ClipByGlobalNorm(_ClipParams, Scaler[ClipByGlobalNormModel]):
         If the arrays or vectors of a column differ in length.
     RangeOverflowError
         If the norm is not representable as a double.
+    DeviceError
+        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     See Also
     --------
@@ -139,6 +143,7 @@ class ClipByGlobalNorm(_ClipParams, Scaler[ClipByGlobalNormModel]):
         inputCols: list[str] | None = None,
         outputCols: list[str] | None = None,
         handleInvalid: str = "keep",
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         self._set(**self._given())

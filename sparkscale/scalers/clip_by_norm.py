@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
 from pyspark import keyword_only
 
 from sparkscale import kernels
 from sparkscale.scalers._layer_params import HasClipNorm
-from sparkscale.scalers._rows import RowNorm
-from sparkscale.spark import vectors
+from sparkscale.scalers._rows import Normalizing, RowNorm
+from sparkscale.spark.gpu import Kernel
 from sparkscale.spark.rows import Norm, shortened
 
 __all__ = ["ClipByNorm"]
@@ -35,6 +34,8 @@ class ClipByNorm(HasClipNorm, RowNorm):
     handleInvalid : {"keep", "skip", "error"}, default="keep"
         Null, NaN and infinities never enter the norm. "keep" passes them on, "skip" drops rows that hold
         one, and "error" fails.
+    device : {"cpu", "gpu", "auto"}, default="cpu"
+        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
     Raises
     ------
@@ -44,6 +45,8 @@ class ClipByNorm(HasClipNorm, RowNorm):
         If a column is missing, holds no arrays or vectors, or an output exists already.
     InvalidValueError
         For an invalid value under ``handleInvalid="error"``.
+    DeviceError
+        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     Notes
     -----
@@ -79,6 +82,7 @@ class ClipByNorm(HasClipNorm, RowNorm):
         inputCols: list[str] | None = None,
         outputCols: list[str] | None = None,
         handleInvalid: str = "keep",
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         self._set(**self._given())
@@ -86,13 +90,10 @@ class ClipByNorm(HasClipNorm, RowNorm):
     def _norm(self) -> Norm:
         return shortened(self.getClipNorm(), self.getFormula())
 
-    def _entries(self) -> vectors.Entries | None:
-        return partial(_shortened, self.getClipNorm(), self.getFormula())
+    def _kernel(self) -> Kernel:
+        return Normalizing(
+            partial(kernels.clip_by_norm, clip_norm=self.getClipNorm(), formula=self.getFormula(), axes=-1)
+        )
 
-
-def _shortened(clip_norm: float, formula: str, at: vectors.Array, values: vectors.Array) -> vectors.Array:
-    valid = np.isfinite(values)
-    made = values.copy()
-    if valid.any():
-        made[valid] = kernels.clip_by_norm(values[valid], clip_norm, formula=formula)
-    return made
+    def _keeps_zero(self) -> bool:
+        return True

@@ -8,9 +8,11 @@ import numpy as np
 from pyspark import keyword_only
 from pyspark.ml.param import Param, Params, TypeConverters
 
+from sparkscale import kernels
 from sparkscale.scalers._rows import RowTransformer
-from sparkscale.spark import rows, vectors
+from sparkscale.spark import rows
 from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.gpu import Kernel
 
 __all__ = ["ClipByValue"]
 
@@ -31,6 +33,8 @@ class ClipByValue(RowTransformer):
     handleInvalid : {"keep", "skip", "error"}, default="keep"
         "keep" passes null and NaN on and clips infinities like any value, "skip" drops rows that hold null, NaN or an
         infinity, and "error" fails.
+    device : {"cpu", "gpu", "auto"}, default="cpu"
+        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
     Raises
     ------
@@ -40,6 +44,8 @@ class ClipByValue(RowTransformer):
         If a column is missing, cannot be clipped, or an output exists already.
     InvalidValueError
         For an invalid value under ``handleInvalid="error"``.
+    DeviceError
+        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     Notes
     -----
@@ -82,6 +88,7 @@ class ClipByValue(RowTransformer):
         inputCols: list[str] | None = None,
         outputCols: list[str] | None = None,
         handleInvalid: str = "keep",
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         self._set(**self._given())
@@ -116,10 +123,10 @@ class ClipByValue(RowTransformer):
     def _text(self, column: FeatureColumn, source: str) -> str:
         return rows.clip(column, source, self._bounds)
 
-    def _entries(self) -> vectors.Entries | None:
+    def _kernel(self) -> Kernel:
         low, high = self._bounds
-        return partial(_clipped, low, high) if low <= 0.0 <= high else None
+        return partial(kernels.clip_by_value, low=low, high=high)
 
-
-def _clipped(low: float, high: float, at: vectors.Array, values: vectors.Array) -> vectors.Array:
-    return np.clip(values, low, high)
+    def _keeps_zero(self) -> bool:
+        low, high = self._bounds
+        return low <= 0.0 <= high

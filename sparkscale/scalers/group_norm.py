@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pyspark import keyword_only
 from pyspark.ml.param import Param, Params, TypeConverters
 
+from sparkscale import kernels
 from sparkscale.scalers._layer_params import HasBias, HasEpsilon, HasShape
-from sparkscale.scalers._rows import RowNorm
+from sparkscale.scalers._rows import Normalizing, RowNorm
+from sparkscale.spark.gpu import Kernel
 from sparkscale.spark.rows import Grouping, Norm, standardized
 
 __all__ = ["GroupNorm"]
@@ -38,6 +42,8 @@ class GroupNorm(HasEpsilon, HasShape, HasBias, RowNorm):
         Shape of the tensor that a row holds flattened. If left out, a row is its channels, with one place each.
     dataFormat : {"channelsFirst", "channelsLast"}, default="channelsFirst"
         Whether the channels are the first axis of the shape or the last.
+    device : {"cpu", "gpu", "auto"}, default="cpu"
+        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
     Raises
     ------
@@ -49,6 +55,8 @@ class GroupNorm(HasEpsilon, HasShape, HasBias, RowNorm):
         If the length of a row is not that of the shape, of gamma and beta, or a multiple of ``numGroups``.
     InvalidValueError
         For an invalid value under ``handleInvalid="error"``.
+    DeviceError
+        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     Notes
     -----
@@ -91,6 +99,7 @@ class GroupNorm(HasEpsilon, HasShape, HasBias, RowNorm):
         beta: list[float] | None = None,
         shape: list[int] | None = None,
         dataFormat: str = "channelsFirst",
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         self._set(**self._given())
@@ -112,6 +121,10 @@ class GroupNorm(HasEpsilon, HasShape, HasBias, RowNorm):
 
     def _norm(self) -> Norm:
         return standardized(self.getEpsilon(), centred=True)
+
+    def _kernel(self) -> Kernel:
+        kernel = partial(kernels.group_norm, groups=self.getNumGroups(), epsilon=self.getEpsilon(), **self._gains())
+        return Normalizing(kernel, self._axes, swapped=not self._first)
 
     def _grouping(self) -> Grouping:
         groups, channels = self.getNumGroups(), self._length

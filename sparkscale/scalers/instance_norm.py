@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pyspark import keyword_only
 
+from sparkscale import kernels
 from sparkscale.scalers._layer_params import HasBias, HasEpsilon, HasShape
-from sparkscale.scalers._rows import RowNorm
+from sparkscale.scalers._rows import Normalizing, RowNorm
+from sparkscale.spark.gpu import Kernel
 from sparkscale.spark.rows import Grouping, Norm, standardized
 
 __all__ = ["InstanceNorm"]
@@ -33,6 +37,8 @@ class InstanceNorm(HasEpsilon, HasShape, HasBias, RowNorm):
         Shape of the tensor that a row holds flattened. Needed.
     dataFormat : {"channelsFirst", "channelsLast"}, default="channelsFirst"
         Whether the channels are the first axis of the shape or the last.
+    device : {"cpu", "gpu", "auto"}, default="cpu"
+        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
     Raises
     ------
@@ -44,6 +50,8 @@ class InstanceNorm(HasEpsilon, HasShape, HasBias, RowNorm):
         If the length of a row is not that of the shape.
     InvalidValueError
         For an invalid value under ``handleInvalid="error"``.
+    DeviceError
+        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     Notes
     -----
@@ -82,6 +90,7 @@ class InstanceNorm(HasEpsilon, HasShape, HasBias, RowNorm):
         beta: list[float] | None = None,
         shape: list[int] | None = None,
         dataFormat: str = "channelsFirst",
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         self._set(**self._given())
@@ -96,6 +105,10 @@ class InstanceNorm(HasEpsilon, HasShape, HasBias, RowNorm):
 
     def _norm(self) -> Norm:
         return standardized(self.getEpsilon(), centred=True)
+
+    def _kernel(self) -> Kernel:
+        kernel = partial(kernels.instance_norm, epsilon=self.getEpsilon(), **self._gains())
+        return Normalizing(kernel, self._axes, swapped=not self._first)
 
     def _grouping(self) -> Grouping:
         channels = self._channels

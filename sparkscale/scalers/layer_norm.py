@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 
 from pyspark import keyword_only
 from pyspark.ml.param import Param, Params, TypeConverters
 
+from sparkscale import kernels
 from sparkscale.scalers._layer_params import HasBias, HasEpsilon
-from sparkscale.scalers._rows import RowNorm
+from sparkscale.scalers._rows import Normalizing, RowNorm
+from sparkscale.spark.gpu import Kernel
 from sparkscale.spark.rows import Grouping, Norm, standardized
 
 __all__ = ["LayerNorm"]
@@ -36,6 +39,8 @@ class LayerNorm(HasEpsilon, HasBias, RowNorm):
     normalizedShape : list of int, optional
         The last axes of the tensor that a row holds flattened, as in PyTorch: each run of as many places is
         normalized by itself. The whole row if left out.
+    device : {"cpu", "gpu", "auto"}, default="cpu"
+        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
     Raises
     ------
@@ -47,6 +52,8 @@ class LayerNorm(HasEpsilon, HasBias, RowNorm):
         If ``gamma``, ``beta`` or ``normalizedShape`` does not fit the rows.
     InvalidValueError
         For an invalid value under ``handleInvalid="error"``.
+    DeviceError
+        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     Notes
     -----
@@ -91,6 +98,7 @@ class LayerNorm(HasEpsilon, HasBias, RowNorm):
         gamma: list[float] | None = None,
         beta: list[float] | None = None,
         normalizedShape: list[int] | None = None,
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         self._set(**self._given())
@@ -113,6 +121,10 @@ class LayerNorm(HasEpsilon, HasBias, RowNorm):
 
     def _norm(self) -> Norm:
         return standardized(self.getEpsilon(), centred=True)
+
+    def _kernel(self) -> Kernel:
+        kernel = partial(kernels.layer_norm, epsilon=self.getEpsilon(), **self._gains())
+        return Normalizing(kernel, (-1, prod(self.getNormalizedShape())) if self.isSet("normalizedShape") else (-1,))
 
     def _grouping(self) -> Grouping:
         if self.isSet("normalizedShape"):

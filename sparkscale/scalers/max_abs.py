@@ -71,6 +71,8 @@ class MaxAbsScaler(_MaxAbsParams, Scaler[MaxAbsScalerModel]):
         Without effect here: a feature of zeros is divided by 1 either way.
     clip : bool, default=False
         Clip to [-1, 1].
+    device : {"cpu", "gpu", "auto"}, default="cpu"
+        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
     Raises
     ------
@@ -82,6 +84,8 @@ class MaxAbsScaler(_MaxAbsParams, Scaler[MaxAbsScalerModel]):
         For an invalid value under ``handleInvalid="error"``.
     SizeMismatchError
         If the arrays or vectors of a column differ in length.
+    DeviceError
+        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     See Also
     --------
@@ -122,6 +126,7 @@ class MaxAbsScaler(_MaxAbsParams, Scaler[MaxAbsScalerModel]):
         handleInvalid: str = "keep",
         handleConstant: str = "collapse",
         clip: bool = False,
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         self._set(**self._given())

@@ -125,6 +125,8 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
         ``(x - E_min) (max - min) + min``, as in scikit-learn.
     clip : bool, default=False
         Clip to the target range.
+    device : {"cpu", "gpu", "auto"}, default="cpu"
+        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
     Raises
     ------
@@ -138,6 +140,8 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
         If the arrays or vectors of a column differ in length.
     RangeOverflowError
         If a range is not representable as a double.
+    DeviceError
+        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     See Also
     --------
@@ -183,6 +187,7 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
         handleInvalid: str = "keep",
         handleConstant: str = "collapse",
         clip: bool = False,
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         self._set(**self._given())

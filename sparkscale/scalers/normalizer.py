@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pyspark import keyword_only
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.sql import DataFrame
 
-from sparkscale.scalers._rows import RowNorm
+from sparkscale import kernels
+from sparkscale.scalers._rows import Normalizing, RowNorm
 from sparkscale.spark import vectors
 from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.gpu import Kernel
 from sparkscale.spark.rows import Norm, unit
 
 __all__ = ["Normalizer"]
@@ -30,6 +34,8 @@ class Normalizer(RowNorm):
     handleInvalid : {"keep", "skip", "error"}, default="keep"
         Null, NaN and infinities never enter the norm. "keep" passes them on, "skip" drops rows that hold
         one, and "error" fails.
+    device : {"cpu", "gpu", "auto"}, default="cpu"
+        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
     Raises
     ------
@@ -39,6 +45,8 @@ class Normalizer(RowNorm):
         If a column is missing, holds no arrays or vectors, or an output exists already.
     InvalidValueError
         For an invalid value under ``handleInvalid="error"``.
+    DeviceError
+        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     See Also
     --------
@@ -77,6 +85,7 @@ class Normalizer(RowNorm):
         inputCols: list[str] | None = None,
         outputCols: list[str] | None = None,
         handleInvalid: str = "keep",
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         self._setDefault(p=2.0)
@@ -98,6 +107,14 @@ class Normalizer(RowNorm):
     def _norm(self) -> Norm:
         return unit(self.getP())
 
-    def _vector(self, df: DataFrame, column: FeatureColumn) -> tuple[DataFrame, str, list[str]]:
+    def _kernel(self) -> Kernel:
+        return Normalizing(partial(kernels.normalize, p=self.getP()))
+
+    def _keeps_zero(self) -> bool:
+        return True
+
+    def _vector(self, df: DataFrame, column: FeatureColumn, device: str) -> tuple[DataFrame, str, list[str]]:
+        if device != "cpu":
+            return super()._vector(df, column, device)
         strict = self.getHandleInvalid() == "error"
-        return vectors.normalized(df, column, self.getP(), lambda array: self._text(column, array), strict)
+        return vectors.normalized(df, column, self.getP(), self._of_array(column, device), strict)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pyspark import keyword_only
 
+from sparkscale import kernels
 from sparkscale.scalers._layer_params import HasEpsilon, HasShape
-from sparkscale.scalers._rows import RowNorm
+from sparkscale.scalers._rows import Normalizing, RowNorm
+from sparkscale.spark.gpu import Kernel
 from sparkscale.spark.rows import Grouping, Norm, standardized
 
 __all__ = ["RMSNorm"]
@@ -33,6 +37,8 @@ class RMSNorm(HasEpsilon, HasShape, RowNorm):
         Shape of the tensor that a row holds flattened. If left out, all of a row is normalized together.
     dataFormat : {"channelsFirst", "channelsLast"}, default="channelsFirst"
         Whether the channels are the first axis of the shape or the last.
+    device : {"cpu", "gpu", "auto"}, default="cpu"
+        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
     Raises
     ------
@@ -44,6 +50,8 @@ class RMSNorm(HasEpsilon, HasShape, RowNorm):
         If the length of a row is not that of the shape, or of gamma.
     InvalidValueError
         For an invalid value under ``handleInvalid="error"``.
+    DeviceError
+        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     Notes
     -----
@@ -81,6 +89,7 @@ class RMSNorm(HasEpsilon, HasShape, RowNorm):
         gamma: list[float] | None = None,
         shape: list[int] | None = None,
         dataFormat: str = "channelsFirst",
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         self._setDefault(epsilon=1e-6)
@@ -88,6 +97,12 @@ class RMSNorm(HasEpsilon, HasShape, RowNorm):
 
     def _norm(self) -> Norm:
         return standardized(self.getEpsilon(), centred=False)
+
+    def _kernel(self) -> Kernel:
+        kernel = partial(kernels.rms_norm, epsilon=self.getEpsilon(), **self._gains())
+        if not self.isSet("shape"):
+            return Normalizing(kernel)
+        return Normalizing(kernel, self._axes, swapped=self._first)
 
     def _grouping(self) -> Grouping:
         if not self.isSet("shape"):

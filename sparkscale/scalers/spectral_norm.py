@@ -67,6 +67,8 @@ class SpectralNorm(Scaler[SpectralNormModel]):
     handleInvalid : {"keep", "skip", "error"}, default="keep"
         Rows that hold a null, NaN or infinity never enter the matrix. "keep" passes null and NaN on and scales the
         other values of the row, "skip" drops such rows, in fit and transform, and "error" fails.
+    device : {"cpu", "gpu", "auto"}, default="cpu"
+        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
     Raises
     ------
@@ -82,6 +84,8 @@ class SpectralNorm(Scaler[SpectralNormModel]):
         If the arrays or vectors of a column differ in length.
     RangeOverflowError
         If the squares of the values are not representable as doubles.
+    DeviceError
+        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     See Also
     --------
@@ -130,6 +134,7 @@ class SpectralNorm(Scaler[SpectralNormModel]):
         inputCols: list[str] | None = None,
         outputCols: list[str] | None = None,
         handleInvalid: str = "keep",
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         self._set(**self._given())

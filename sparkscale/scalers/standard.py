@@ -132,6 +132,8 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
         1 for the sample's variance (Spark), 0 for the population's (scikit-learn).
     weightCol : str, optional
         Column of row weights, finite and not negative. Rows of weight 0 do not count.
+    device : {"cpu", "gpu", "auto"}, default="cpu"
+        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
     Raises
     ------
@@ -145,6 +147,8 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
         If the arrays or vectors of a column differ in length.
     RangeOverflowError
         If a mean or variance is not representable as a double.
+    DeviceError
+        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     See Also
     --------
@@ -203,6 +207,7 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
         handleConstant: str = "collapse",
         ddof: int = 1,
         weightCol: str | None = None,
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         self._set(**self._given())

@@ -147,6 +147,8 @@ class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
         Rows that hold a null, NaN or infinity never enter the statistic. "keep" makes NaN of all results of such a row,
         and null of a column that is null and the only input; "skip" drops such rows, in fit and transform, and "error"
         fails.
+    device : {"cpu", "gpu", "auto"}, default="cpu"
+        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
     Raises
     ------
@@ -163,6 +165,8 @@ class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
         If the arrays or vectors of a column differ in length.
     RangeOverflowError
         If a mean or covariance is not representable as a double.
+    DeviceError
+        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     See Also
     --------
@@ -213,6 +217,7 @@ class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
         inputCols: list[str] | None = None,
         outputCols: list[str] | None = None,
         handleInvalid: str = "keep",
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         self._set(**self._given())

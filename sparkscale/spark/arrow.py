@@ -15,7 +15,8 @@ from pyspark.sql import functions as F
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
 from sparkscale.errors import EmptyDataError, InvalidValueError, SizeMismatchError, marked
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.expression import failure, guarded
+from sparkscale.spark.expression import failure, for_plugin, guarded
+from sparkscale.spark.gpu import has_plugin
 
 __all__ = ["Group", "Piece", "beside", "blocks", "groups", "select"]
 
@@ -25,7 +26,6 @@ Mask = npt.NDArray[np.bool_]
 # one null element: in arrays of length 1 null becomes NaN.
 NULL_ARRAY = "array(null)"
 NULL_VECTOR = "array(-1)"
-BESIDE = 1024  # rows of all columns that are put beside each other at a time
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,12 @@ def select(
     """
     plain: list[str | Column] = []
     texts: list[str] = []
+    expr = (lambda text: F.expr(for_plugin(text))) if has_plugin(df.sparkSession) else F.expr
     for k, group in enumerate(parts):
         column, source = group.column, group.column.sql
         if column.kind == "scalar":
             cells = [guarded(c, c.sql, f"double({c.sql})") if strict else f"double({c.sql})" for c in group.scalars]
-            plain.append(F.expr(f"array({', '.join(cells)}) AS a{k}"))
+            plain.append(expr(f"array({', '.join(cells)}) AS a{k}"))
             texts.append(f"a{k}")
         elif column.kind == "array":
             array = source if column.single else f"cast({source} AS array<double>)"
@@ -90,7 +91,7 @@ def select(
             single = f"transform({array}, x -> coalesce(x, {kind}('NaN')))"
             array = f"CASE WHEN size({source}) = 1 THEN {single} ELSE {array} END"
             text = f"coalesce({guarded(column, source, array) if strict else array}, {NULL_ARRAY})"
-            plain.append(F.expr(f"{text} AS a{k}"))
+            plain.append(expr(f"{text} AS a{k}"))
             texts.append(f"a{k}")
         else:
             plain.append(F.unwrap_udt(F.col(source)).alias(f"u{k}"))
@@ -240,11 +241,11 @@ def with_weights(piece: Piece, weights: npt.NDArray[np.float64] | None) -> Block
 
 
 def beside(
-    decoded: Sequence[Sequence[Piece]], parts: Sequence[Group], sizes: Sequence[int], rows: int
+    decoded: Sequence[Sequence[Piece]], parts: Sequence[Group], sizes: Sequence[int], rows: int, step: int
 ) -> Iterator[Block]:
     """Put the features of all groups beside each other, in the order of the columns; a null row is a row of NaN.
 
-    A few rows at a time: what was sparse becomes dense.
+    ``step`` rows at a time: what was sparse becomes dense.
     """
     if len(parts) == 1 and len(decoded[0]) == 1 and decoded[0][0].rows is None:
         yield decoded[0][0].block
@@ -252,12 +253,12 @@ def beside(
     widths = {p: size // len(g.positions) for g, size in zip(parts, sizes, strict=True) for p in g.positions}
     starts = dict(zip(sorted(widths), np.cumsum([0, *(widths[p] for p in sorted(widths))]), strict=False))
     places = [np.concatenate([np.arange(starts[p], starts[p] + widths[p]) for p in g.positions]) for g in parts]
-    for start in range(0, rows, BESIDE):
-        values = np.full((min(BESIDE, rows - start), sum(sizes)), np.nan)
+    for start in range(0, rows, step):
+        values = np.full((min(step, rows - start), sum(sizes)), np.nan)
         for pieces, place in zip(decoded, places, strict=True):
             for piece in pieces:
                 there = np.ones(rows, dtype=bool) if piece.rows is None else piece.rows
-                first, here = int(there[:start].sum()), there[start : start + BESIDE]
+                first, here = int(there[:start].sum()), there[start : start + step]
                 values[np.ix_(here, place)] = piece.block.dense(first, first + int(here.sum()))
         yield DenseBlock(values)
 

@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame
 
 from sparkscale.errors import BatchError, RangeOverflowError, SizeMismatchError, from_job, marked
 from sparkscale.layout import Layout
-from sparkscale.spark import arrow, partials
+from sparkscale.spark import arrow, gpu, partials
 from sparkscale.spark.arrow import Group
 from sparkscale.spark.columns import FeatureColumn, KeyColumn, quoted
 from sparkscale.spark.expression import failure
@@ -58,6 +58,8 @@ class Batches:
         Whether rows with an invalid value are dropped, or make the job fail.
     weight : FeatureColumn or None
         Row weights.
+    device : {"cpu", "auto", "gpu"}
+        Where tasks compute the moments.
     """
 
     columns: Sequence[FeatureColumn]
@@ -65,6 +67,7 @@ class Batches:
     layout: Layout | None
     handle_invalid: str
     weight: FeatureColumn | None
+    device: str
 
     @property
     def parts(self) -> tuple[Group, ...]:
@@ -114,7 +117,7 @@ class Batches:
         """Return one row a batch and group of columns: the moments of the batch's channels."""
         text = f"b {self.key.type}, {partials.schema(Moments)}"
         strict = self.handle_invalid == "error"
-        within = _Within(self.parts, self.layout, self.handle_invalid == "skip", NUMBERS)
+        within = _Within(self.parts, self.layout, self.handle_invalid == "skip", NUMBERS, self.device)
         return (
             arrow.select(df, self.parts, strict, self.weight, key_text(self.key))
             .mapInArrow(within, text)
@@ -155,17 +158,25 @@ class _Within:
     layout: Layout | None
     skip: bool
     most: int  # numbers held
+    device: str
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        worker = gpu.device_of_task(self.device)
+        try:
+            yield from self._on(worker, batches)
+        finally:
+            worker.free()
+
+    def _on(self, worker: gpu.Cpu, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         partition = partition_id()
         held: dict[Any, list[Seen]] = {}
         kind = None
-        for batch in arrow.rows_of(batches):
+        for batch in worker.gathered(arrow.rows_of(batches)):
             kind = batch.schema.field("b").type
             for key, rows in _by_key(batch):
                 if key not in held:
                     held[key] = [Seen(group.column.size) for group in self.parts]
-                add_batch(held[key], rows, self.parts, Moments, self.skip, self._pooled)
+                add_batch(held[key], rows, self.parts, Moments, self.skip, worker, self._pooled)
             numbers = sum(len(seen.fold) for groups in held.values() for seen in groups)
             if numbers > self.most:
                 yield from self._told(held, partition, kind)

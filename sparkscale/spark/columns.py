@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import uuid4
 
 from pyspark.errors import AnalysisException
 from pyspark.ml.linalg import VectorUDT
@@ -30,6 +31,7 @@ __all__ = [
     "KeyColumn",
     "as_fitted",
     "attribute_metadata",
+    "fresh",
     "quoted",
     "resolve",
     "resolve_key",
@@ -103,6 +105,11 @@ class KeyColumn:
 def quoted(name: str) -> str:
     """Return a column name as SQL text."""
     return "`" + name.replace("`", "``") + "`"
+
+
+def fresh() -> str:
+    """Return a name that no column has."""
+    return f"sparkscale_{uuid4().hex[:12]}"
 
 
 def resolve(df: DataFrame, names: Sequence[str]) -> list[FeatureColumn]:

@@ -19,6 +19,7 @@ __all__ = [
     "array_map",
     "clipped",
     "failure",
+    "for_plugin",
     "guarded",
     "interpreted",
     "is_valid",
@@ -35,6 +36,7 @@ Bounds = tuple[float, float] | None
 # Expressions that may be too much for one method: 20 clipped scalars are not, 40 are. Ten, in one, take 0.6 times what
 # they take in several. Of many, each eighth is made so, since some may not be selected.
 MANY, EACH = 24, 8
+RARE, END = "get(zip_with(array(/* rare */ ", " /* end */), array(0), (y, i) -> y), 0)"
 FINITE = "abs({x}) < double('Infinity')"  # false for NaN, which Spark orders above infinity; null for null
 
 
@@ -60,7 +62,12 @@ def interpreted(text: str) -> str:
     not compile a method above 8,000 bytes: in one method ten columns of arrays took 12 times, and forty scalars under
     "error" 5 times what they take in several.
     """
-    return f"get(zip_with(array({text}), array(0), (y, i) -> y), 0)"
+    return f"{RARE}{text}{END}"
+
+
+def for_plugin(text: str) -> str:
+    """Return the text with nothing ``interpreted``: the RAPIDS Accelerator has no zip_with, and needs no Java method."""
+    return text.replace(RARE, "(").replace(END, ")")
 
 
 def split_up(texts: Sequence[str], again: str) -> list[str]:
@@ -86,7 +93,7 @@ def is_valid(column: FeatureColumn, source: str) -> str:
     """Return a condition, never null: every value of the column is neither null nor NaN nor infinite."""
     if column.kind == "scalar":
         return f"coalesce({FINITE.format(x=f'double({source})')}, false)"
-    return f"({source} IS NOT NULL AND forall({source}, x -> coalesce({FINITE.format(x='double(x)')}, false)))"
+    return f"({source} IS NOT NULL AND NOT exists({source}, x -> NOT coalesce({FINITE.format(x='double(x)')}, false)))"
 
 
 def guarded(column: FeatureColumn, source: str, result: str, *, compiled: bool = False) -> str:

@@ -10,14 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from pyspark.sql import Column
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.functions import pandas_udf
 
-from sparkscale.affine import MatrixMap
+from sparkscale.affine import AffineMap, MatrixMap
 from sparkscale.errors import ParamError
+from sparkscale.spark import udf
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.expression import FINITE, array_literal, literal
 
@@ -26,33 +25,24 @@ __all__ = ["product", "scalar_text", "text"]
 TEXT = 256  # features up to which the text of a matrix is a megabyte or so
 
 
-def product(array: Column, affine: MatrixMap) -> Column:
+def product(array: Column, affine: AffineMap | MatrixMap, device: str = "cpu") -> Column:
     """Return the map of an array of doubles: null stays null, and a row with an invalid value becomes one of NaN."""
-    sent = replace(affine, back=np.empty((0, 0)))  # to the workers, which have no use for the way back
-    if hasattr(F, "arrow_udf"):  # from PySpark 4.1
-        mapped = F.arrow_udf(_arrow_map(sent), "array<double>")
+    if isinstance(affine, MatrixMap):
+        affine = replace(affine, back=np.empty((0, 0)))  # workers have no use for the way back
+    if device == "cpu" and hasattr(F, "arrow_udf"):  # from PySpark 4.1
+        mapped = F.arrow_udf(_arrow_map(affine), "array<double>")
         found: Column = mapped(array)
         return found
-    mapped = pandas_udf(_pandas_map(sent), "array<double>")  # type: ignore[call-overload]
-    return F.transform(mapped(array), lambda y: F.coalesce(y, F.lit(float("nan"))))  # pandas takes NaN for null
+    return udf.of_array(array, affine.apply, device)
 
 
-def _arrow_map(affine: MatrixMap) -> Any:
+def _arrow_map(affine: AffineMap | MatrixMap) -> Any:
     def mapped(arrays: pa.Array) -> pa.Array:  # PySpark reads the types
         present = arrays.is_valid().to_numpy(zero_copy_only=False)
         rows = arrays.flatten().to_numpy(zero_copy_only=False).reshape(-1, len(affine))
         offsets = np.cumsum(np.append(0, present * len(affine)))
         found = pa.array(affine.apply(rows).ravel())
         return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), found, mask=pa.array(~present))
-
-    return mapped
-
-
-def _pandas_map(affine: MatrixMap) -> Any:
-    def mapped(arrays: pd.Series) -> pd.Series:  # as above
-        present = arrays.notna()
-        rows = iter(affine.apply(np.array(arrays[present].to_list()).reshape(-1, len(affine))))
-        return pd.Series([next(rows) if there else None for there in present], dtype=object)
 
     return mapped
 
@@ -88,6 +78,6 @@ def text(source: str, affine: MatrixMap) -> str:
         value = f"{value} + get({array_literal(affine.offset)}, k)"
     centred = f"transform(x, (v, i) -> v - get({array_literal(affine.center)}, i))"
     rows = f"get(transform(array({centred}), c -> transform(sequence(0, {size - 1}), k -> {value})), 0)"
-    valid = f"forall(x, v -> coalesce({FINITE.format(x='v')}, false))"
+    valid = f"NOT exists(x, v -> NOT coalesce({FINITE.format(x='v')}, false))"
     whole = f"CASE WHEN x IS NULL THEN NULL WHEN {valid} THEN {rows} ELSE array_repeat(double('NaN'), {size}) END"
     return f"get(transform(array({source}), x -> {whole}), 0)"

@@ -13,7 +13,7 @@ from sparkscale.errors import BatchError
 from sparkscale.layout import Layout
 from sparkscale.spark import vectors
 from sparkscale.spark.batches import Batches, key_text
-from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.columns import FeatureColumn, fresh
 from sparkscale.spark.expression import array_literal, failure, guarded, sized
 from sparkscale.spark.transform import complete, finished
 from sparkscale.statistics import Moments
@@ -47,9 +47,9 @@ def normalize_batches(
     """
     if batches.handle_invalid == "skip":
         df = complete(df, batches.columns)
-    key, b = vectors.fresh(), vectors.fresh()
+    key, b = fresh(), fresh()
     found = batches.normalizing(df, of_batch)
-    parts = {name: vectors.fresh() for name in found.columns if name != "b"}
+    parts = {name: fresh() for name in found.columns if name != "b"}
     found = found.selectExpr(f"b AS {b}", *(f"{name} AS {other}" for name, other in parts.items()))
     df = df.selectExpr("*", f"{key_text(batches.key)} AS {key}")
     df = df.join(found, on=df[key] == found[b], how="left")

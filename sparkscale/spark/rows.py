@@ -17,7 +17,9 @@ from sparkscale.errors import SizeMismatchError
 from sparkscale.kernels.clipping import TORCH_SLACK
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.expression import FINITE, Bounds, clipped, failure, guarded, interpreted, literal, parameter
+from sparkscale.spark.gpu import Kernel
 from sparkscale.spark.transform import complete, finished
+from sparkscale.spark.udf import with_mapped
 
 __all__ = ["Grouping", "Norm", "clip", "normalize", "shortened", "standardized", "to_sql", "transform", "unit"]
 
@@ -240,6 +242,10 @@ def transform(
     handle_invalid: str,
     text: Text,
     vectors: Vectors,
+    *,
+    kernel: Kernel,
+    checked: Text,
+    device: str,
 ) -> DataFrame:
     """Add the outputs to a DataFrame; everything else stays as it was.
 
@@ -255,16 +261,25 @@ def transform(
         SQL of what a scalar or an array becomes, given as SQL.
     vectors : function
         Adds to a DataFrame what a vector becomes; returns SQL text of it, and what columns it added.
+    kernel, checked : function
+        In place of ``text`` on a GPU: what maps rows, and SQL of what it is given.
+    device : {"cpu", "auto", "gpu"}
+        Where tasks compute, as `gpu.asked` tells.
     """
     if handle_invalid == "skip":
         df = complete(df, inputs)
     made: dict[str, str] = {}
     temporary: list[str] = []
+    if device != "cpu":
+        flat = [(c, out) for c, out in zip(inputs, outputs, strict=True) if c.kind != "vector"]
+        columns, sources = [c for c, _ in flat], [to_sql(c, handle_invalid, checked) for c, _ in flat]
+        df, texts, temporary = with_mapped(df, columns, sources, [kernel] * len(flat), kernel, device)
+        made = {out.name: t for (_, out), t in zip(flat, texts, strict=True)}
     for column, out in zip(inputs, outputs, strict=True):
         if column.kind == "vector":
             df, made[out.name], names = vectors(df, column)
             temporary.extend(names)
-        else:
+        elif out.name not in made:
             made[out.name] = to_sql(column, handle_invalid, text)
     return finished(df, outputs, made, temporary)
 

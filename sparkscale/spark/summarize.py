@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame
 
 from sparkscale.blocks import Block
 from sparkscale.errors import EmptyDataError, ParamError, from_job, marked
-from sparkscale.spark import aggregates, arrow, jvm, partials
+from sparkscale.spark import aggregates, arrow, gpu, jvm, partials
 from sparkscale.spark.arrow import Group
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.partials import Partial
@@ -41,6 +41,7 @@ def summarize(
     *,
     handle_invalid: str = "keep",
     weight: FeatureColumn | None = None,
+    device: str = "cpu",
 ) -> Summary | None:
     """Compute a statistic of the columns in one scan.
 
@@ -56,6 +57,8 @@ def summarize(
         Whether rows with an invalid value are dropped, or make the job fail.
     weight : FeatureColumn, optional
         Row weights.
+    device : {"cpu", "auto", "gpu"}
+        Where tasks compute.
 
     Returns
     -------
@@ -70,16 +73,18 @@ def summarize(
         If the rows of a column differ in length.
     ParamError
         If a statistic of all features together has too many of them.
+    DeviceError
+        If a task has no GPU under ``"gpu"``.
     """
     try:
         if statistic.joint:
             _check_limit(sum(c.size or 0 for c in columns))
         found = None
-        if weight is None and aggregates.suits(df, columns, statistic, handle_invalid):
+        if device == "cpu" and weight is None and aggregates.suits(df, columns, statistic, handle_invalid):
             found = aggregates.summarize(df, columns, statistic, strict=handle_invalid == "error")
         if found is not None:
             return Summary(found, (1,) * len(columns)) if found.count.size and _rows(found) else None
-        return _scan(df, columns, statistic, handle_invalid, weight)
+        return _scan(df, columns, statistic, handle_invalid, weight, device)
     except Exception as failure:
         ours = from_job(failure)
         if ours is None:
@@ -106,6 +111,7 @@ def _scan(
     statistic: type[Statistic],
     handle_invalid: str,
     weight: FeatureColumn | None,
+    device: str,
 ) -> Summary | None:
     parts = arrow.groups(columns)
     selected = arrow.select(df, parts, handle_invalid == "error", weight)
@@ -115,6 +121,7 @@ def _scan(
         parts=parts,
         statistic=statistic,
         skip=handle_invalid == "skip",
+        device=device,
         chunk=None if few else partials.CHUNK,
         tile=None if few else partials.TILE,
     )
@@ -151,20 +158,24 @@ def _of_partition(
     parts: Sequence[Group],
     statistic: type[Statistic],
     skip: bool,
+    device: str,
     chunk: int | None,
     tile: int | None,
 ) -> Iterator[pa.RecordBatch]:
-    partition = partition_id()
+    partition, worker = partition_id(), gpu.device_of_task(device)
     seen, together = [Seen(group.column.size) for group in parts], Fold()
     rows = 0
-    for batch in arrow.rows_of(batches):
-        rows += batch.num_rows
-        decoded = add_batch(seen, batch, parts, statistic, skip)
-        sizes = [group.size for group in seen if group.size]
-        if statistic.joint and len(sizes) == len(parts):  # else no row is complete
-            _check_limit(sum(sizes))
-            for block in arrow.beside(decoded, parts, sizes, batch.num_rows):
-                together.add(statistic.of(block))
+    try:
+        for batch in worker.gathered(arrow.rows_of(batches)):
+            rows += batch.num_rows
+            decoded = add_batch(seen, batch, parts, statistic, skip, worker)
+            sizes = [group.size for group in seen if group.size]
+            if statistic.joint and len(sizes) == len(parts):  # else no row is complete
+                _check_limit(sum(sizes))
+                for block in arrow.beside(decoded, parts, sizes, batch.num_rows, worker.rows(sum(sizes))):
+                    together.add(worker.of(statistic, block))
+    finally:
+        worker.free()
     if rows:
         for k, group in enumerate(seen):
             yield partials.to_batch(group.partial(partition, k), statistic, chunk)
@@ -175,9 +186,7 @@ def _of_partition(
 
 def partition_id() -> int:
     """Return the number of the partition that a task computes."""
-    from pyspark import TaskContext  # noqa: PLC0415  # a pure Connect client lacks it; workers have it
-
-    context = TaskContext.get()
+    context = gpu.task()
     return context.partitionId() if context else 0
 
 
@@ -187,13 +196,14 @@ def add_batch(
     parts: Sequence[Group],
     statistic: type[Statistic],
     skip: bool,
+    worker: gpu.Cpu,
     pool: Callable[[Statistic, Group], Statistic] | None = None,
 ) -> list[list[arrow.Piece]]:
     """Add an Arrow batch to what was seen, its features pooled into channels if there is a way given.
 
     Returns the blocks of each group; of a statistic of all features together only the counts were added.
     """
-    of: Callable[[Block], Statistic] = CoMoments.counts if statistic.joint else statistic.of
+    of: Callable[[Block], Statistic] = CoMoments.counts if statistic.joint else partial(worker.of, statistic)
     weights = batch.column("w").to_numpy() if "w" in batch.schema.names else None
     decoded = []
     keep = np.ones(batch.num_rows, dtype=bool) if skip else None

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
-import numpy as np
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from sparkscale.affine import AffineMap, MatrixMap
 from sparkscale.errors import OutputColumnError
-from sparkscale.spark import matrix, vectors
-from sparkscale.spark.columns import FeatureColumn, attribute_metadata, quoted, same_name
-from sparkscale.spark.expression import Bounds, array_map, guarded, is_valid, scalar_map, sized, split_up
+from sparkscale.kernels import clip_by_value
+from sparkscale.spark import gpu, matrix, udf, vectors
+from sparkscale.spark.columns import FeatureColumn, attribute_metadata, fresh, quoted, same_name
+from sparkscale.spark.expression import Bounds, array_map, for_plugin, guarded, is_valid, scalar_map, sized, split_up
 
 __all__ = ["Plan", "check_outputs", "complete", "finished", "to_sql", "transform"]
 
@@ -37,6 +39,8 @@ class Plan:
         What happens to invalid values.
     shape : {"pairs", "assemble", "disassemble"}
         Whether each input has its own output, or all inputs become one vector, or are taken out of one.
+    device : {"cpu", "auto", "gpu"}
+        Where tasks compute.
     """
 
     inputs: Sequence[FeatureColumn]
@@ -45,13 +49,11 @@ class Plan:
     bounds: Bounds = None
     handle_invalid: str = "keep"
     shape: str = "pairs"
+    device: str = "cpu"
 
     def slices(self, columns: Sequence[FeatureColumn]) -> list[AffineMap]:
         """Return each column's part of the map: the identity beside a matrix, which has no such parts."""
-        whole = self.affine
-        if isinstance(whole, MatrixMap):
-            zero = np.zeros(len(whole))
-            whole = AffineMap(zero, np.ones(len(whole)), zero)
+        whole = AffineMap.identity(len(self.affine)) if isinstance(self.affine, MatrixMap) else self.affine
         start, parts = 0, []
         for column in columns:
             size = column.size or 0
@@ -118,8 +120,13 @@ def _matrix_text(plan: Plan, column: FeatureColumn, affine: MatrixMap) -> str:
 
 def _text(plan: Plan, column: FeatureColumn, source: str, affine: AffineMap) -> str:
     mapped = (scalar_map if column.kind == "scalar" else array_map)(column, source, affine, plan.bounds)
-    mapped = sized(column, source, len(affine), mapped) if column.kind != "scalar" else mapped
-    return guarded(column, source, mapped) if plan.handle_invalid == "error" else mapped
+    return _checked(plan, column, source, len(affine), mapped)
+
+
+def _checked(plan: Plan, column: FeatureColumn, source: str, size: int, result: str) -> str:
+    """Return ``result`` where the column's length and values are right; otherwise the job fails."""
+    result = sized(column, source, size, result) if column.kind != "scalar" else result
+    return guarded(column, source, result) if plan.handle_invalid == "error" else result
 
 
 def _parts(plan: Plan, source: str) -> dict[str, str]:
@@ -138,6 +145,7 @@ def transform(df: DataFrame, plan: Plan) -> DataFrame:
 
     An output that exists is replaced where it stands.
     """
+    plan = replace(plan, device=gpu.asked(plan.device, df.sparkSession))
     if plan.handle_invalid == "skip":
         df = complete(df, plan.inputs)
     if isinstance(plan.affine, MatrixMap) or plan.shape == "disassemble":
@@ -150,22 +158,57 @@ def transform(df: DataFrame, plan: Plan) -> DataFrame:
         columns = [assembled]
         temporary.append(assembled.name)
         plan = replace(plan, inputs=columns)
+    if plan.device != "cpu":
+        df, made, added = _by_kernels(df, plan, columns)
+        temporary.extend(added)
     for column, out, affine in zip(columns, outputs, plan.slices(columns), strict=True):
         if column.kind == "vector":
             df, made[out.name], names = vectors.transform(
-                df, column, affine, plan.bounds, plan.handle_invalid == "error"
+                df, column, affine, plan.bounds, plan.handle_invalid == "error", _of_array(plan, affine)
             )
             temporary.extend(names)
-        else:
+        elif out.name not in made:
             made[out.name] = _text(plan, column, column.sql, affine)
     return finished(df, plan.outputs, made, temporary)
+
+
+def _mapped_rows(affine: AffineMap | MatrixMap, bounds: Bounds, rows: Any) -> Any:
+    mapped = affine.apply(rows)
+    return mapped if bounds is None else clip_by_value(mapped, *bounds)
+
+
+def _of_array(plan: Plan, affine: AffineMap) -> vectors.Made | None:
+    """Return what maps an array on a GPU."""
+    if plan.device == "cpu":
+        return None
+    return lambda array: udf.of_array(F.col(array), partial(_mapped_rows, affine, plan.bounds), plan.device)
+
+
+def _by_kernels(
+    df: DataFrame, plan: Plan, columns: Sequence[FeatureColumn]
+) -> tuple[DataFrame, dict[str, str], list[str]]:
+    """Prepare scalars and arrays on a GPU: what they become by name of the output, and the names of new columns."""
+    matrix_map = isinstance(plan.affine, MatrixMap)  # of one scalar: more of them are assembled first
+    parts = [p for p in zip(columns, plan.outputs, plan.slices(columns), strict=True) if p[0].kind != "vector"]
+    scalars = plan.affine if matrix_map else AffineMap.concat([a for c, _, a in parts if c.kind == "scalar"])
+    df, texts, added = udf.with_mapped(
+        df,
+        [c for c, _, _ in parts],
+        [_checked(plan, c, c.sql, len(a), c.sql) for c, _, a in parts],
+        [partial(_mapped_rows, a, plan.bounds) for _, _, a in parts],
+        partial(_mapped_rows, scalars, plan.bounds),
+        plan.device,
+    )
+    return df, {out.name: text for (_, out, _), text in zip(parts, texts, strict=True)}, added
 
 
 def complete(df: DataFrame, columns: Sequence[FeatureColumn]) -> DataFrame:
     """Drop rows that hold an invalid value."""
     conditions = [is_valid(c, c.sql) for c in columns if c.kind != "vector"]
     if conditions:
-        df = df.filter(" AND ".join(split_up(conditions, "({0} OR {1})")))
+        plugin = gpu.has_plugin(df.sparkSession)
+        conditions = conditions if plugin else split_up(conditions, "({0} OR {1})")
+        df = df.filter(" AND ".join(conditions))
     for column in columns:
         if column.kind == "vector":
             df = vectors.complete(df, column)
@@ -175,15 +218,20 @@ def complete(df: DataFrame, columns: Sequence[FeatureColumn]) -> DataFrame:
 def _through_array(df: DataFrame, plan: Plan) -> DataFrame:
     """Bring all features into one array, pass it through the matrix if there is one, and take the outputs out."""
     strict, column, temporary = plan.handle_invalid == "error", plan.inputs[0], []
+    by_kernel = isinstance(plan.affine, MatrixMap) or plan.device != "cpu"
     if plan.shape == "assemble":
         df, column = vectors.assemble(df, plan.inputs, strict)
         temporary.append(column.name)
     elif column.kind == "scalar" and isinstance(plan.affine, MatrixMap):
-        return finished(df, plan.outputs, {plan.outputs[0].name: _matrix_text(plan, column, plan.affine)}, [])
+        if plan.device == "cpu":
+            return finished(df, plan.outputs, {plan.outputs[0].name: _matrix_text(plan, column, plan.affine)}, [])
+        df, made, temporary = _by_kernels(df, plan, [column])
+        return finished(df, plan.outputs, made, temporary)
     df, names = vectors.as_array(df, column, strict)
-    if isinstance(plan.affine, MatrixMap):
-        names.insert(0, vectors.fresh())
-        df = df.withColumn(names[0], matrix.product(F.col(names[1]), plan.affine))
+    if by_kernel:
+        names.insert(0, fresh())
+        df = df.withColumn(names[0], matrix.product(F.col(names[1]), plan.affine, plan.device))
+        plan = replace(plan, affine=AffineMap.identity(len(plan.affine)))
     temporary = [*names, *temporary]
     if plan.shape == "disassemble":
         texts = _parts(replace(plan, handle_invalid="keep"), quoted(names[0]))
@@ -201,6 +249,8 @@ def finished(
     df: DataFrame, outputs: Sequence[FeatureColumn], texts: dict[str, str], temporary: Sequence[str]
 ) -> DataFrame:
     """Make the outputs, and drop what was only needed on the way."""
+    plugin = gpu.has_plugin(df.sparkSession)
+    texts = {name: for_plugin(text) for name, text in texts.items()} if plugin else texts
     taken = {name.casefold() for name in df.columns}
     exists = any(name.casefold() in taken for name in texts)
     # Metadata goes by way of select: withColumns on Connect would lose it. Vectors that stand alone get their names
@@ -210,15 +260,17 @@ def finished(
     made: dict[str, str] = {}
     for out in outputs:
         if out.kind == "vector":
-            made[out.name] = out.name if alone else vectors.fresh()
+            made[out.name] = out.name if alone else fresh()
             metadata = attribute_metadata(out.attributes, out.size) if out.size is not None else {}
             described[out.name] = F.expr(texts[out.name]).alias(made[out.name], metadata=metadata)
     if described:
         df = df.select("*", *described.values())
     if not alone:
-        plain = {out.name: texts[out.name] for out in outputs if out.kind == "scalar"}
-        plain = dict(zip(plain, split_up([*plain.values()], "CASE WHEN isnan({0}) THEN {1} ELSE {0} END"), strict=True))
-        texts, temporary = {**texts, **plain, **made}, [*temporary, *made.values()]
+        if not plugin:
+            plain = {out.name: texts[out.name] for out in outputs if out.kind == "scalar"}
+            again = split_up([*plain.values()], "CASE WHEN isnan({0}) THEN {1} ELSE {0} END")
+            texts = {**texts, **dict(zip(plain, again, strict=True))}
+        texts, temporary = {**texts, **made}, [*temporary, *made.values()]
         if exists:
             df = df.withColumns({name: F.expr(text) for name, text in texts.items()})
         else:

@@ -10,35 +10,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 from pyspark.ml.feature import ElementwiseProduct, Normalizer, VectorAssembler
 from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.ml.linalg import SparseVector, Vectors, VectorUDT
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from sparkscale.affine import AffineMap
 from sparkscale.errors import SizeMismatchError
 from sparkscale.spark import jvm
-from sparkscale.spark.columns import FeatureColumn, attribute_metadata
+from sparkscale.spark.columns import FeatureColumn, attribute_metadata, fresh
 from sparkscale.spark.expression import Bounds, array_map, failure, guarded, is_valid, literal, sized
 
-__all__ = ["as_array", "assemble", "complete", "fresh", "from_array", "normalized", "through_arrays", "transform"]
+__all__ = ["as_array", "assemble", "complete", "from_array", "normalized", "through_arrays", "transform"]
 
 Array = npt.NDArray[Any]
-Text = Callable[[str], str]  # from the name of an array to SQL
+Made = Callable[[str], Column]  # from the name of an array to what is made of it
 Entries = Callable[[Array, Array], Array]  # from indices and values to values
 
 FITTED = ", but the model was fitted on size {0}. Give every row the size that fit saw, or fit again."
 METADATA = ", but its metadata says {0}. Correct the rows, or the metadata."
-
-
-def fresh() -> str:
-    """Return a name that no column has."""
-    return f"sparkscale_{uuid4().hex[:12]}"
 
 
 @dataclass(frozen=True)
@@ -67,9 +61,9 @@ class _Checked:
 
 
 def transform(
-    df: DataFrame, column: FeatureColumn, affine: AffineMap, bounds: Bounds, strict: bool
+    df: DataFrame, column: FeatureColumn, affine: AffineMap, bounds: Bounds, strict: bool, mapped: Made | None = None
 ) -> tuple[DataFrame, str, list[str]]:
-    """Prepare the mapped vector; null stays null.
+    """Prepare the mapped vector; null stays null. With ``mapped``, it makes the map of an array.
 
     Returns
     -------
@@ -82,35 +76,36 @@ def transform(
     """
     df, checked = _checked(df, column, strict)
     factor = _factor(affine)
-    if bounds is None and factor is not None:
-        made = _by_spark(df, checked.name, affine, factor)
-        if made is not None:
-            df, steps = made
+    if mapped is None and bounds is None and factor is not None:
+        scaled = _by_spark(df, checked.name, affine, factor)
+        if scaled is not None:
+            df, steps = scaled
             return df, checked.where_present(steps[0]), [*steps, *checked.temporary]
     sparse = affine.keeps_zero and (bounds is None or bounds[0] <= 0.0 <= bounds[1])
     entries = partial(_mapped_entries, affine, bounds) if sparse else None
-    df, steps = _through_arrays(df, checked, lambda array: array_map(column, array, affine, bounds), entries)
+    made = mapped or (lambda array: F.expr(array_map(column, array, affine, bounds)))
+    df, steps = _through_arrays(df, checked, made, entries)
     return df, steps[0], [*steps, *checked.temporary]
 
 
 def through_arrays(
-    df: DataFrame, column: FeatureColumn, text: Text, entries: Entries | None, strict: bool
+    df: DataFrame, column: FeatureColumn, mapped: Made, entries: Entries | None, strict: bool
 ) -> tuple[DataFrame, str, list[str]]:
-    """Prepare what ``text`` makes of the vector as an array; null stays null.
+    """Prepare what ``mapped`` makes of the vector as an array; null stays null.
 
     With ``entries``, sparse vectors stay sparse, and it maps their indices and values.
     """
     df, checked = _checked(df, column, strict, METADATA)
-    df, steps = _through_arrays(df, checked, text, entries)
+    df, steps = _through_arrays(df, checked, mapped, entries)
     return df, steps[0], [*steps, *checked.temporary]
 
 
 def normalized(
-    df: DataFrame, column: FeatureColumn, p: float, text: Text, strict: bool
+    df: DataFrame, column: FeatureColumn, p: float, mapped: Made, strict: bool
 ) -> tuple[DataFrame, str, list[str]]:
     """Prepare the vector divided by its p-norm by Spark's Normalizer; null stays null.
 
-    Vectors with an invalid value, and those whose powers overflow or vanish, become what ``text`` makes of them as
+    Vectors with an invalid value, and those whose powers overflow or vanish, become what ``mapped`` makes of them as
     arrays: dense vectors.
     """
     df, checked = _checked(df, column, strict, METADATA)
@@ -119,7 +114,7 @@ def normalized(
     values, limit = f"{checked.parts}.values", literal(1e300 if p == np.inf else 10.0 ** (280.0 / p))
     largest = f"greatest(array_max({values}), -array_min({values}))"  # NaN is the largest of all
     suits = f"coalesce({largest} <= {limit} AND ({largest} >= 1D / {limit} OR {largest} = 0D), true)"
-    df, steps = _through_arrays(df, checked, text, None, f"NOT ({suits})")
+    df, steps = _through_arrays(df, checked, mapped, None, f"NOT ({suits})")
     made = checked.where_present(f"CASE WHEN {suits} THEN {stage.getOutputCol()} ELSE {steps[0]} END")
     return df, made, [stage.getOutputCol(), *steps, *checked.temporary]
 
@@ -178,22 +173,22 @@ def _by_spark(df: DataFrame, source: str, affine: AffineMap, factor: Any) -> tup
 
 
 def _through_arrays(
-    df: DataFrame, checked: _Checked, text: Text, entries: Entries | None, where: str = "true"
+    df: DataFrame, checked: _Checked, mapped: Made, entries: Entries | None, where: str = "true"
 ) -> tuple[DataFrame, list[str]]:
-    array, mapped, row, name = fresh(), fresh(), fresh(), fresh()
+    array, made, row, name = fresh(), fresh(), fresh(), fresh()
     is_sparse = f"{checked.parts}.indices IS NOT NULL" if entries else "false"
     wanted = f"{checked.present} AND {where}"
     dense = F.when(F.expr(f"{wanted} AND NOT {is_sparse}"), vector_to_array(F.col(checked.name)))
     df = df.withColumn(array, dense)
-    df = df.withColumn(mapped, F.expr(text(array)))
-    result = F.when(F.expr(f"{mapped} IS NOT NULL"), array_to_vector(F.col(mapped)))
+    df = df.withColumn(made, mapped(array))
+    result = F.when(F.expr(f"{made} IS NOT NULL"), array_to_vector(F.col(made)))
     if not entries:
-        return df.withColumn(name, result), [name, mapped, array]
+        return df.withColumn(name, result), [name, made, array]
     # No expression makes a sparse vector, so sparse rows, and only they, go through Python.
     by_python = F.udf(_sparse_map(entries), VectorUDT(), useArrow=False)  # Arrow knows no vectors
     only_sparse = F.when(F.expr(f"{wanted} AND {is_sparse}"), F.col(checked.name))
     df = df.withColumn(row, by_python(only_sparse))
-    return df.withColumn(name, result.otherwise(F.col(row))), [name, row, mapped, array]
+    return df.withColumn(name, result.otherwise(F.col(row))), [name, row, made, array]
 
 
 def _sparse_map(entries: Entries) -> Any:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sparkscale.blocks import Block
+from sparkscale.arrays import namespace, rows_at_once
+from sparkscale.blocks import Block, DenseBlock
 from sparkscale.statistics._base import Array, Fold, Statistic, total
 
 __all__ = ["LIMIT", "CoMoments"]
@@ -111,6 +112,8 @@ class CoMoments(Statistic):
     def of(cls, block: Block) -> CoMoments:
         """Return the co-moments of a block."""
         fold, step = Fold(), max(ROWS, VALUES // max(block.size, 1))
+        if isinstance(block, DenseBlock):
+            step = max(step, rows_at_once(block.values))
         for start in range(0, block.rows, step):
             with np.errstate(all="ignore"):  # what overflows shows in the result, and is refused when it is used
                 fold.add(cls._of_chunk(block.dense(start, start + step)))
@@ -119,19 +122,19 @@ class CoMoments(Statistic):
 
     @classmethod
     def _of_chunk(cls, values: Array) -> CoMoments:
-        size, rows = values.shape[1], len(values)
-        invalid = np.zeros(size)
-        if not np.isfinite(values.sum()):  # only then is each value looked at
-            valid = np.isfinite(values)
-            invalid, values = (~valid).sum(axis=0, dtype=np.float64), values[valid.all(axis=1)]
-        if not len(values):
-            return replace(cls.missing(size, 0), count=rows - invalid, invalid=invalid)
-        origin = values[0].copy()
-        deviation = values - origin
-        shift = deviation.mean(axis=0)
-        deviation -= shift
-        complete = np.full(size, float(len(values)))
-        return cls(rows - invalid, invalid, complete, origin, shift, deviation.T @ deviation)
+        xp, rows = namespace(values), int(values.shape[0])
+        ones = xp.ones_like(values[0, :])
+        zero = invalid = xp.zeros_like(ones)
+        if not xp.isfinite(xp.sum(values)):  # only then is each value looked at
+            valid = xp.isfinite(values)
+            invalid, values = rows - xp.sum(xp.astype(valid, xp.float64), axis=0), values[xp.all(valid, axis=1)]
+        complete = int(values.shape[0])
+        if not complete:
+            return cls(rows - invalid, invalid, zero, zero, zero, zero[:, None] * zero)
+        deviation = values - values[0, :]
+        shift = xp.mean(deviation, axis=0)
+        deviation = deviation - shift
+        return cls(rows - invalid, invalid, ones * complete, ones * values[0, :], shift, deviation.T @ deviation)
 
     @classmethod
     def counts(cls, block: Block) -> CoMoments:
@@ -154,17 +157,17 @@ class CoMoments(Statistic):
 
     def merge(self, *others: CoMoments) -> CoMoments:
         """Return the co-moments of all rows together."""
-        parts = (self, *others)
+        parts, xp = (self, *others), namespace(self.count)
         count, invalid = total([p.count for p in parts]), total([p.invalid for p in parts])
-        parts = tuple(p for p in parts if p.rows.any()) or parts[:1]
+        parts = tuple(p for p in parts if xp.any(p.rows > 0)) or parts[:1]
         first = parts[0]
         if len(parts) == 1:
             return replace(first, count=count, invalid=invalid)
         with np.errstate(all="ignore"):
-            rows = np.array([p.rows[0] for p in parts])
-            shifts = np.stack([(p.origin - first.origin) + p.shift for p in parts])
-            shift = rows @ shifts / rows.sum()
-            shifts = (shifts - shift) * np.sqrt(rows)[:, None]
+            rows = xp.stack([p.rows[0] for p in parts])
+            shifts = xp.stack([(p.origin - first.origin) + p.shift for p in parts])
+            shift = rows @ shifts / xp.sum(rows)
+            shifts = (shifts - shift) * xp.sqrt(rows)[:, None]
             height, width = first.comoments.shape
             between = shifts[:, :height].T @ shifts[:, shifts.shape[1] - width :]
             comoments = total([*(p.comoments for p in parts), between])

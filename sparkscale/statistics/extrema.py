@@ -7,6 +7,7 @@ from functools import reduce
 
 import numpy as np
 
+from sparkscale.arrays import double, namespace
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
 from sparkscale.statistics._base import Array, Statistic, total
 
@@ -46,20 +47,20 @@ class Extrema(Statistic):
 
     @classmethod
     def _of_dense(cls, block: DenseBlock) -> Extrema:
-        rows, features = block.values.shape
-        if not rows:
-            return cls.missing(features, 0)
-        low, high = block.values.min(axis=0), block.values.max(axis=0)
+        if not block.rows:
+            return cls.missing(block.size, 0)
+        values, xp = block.values, namespace(block.values)
+        low, high = (double(found)[1] for found in (xp.min(values, axis=0), xp.max(values, axis=0)))
         # NaN and infinities show in the extrema: only then are they masked, value by value.
-        if np.isfinite(low).all() and np.isfinite(high).all():
-            return cls.from_arrays(
-                {"count": np.full(features, float(rows)), "invalid": np.zeros(features), "min": low, "max": high}
-            )
-        valid = np.isfinite(block.values)
-        count = valid.sum(axis=0, dtype=np.float64)
-        low = np.where(valid, block.values, np.inf).min(axis=0)
-        high = np.where(valid, block.values, -np.inf).max(axis=0)
-        return cls.from_arrays({"count": count, "invalid": rows - count, "min": low, "max": high})
+        if xp.all(xp.isfinite(low) & xp.isfinite(high)):
+            return cls(xp.full_like(low, block.rows), xp.zeros_like(low), low, high)
+        valid = xp.isfinite(values)
+        count = xp.sum(xp.astype(valid, xp.float64), axis=0)
+        ends = ((xp.min, xp.inf), (xp.max, -xp.inf))
+        low, high = (double(f(xp.where(valid, values, end), axis=0))[1] for f, end in ends)
+        # Some versions of CuPy give the largest double as the least of infinities (cupy/cupy#8180).
+        low, high = (xp.where(count > 0, found, end) for found, end in ((low, xp.inf), (high, -xp.inf)))
+        return cls(count, block.rows - count, low, high)
 
     @classmethod
     def _of_sparse(cls, block: SparseBlock) -> Extrema:
@@ -82,10 +83,10 @@ class Extrema(Statistic):
 
     def merge(self, *others: Extrema) -> Extrema:
         """Return the extrema of all rows together."""
-        parts = (self, *others)
+        parts, xp = (self, *others), namespace(self.count)
         return Extrema(
             total([p.count for p in parts]),
             total([p.invalid for p in parts]),
-            reduce(np.minimum, [p.min for p in parts]),
-            reduce(np.maximum, [p.max for p in parts]),
+            reduce(xp.minimum, [p.min for p in parts]),
+            reduce(xp.maximum, [p.max for p in parts]),
         )

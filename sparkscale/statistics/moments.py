@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sparkscale.arrays import double, namespace, rows_at_once
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
 from sparkscale.statistics._base import Array, Statistic
 
 __all__ = ["Moments"]
-
-CHUNK = 1 << 16  # values whose temporaries stay in a core's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,41 +73,33 @@ class Moments(Statistic):
 
     @classmethod
     def _of_dense(cls, block: DenseBlock) -> Moments:
-        rows, features = block.values.shape
-        step = max(1, CHUNK // max(features, 1))
-        parts = [cls._of_chunk(block[start : start + step]) for start in range(0, rows, step)]
-        return parts[0].merge(*parts[1:]) if parts else cls.missing(features, 0)
+        step = rows_at_once(block.values)
+        parts = [cls._of_chunk(block[start : start + step]) for start in range(0, block.rows, step)]
+        return parts[0].merge(*parts[1:]) if parts else cls.missing(block.size, 0)
 
     @classmethod
     def _of_chunk(cls, chunk: DenseBlock) -> Moments:
-        rows, features = chunk.values.shape
-        values = chunk.values.astype(np.float64, copy=False)
+        xp, values, _ = double(chunk.values)
+        w = xp.ones_like(values[:, 0]) if chunk.weights is None else chunk.weights
         # A finite sum proves that nothing is NaN or infinite; only otherwise is each value looked at.
-        clean = bool(np.isfinite(values.sum()))
-        valid = None if clean else np.isfinite(values)
-        if valid is None:
-            origin, count = values[0].copy(), np.full(features, float(rows))
+        if xp.isfinite(xp.sum(values)):
+            one = xp.ones_like(values[0, :])
+            count, origin = one * chunk.rows, one * values[0, :]
+            weight, weight_square = one * xp.sum(w), one * (w @ w)
             deviation = values - origin
+            shift = w @ deviation / weight
+            deviation = deviation - shift
         else:
-            first = valid.argmax(axis=0)
-            count = valid.sum(axis=0, dtype=np.float64)
-            origin = np.where(count > 0, values[first, np.arange(features)], 0.0)
-            deviation = np.where(valid, values - origin, 0.0)
-        if chunk.weights is None:
-            weight = weight_square = count
-            shift = deviation.sum(axis=0) / np.maximum(weight, 1.0)
-            deviation -= shift
-            if valid is not None:
-                deviation[~valid] = 0.0
-            m2 = np.einsum("ij,ij->j", deviation, deviation)
-        else:
-            w = chunk.weights[:, None] if valid is None else np.where(valid, chunk.weights[:, None], 0.0)
-            weight = np.broadcast_to(w, values.shape).sum(axis=0)
-            weight_square = np.broadcast_to(w * w, values.shape).sum(axis=0)
-            shift = (w * deviation).sum(axis=0) / np.where(weight > 0, weight, 1.0)
-            deviation -= shift
-            m2 = (w * deviation * deviation).sum(axis=0)
-        return cls(count, rows - count, weight, weight_square, origin, shift, m2)
+            valid = xp.isfinite(values)
+            there = xp.astype(valid, xp.float64)
+            count, weight, weight_square = xp.ones_like(w) @ there, w @ there, (w * w) @ there
+            first = xp.argmax(xp.astype(valid, xp.int8), axis=0)
+            origin = xp.where(count > 0, xp.take_along_axis(values, first[None, :], axis=0)[0, :], 0.0)
+            deviation = xp.where(valid, values - origin, 0.0)
+            shift = w @ deviation / xp.where(weight > 0, weight, 1.0)
+            deviation = xp.where(valid, deviation - shift, 0.0)
+        m2 = w @ (deviation * deviation)
+        return cls(count, chunk.rows - count, weight, weight_square, origin, shift, m2)
 
     @classmethod
     def _of_sparse(cls, block: SparseBlock) -> Moments:
@@ -172,8 +163,8 @@ class Moments(Statistic):
 
     def merge(self, *others: Moments) -> Moments:
         """Return the moments of all rows together."""
-        parts = (self, *others)
-        return self._combined(*(np.stack([getattr(p, name) for p in parts]) for name in self.names()))
+        parts, xp = (self, *others), namespace(self.count)
+        return self._combined(*(xp.stack([getattr(p, name) for p in parts]) for name in self.names()))
 
     def pooled(self, features: npt.NDArray[np.intp]) -> Moments:
         """Return the moments of features taken together, as the places of a channel are.
@@ -203,21 +194,15 @@ class Moments(Statistic):
     ) -> Moments:
         """Merge along the first axis, in its order."""
         with np.errstate(all="ignore"):
-            has, whole = weight > 0, weight.sum(axis=0)
-            first = origin[has.argmax(axis=0), np.arange(origin.shape[1])]  # of the first part that has rows
-            start = np.where(has.any(axis=0), first, 0.0)
+            xp = namespace(weight)
+            has, whole = weight > 0, xp.sum(weight, axis=0)
+            at = xp.argmax(xp.astype(has, xp.int8), axis=0)  # the first part that has rows
+            start = xp.where(xp.any(has, axis=0), xp.take_along_axis(origin, at[None, :], axis=0)[0, :], 0.0)
             shifts = (origin - start) + shift
-            mean = _times(weight, shifts).sum(axis=0) / np.where(whole > 0, whole, 1.0)
+            mean = xp.sum(_times(weight, shifts), axis=0) / xp.where(whole > 0, whole, 1.0)
             spread = m2 + _times(weight, (shifts - mean) ** 2)
-            return cls(
-                count.sum(axis=0),
-                invalid.sum(axis=0),
-                whole,
-                weight_square.sum(axis=0),
-                start,
-                mean,
-                spread.sum(axis=0),
-            )
+            count, invalid, weight_square = (xp.sum(n, axis=0) for n in (count, invalid, weight_square))
+            return cls(count, invalid, whole, weight_square, start, mean, xp.sum(spread, axis=0))
 
     def variance(self, ddof: int) -> Array:
         r"""Return the variance: ``m2 / (W - ddof * sum(w^2) / W)``, and 0 where no degree of freedom is left.
@@ -242,7 +227,7 @@ class Moments(Statistic):
 
 def _times(weight: Array, values: Array) -> Array:
     """Multiply, with 0 for a part without rows, whatever its value."""
-    return np.where(weight > 0, weight * values, 0.0)
+    return namespace(weight).where(weight > 0, weight * values, 0.0)  # type: ignore[no-any-return]
 
 
 def _sums(indices: npt.NDArray[np.integer], values: Array, size: int) -> Array:

@@ -6,21 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sparkscale.arrays import double, namespace, rows_at_once
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
 from sparkscale.statistics._base import Array, total
 from sparkscale.statistics.extrema import Extrema
 
 __all__ = ["Squares"]
 
-CHUNK = 1 << 16  # values whose temporaries stay in a core's cache
-
 
 @dataclass(frozen=True, eq=False)
 class Squares(Extrema):
     r"""Extrema and sum of squares of each feature; no square overflows or vanishes, however large or small the values.
 
-    Values are divided by a power of two near the largest of them, which rounds nothing, before they are squared. That
-    ``unit`` follows from the extrema, and sums merge after they are brought to the larger one:
+    Values are divided by the largest of them before they are squared. That ``unit`` follows from the extrema, and sums
+    merge after they are brought to the larger one:
 
     .. math:: S = \sum_k S_k (u_k / u)^2, \qquad u = \max_k u_k .
 
@@ -53,7 +52,7 @@ class Squares(Extrema):
 
     @property
     def unit(self) -> Array:
-        """The largest power of two up to the largest absolute value; 1 where that is 0."""
+        """The largest absolute value; 1 where that is 0."""
         return _unit(self)
 
     @property
@@ -66,22 +65,26 @@ class Squares(Extrema):
     def of(cls, block: Block) -> Squares:
         """Return the extrema and sums of squares of a block."""
         if isinstance(block, SparseBlock):
-            found = Extrema.of(block)
-            indices, values, _ = block.valid_entries()
-            ratio = values / _unit(found)[indices]
-            square = np.bincount(indices, weights=ratio**2, minlength=block.size)
-            return cls(**found.arrays(), square=square.astype(np.float64, copy=False))
-        step = max(1, CHUNK // max(block.size, 1))
+            return cls._of_sparse(block)
+        step = rows_at_once(block.values)
         parts = [cls._of_chunk(block[start : start + step]) for start in range(0, block.rows, step)]
         return parts[0].merge(*parts[1:]) if parts else cls.missing(block.size, 0)
 
     @classmethod
     def _of_chunk(cls, chunk: DenseBlock) -> Squares:
+        xp, values, _ = double(chunk.values)
         found = Extrema.of(chunk)
-        ratio = chunk.values / _unit(found)
-        if found.invalid.any():
-            ratio[~np.isfinite(chunk.values)] = 0.0
-        return cls(**found.arrays(), square=np.einsum("ij,ij->j", ratio, ratio))
+        ratio = values / _unit(found)
+        ratio = xp.where(xp.isfinite(values), ratio, 0.0) if xp.any(found.invalid > 0) else ratio
+        return cls(**found.arrays(), square=xp.sum(ratio * ratio, axis=0))
+
+    @classmethod
+    def _of_sparse(cls, block: SparseBlock) -> Squares:
+        found = Extrema.of(block)
+        indices, values, _ = block.valid_entries()
+        ratio = values / _unit(found)[indices]
+        square = np.bincount(indices, weights=ratio**2, minlength=block.size)
+        return cls(**found.arrays(), square=square.astype(np.float64, copy=False))
 
     @classmethod
     def missing(cls, features: int, rows: float) -> Squares:
@@ -90,15 +93,15 @@ class Squares(Extrema):
 
     def merge(self, *others: Squares) -> Squares:  # type: ignore[override]  # one kind merges with itself alone
         """Return the statistic of all rows together."""
-        parts = (self, *others)
+        parts, xp = (self, *others), namespace(self.square)
         found = super().merge(*others)
         unit = _unit(found)
         with np.errstate(all="ignore"):
-            sums = [np.where(p.square > 0, p.square * (p.unit / unit) ** 2, 0.0) for p in parts]
+            sums = [xp.where(p.square > 0, p.square * (p.unit / unit) ** 2, 0.0) for p in parts]
         return Squares(**found.arrays(), square=total(sums))
 
 
 def _unit(extrema: Extrema) -> Array:
-    largest = np.maximum(np.abs(extrema.min), np.abs(extrema.max))
-    usable = (largest > 0) & np.isfinite(largest)
-    return np.where(usable, np.ldexp(1.0, np.frexp(largest)[1] - 1), 1.0)
+    xp = namespace(extrema.min)
+    largest = xp.maximum(xp.abs(extrema.min), xp.abs(extrema.max))
+    return xp.where((largest > 0) & xp.isfinite(largest), largest, 1.0)  # type: ignore[no-any-return]

@@ -1,0 +1,60 @@
+"""Runs on a cluster whose tasks are given made-up GPUs, and prints what they did with them; a script of its tests.
+
+Arguments: the master, the amount of a GPU that a task gets or "none", and a discovery script.
+"""
+
+import json
+import sys
+import time
+
+import numpy as np
+import pyarrow as pa
+from pyspark import TaskContext
+from pyspark.sql import SparkSession
+
+from sparkscale import StandardScaler
+from sparkscale.errors import ScalingError
+from sparkscale.spark.gpu import Gpu, asked, device_of_task
+
+
+def used(batches):
+    """Return what a task was given, and what it chose."""
+    for _ in batches:
+        pass
+    worker = device_of_task("auto")
+    time.sleep(1)  # so that each executor gets a task
+    given = TaskContext.get().resources()
+    address = given["gpu"].addresses[0] if "gpu" in given else "none"
+    chosen = str(worker.cupy.counted["device"]) if isinstance(worker, Gpu) else "cpu"
+    yield pa.RecordBatch.from_pydict({"address": [address], "chosen": [chosen]})
+
+
+def main(master, amount, script):
+    builder = SparkSession.builder.master(master).config("spark.ui.enabled", "false")
+    if amount != "none":
+        for role, value in (("worker", "1"), ("executor", "1"), ("task", amount)):
+            builder = builder.config(f"spark.{role}.resource.gpu.amount", value)
+        builder = builder.config("spark.worker.resource.gpu.discoveryScript", script)
+    if master.startswith("local-cluster"):  # wait for all executors, so that each gets a task
+        workers, cores, _ = master.partition("[")[2].split(",")
+        builder = builder.config("spark.cores.max", str(int(workers) * int(cores)))
+        builder = builder.config("spark.scheduler.minRegisteredResourcesRatio", "1")
+    spark = builder.getOrCreate()
+    df = spark.range(100).selectExpr("double(id) x", "array(double(id), sqrt(id)) a")
+    stage = StandardScaler(inputCols=["x", "a"], withMean=True)
+    found = {"asked": asked("auto", spark)}
+    try:
+        tasks = spark.range(0, 4, 1, 4).mapInArrow(used, "address string, chosen string").collect()
+        found["tasks"] = sorted({(task.address, task.chosen) for task in tasks})
+        expected, made = (stage.setDevice(d).fit(df).transform(df).collect() for d in ("cpu", "gpu"))
+        flat = [np.array([[r.x_scaled, *r.a_scaled] for r in rows]) for rows in (expected, made)]
+        found["difference"] = float(abs(flat[0] - flat[1]).max())
+    except ScalingError as failed:
+        found["error"] = f"{type(failed).__name__}: {failed}"
+    finally:
+        spark.stop()
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

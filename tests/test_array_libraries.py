@@ -1,0 +1,321 @@
+"""The kernels and statistics on arrays of any library: on another device, and where nothing may be written to."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+from operator import attrgetter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import array_api_strict as strict
+import numpy as np
+import pytest
+
+from sparkscale import kernels
+from sparkscale.affine import AffineMap, MatrixMap
+from sparkscale.arrays import namespace
+from sparkscale.blocks import DenseBlock
+from sparkscale.scalers._rows import Normalizing
+from sparkscale.statistics import CoMoments, Extrema, Moments, Squares
+
+DEVICE = strict.Device("device1")  # NumPy cannot reach what is there
+
+
+def on_device(x: Any) -> Any:
+    return strict.asarray(x, dtype=strict.float64, device=DEVICE)
+
+
+def read_only(x: Any) -> Any:
+    found = np.array(x)
+    found.flags.writeable = False
+    return found
+
+
+def back(x: Any) -> Any:
+    """Return an array, or several, as NumPy's; what is not on the device any more is refused."""
+    if isinstance(x, tuple):
+        return tuple(back(part) for part in x)
+    if isinstance(x, np.ndarray | np.generic):
+        return x
+    assert x.device == DEVICE
+    return np.asarray(x.to_device(strict.Device("CPU_DEVICE")))
+
+
+KINDS = (Extrema, Squares, Moments, CoMoments)
+each_library = pytest.mark.parametrize("place", [on_device, read_only], ids=["device", "read-only"])
+ROWS = np.random.default_rng(0).normal(3.0, 2.0, (40, 6))
+WEIGHTS = np.random.default_rng(1).random(40) + 0.1
+GAINS = np.linspace(-1.0, 2.0, 6)
+
+
+def spoilt(rows: Any) -> Any:
+    """Return rows with NaN and infinities, and a feature of nothing else."""
+    found = rows.copy()
+    found[3, 1], found[5, 0], found[:, 2] = np.nan, -np.inf, np.inf
+    return found
+
+
+DATA = {
+    "valid": ROWS,
+    "invalid": spoilt(ROWS),
+    "constant": np.ones((40, 6)),
+    "large": ROWS * 1e100,
+    "one row": ROWS[:1],
+}
+
+
+@each_library
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("kind", KINDS)
+def test_statistics_of_a_block_and_their_merge(kind: Any, data: str, place: Callable[[Any], Any]) -> None:
+    """They stay on the device and are NumPy's to rounding, whole or merged from parts."""
+    rows = DATA[data]
+    expected = kind.of(DenseBlock(rows))
+    first, *others = (kind.of(DenseBlock(place(part))) for part in np.array_split(rows, 3) if len(part))
+
+    for found in (kind.of(DenseBlock(place(rows))), first.merge(*others)):
+        for name in kind.names():
+            if name not in {"origin", "shift"}:
+                scale = np.nanmax(
+                    np.abs(getattr(expected, name)), initial=0.0, where=np.isfinite(getattr(expected, name))
+                )
+                close(back(getattr(found, name)), getattr(expected, name), atol=1e-13 * scale)
+        if kind in (Moments, CoMoments):
+            close(back(found.origin + found.shift), expected.mean)
+
+
+def close(actual: Any, expected: Any, atol: float = 0.0) -> None:
+    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=atol)
+
+
+@each_library
+@pytest.mark.parametrize("data", ["valid", "invalid"])
+def test_weighted_moments(data: str, place: Callable[[Any], Any]) -> None:
+    """Weights are on the device, too."""
+    rows = DATA[data]
+    expected, found = Moments.of(DenseBlock(rows, WEIGHTS)), Moments.of(DenseBlock(place(rows), place(WEIGHTS)))
+
+    for name in Moments.names():
+        close(back(getattr(found, name)), getattr(expected, name), atol=1e-15)
+
+
+@each_library
+@pytest.mark.parametrize("divides", [True, False])
+def test_affine_map(divides: bool, place: Callable[[Any], Any]) -> None:
+    """The map's own arrays are NumPy's, and go to where the values are."""
+    scaled = AffineMap(GAINS, np.array([1.0, 2.0, np.inf, 0.5, 3.0, 1e-300]), GAINS[::-1].copy(), divides)
+
+    np.testing.assert_array_equal(back(scaled.apply(place(DATA["invalid"]))), scaled.apply(DATA["invalid"]))
+
+
+@each_library
+def test_matrix_map(place: Callable[[Any], Any]) -> None:
+    """A row with an invalid value becomes a row of NaN."""
+    matrix = np.random.default_rng(2).normal(size=(6, 6))
+    mixed = MatrixMap(GAINS, matrix, np.linalg.inv(matrix), GAINS[::-1].copy())
+
+    close(back(mixed.apply(place(DATA["invalid"]))), mixed.apply(DATA["invalid"]))
+
+
+KERNELS: dict[str, Callable[[Any], Any]] = {
+    "moments": partial(kernels.moments, axes=0),
+    "batch_norm": partial(kernels.batch_norm, mean=GAINS, variance=GAINS**2, gamma=GAINS, beta=GAINS),
+    "batch_norm_train": partial(kernels.batch_norm_train, gamma=GAINS, beta=GAINS),
+    "batch_norm_backward": lambda x: kernels.batch_norm_backward(x * 2.0, x, GAINS),
+    "batch_norm_backward of NumPy": lambda x: kernels.batch_norm_backward(ROWS, x, GAINS),
+    "layer_norm": partial(kernels.layer_norm, gamma=GAINS, beta=GAINS),
+    "group_norm": partial(kernels.group_norm, groups=3, gamma=GAINS, beta=GAINS),
+    "rms_norm": partial(kernels.rms_norm, gamma=GAINS),
+    "normalize": kernels.normalize,
+    "normalize, largest": partial(kernels.normalize, p=np.inf),
+    "clip_by_value": partial(kernels.clip_by_value, low=-1.0, high=1.0),
+    "clip_by_norm": partial(kernels.clip_by_norm, clip_norm=1.0),
+    "instance_norm": lambda x: kernels.instance_norm(_tensor(x), gamma=[2.0, 3.0, 4.0]),
+    "global_norm": lambda x: kernels.global_norm([x, x * 2.0]),
+    "clip_by_global_norm": lambda x: tuple(kernels.clip_by_global_norm([x, x * 2.0], 1.0)[0]),
+    "spectral_norm": lambda x: kernels.spectral_norm(x.T @ x),
+    "whitening": lambda x: kernels.whitening(x.T @ x, method="zca"),
+}
+FROM_VALID: dict[str, Callable[..., Any]] = {
+    "moments": partial(kernels.moments, axes=1),
+    "layer_norm": kernels.layer_norm,
+    "group_norm": partial(kernels.group_norm, groups=2, gamma=GAINS, beta=GAINS),
+    "rms_norm": partial(kernels.rms_norm, gamma=GAINS, epsilon=0.0),
+    "normalize": partial(kernels.normalize, p=3.0),
+    "normalize, largest": partial(kernels.normalize, p=np.inf),
+    "clip_by_norm": partial(kernels.clip_by_norm, clip_norm=1.0, axes=1),
+}
+
+
+def _tensor(x: Any) -> Any:
+    return namespace(x).reshape(x, (-1, 3, 2))
+
+
+@each_library
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernels(name: str, place: Callable[[Any], Any]) -> None:
+    """Parameters may be lists and NumPy's arrays; results are where the values are."""
+    kernel = KERNELS[name]
+    found, expected = back(kernel(place(ROWS))), kernel(ROWS)
+
+    for one, other in zip(*((r if isinstance(r, tuple) else (r,)) for r in (found, expected)), strict=True):
+        close(one, other, atol=1e-15)
+
+
+@each_library
+@pytest.mark.parametrize("name", FROM_VALID)
+def test_kernels_of_the_values_that_count(name: str, place: Callable[[Any], Any]) -> None:
+    """The others enter no mean and no norm; what they become is what the map makes of them."""
+    kernel, rows = FROM_VALID[name], DATA["invalid"][:, [0, 1, 3, 4, 5, 5]]
+    with np.errstate(all="ignore"):
+        found, expected = (kernel(x, where=namespace(x).isfinite(x)) for x in (place(rows), rows))
+    filled = kernel(np.where(np.isfinite(rows), rows, 0.0))
+
+    for one, other, plain in zip(*map(_parts, (found, expected, filled)), strict=True):
+        close(back(one), other, atol=1e-13)
+        if name in {"normalize", "normalize, largest", "clip_by_norm"}:  # to which zeros add nothing
+            close(other[np.isfinite(rows)], plain[np.isfinite(rows)])
+        assert np.isfinite(other[np.isfinite(rows)] if other.shape == rows.shape else other).all()
+
+
+def _parts(x: Any) -> Any:
+    return x if isinstance(x, tuple) else (x,)
+
+
+PACKAGE = Path(kernels.__file__).parents[1]
+ON_DEVICE = {
+    **{f"kernels/{path.name}": None for path in (PACKAGE / "kernels").glob("*.py")},
+    "affine.py": {"apply"},
+    "scalers/_rows.py": {"Normalizing"},
+    "spark/transform.py": {"_mapped_rows"},
+    "blocks.py": {"DenseBlock"},
+    "statistics/_base.py": {"total"},
+    "statistics/extrema.py": {"of", "_of_dense", "merge"},
+    "statistics/squares.py": {"of", "_of_chunk", "merge", "_unit"},
+    "statistics/moments.py": {"of", "_of_dense", "_of_chunk", "merge", "_combined", "_times"},
+    "statistics/co_moments.py": {"of", "_of_chunk", "merge"},
+}
+ALLOWED = {"errstate", "inf", "nan"}
+
+
+def _of_host(tree: ast.AST) -> list[str]:
+    """Return what calls NumPy, or writes into an array."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "np":
+            found += [f"np.{node.attr}"] if node.attr not in ALLOWED else []
+        elif isinstance(node, ast.AugAssign):
+            found += ["in place"] if not isinstance(node.value, ast.Constant) else []
+        elif isinstance(node, ast.Assign):
+            found += ["into an array" for target in node.targets if isinstance(target, ast.Subscript)]
+        elif isinstance(node, ast.keyword) and node.arg == "out":
+            found.append("out=")
+    return found
+
+
+def _bodies(tree: ast.AST, names: set[str] | None) -> list[ast.AST]:
+    """Return the code of functions and classes of these names, without annotations."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    chosen = [n for n in ast.walk(tree) if isinstance(n, kinds) and (names is None or n.name in names)]
+    assert names is None or {n.name for n in chosen} == names
+    return [line for n in chosen for line in n.body if not isinstance(line, ast.AnnAssign)]
+
+
+@pytest.mark.parametrize("file", ON_DEVICE)
+def test_what_runs_on_a_device_calls_its_library_alone(file: str) -> None:
+    """NumPy would fetch a device's array without a word, and arrays of Arrow and of some libraries are read-only."""
+    tree = ast.parse((PACKAGE / file).read_text())
+
+    assert [what for body in _bodies(tree, ON_DEVICE[file]) for what in _of_host(body)] == []
+
+
+@pytest.mark.parametrize("code", ["np.sum(x)", "x -= y", "x[0] = y", "xp.add(x, y, out=x)"])
+def test_the_check_finds(code: str) -> None:
+    """What it is there to find."""
+    assert _of_host(ast.parse(code)) != []
+
+
+class Recorded:
+    """The strict namespace, which keeps what is called and how."""
+
+    def __init__(self, calls: dict[str, Any] | None = None, prefix: str = "") -> None:
+        self.calls: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {} if calls is None else calls
+        self.prefix = prefix
+
+    def __getattr__(self, name: str) -> Any:
+        name = self.prefix + name
+        found = attrgetter(name)(strict)
+        if isinstance(found, ModuleType):
+            return Recorded(self.calls, f"{name}.")
+        if not callable(found) or isinstance(found, type):
+            self.calls.setdefault(name, [])
+            return found
+
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            self.calls.setdefault(name, []).append((args, kwargs))
+            return found(*args, **kwargs)
+
+        return recorded
+
+
+class LikeCub(Recorded):
+    """The strict namespace, whose extrema of infinities are the largest doubles, as CuPy 13's (cupy/cupy#8180)."""
+
+    def min(self, x: Any, axis: int) -> Any:
+        return strict.clip(strict.min(x, axis=axis), max=float(np.finfo(float).max))
+
+    def max(self, x: Any, axis: int) -> Any:
+        return strict.clip(strict.max(x, axis=axis), min=float(np.finfo(float).min))
+
+
+@pytest.mark.parametrize("kind", [Extrema, Squares])
+def test_extrema_of_infinities(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
+    """A feature without a valid value has the extrema of none, whatever the library makes of it."""
+    rows = np.array([[np.inf, -np.inf, np.nan, 1.0], [np.inf, -np.inf, np.nan, np.inf]])
+    expected = kind.of(DenseBlock(rows))
+    monkeypatch.setattr("sparkscale.arrays.array_namespace", lambda *arrays: LikeCub())
+    found = kind.of(DenseBlock(on_device(rows)))
+
+    for name in kind.names():
+        np.testing.assert_array_equal(back(getattr(found, name)), getattr(expected, name), err_msg=name)
+
+
+def test_cupy_has_each_function_that_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name and by signature; the real library, which imports without a device."""
+    cupy = pytest.importorskip("array_api_compat.cupy", reason="CuPy has no wheel for this platform")
+    record = Recorded()
+    monkeypatch.setattr("sparkscale.arrays.array_namespace", lambda *arrays: record)
+    for kernel in KERNELS.values():
+        kernel(on_device(ROWS))
+    for kernel in FROM_VALID.values():
+        kernel(on_device(ROWS), where=on_device(ROWS) > 0.0)
+    Normalizing(partial(kernels.rms_norm, gamma=[1.0, 2.0]), (2, 3), swapped=True)(on_device(ROWS))
+    Moments.of(DenseBlock(on_device(ROWS), on_device(WEIGHTS)))
+    for rows in DATA.values():
+        DenseBlock(on_device(rows)).invalid()
+        DenseBlock(on_device(rows)).complete()
+        MatrixMap(GAINS, np.eye(6), np.eye(6), GAINS).apply(on_device(rows))
+    for kind, rows in product(KINDS, DATA.values()):
+        kind.of(DenseBlock(on_device(rows))).merge(kind.of(DenseBlock(on_device(rows))))
+    AffineMap(GAINS, GAINS, GAINS).apply(on_device(ROWS))
+
+    assert {"sum", "where", "isfinite", "asarray", "take_along_axis"} <= set(record.calls)
+    assert {"linalg.eigh", "linalg.eigvalsh", "permute_dims"} <= set(record.calls)
+    assert [name for name in record.calls if not hasattr(cupy, name.split(".")[0])] == []
+    for name, calls in record.calls.items():
+        function = attrgetter(name)(cupy)
+        for args, kwargs in calls:
+            if hasattr(function, "nin"):
+                assert (len(args), kwargs) == (function.nin, {}), name
+            else:
+                inspect.signature(function).bind(*args, **kwargs)

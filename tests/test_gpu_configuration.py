@@ -1,0 +1,176 @@
+"""The configuration that the GPU guide hands out: each key is one that Spark or the RAPIDS Accelerator knows."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sparkscale import ClipByValue, MinMaxScaler, StandardScaler
+from sparkscale.spark import arrow, gpu, udf
+from sparkscale.spark.columns import resolve
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted((ROOT / "examples" / "gpu").glob("*.conf"))
+PLUGIN = json.loads((ROOT / "tests" / "cases" / "rapids.json").read_text())
+# Families of keys, which Spark's registry does not list: of a resource, and of executors' environments.
+FAMILIES = re.compile(
+    r"spark\.(worker|executor|task|driver)\.resource\.gpu\.(amount|discoveryScript|vendor)|spark\.executorEnv\.[A-Z_]+"
+)
+each_file = pytest.mark.parametrize("file", FILES, ids=lambda p: p.name)
+
+
+def parsed(file: Path) -> list[tuple[str, str]]:
+    """Return keys and values, as java.util.Properties reads them."""
+    lines = (line.strip() for line in file.read_text().splitlines())
+    return [tuple(line.split(None, 1)) for line in lines if line and not line.startswith("#")]
+
+
+def known(spark: Any, key: str) -> bool:
+    if key.startswith("spark.rapids."):
+        return key in PLUGIN["keys"]
+    found = spark._jvm.org.apache.spark.internal.config.ConfigEntry.findEntry(key)
+    return found is not None or bool(FAMILIES.fullmatch(key))
+
+
+def test_the_files_are_there():
+    """One for each place that the guide names."""
+    guide = (ROOT / "docs" / "gpu.md").read_text()
+
+    assert [f.name for f in FILES] == [
+        "databricks.conf",
+        "dataproc.conf",
+        "standalone-rapids.conf",
+        "standalone.conf",
+        "worker.conf",
+    ]
+    assert all(f"(../examples/gpu/{f.name})" in guide for f in FILES)
+
+
+@pytest.mark.one_world  # it asks Spark's registry
+@each_file
+def test_every_key_is_known(spark, file):
+    """A misspelt key would be ignored without a word."""
+    keys = [key for key, _ in parsed(file)]
+
+    assert keys
+    assert len(keys) == len(set(keys))
+    assert [key for key in keys if not known(spark, key)] == []
+
+
+@pytest.mark.one_world
+def test_every_key_that_texts_name_is_known(spark):
+    """Those of the guide, of the files' heads and of the error."""
+    texts = [
+        (ROOT / "docs" / "gpu.md").read_text(),
+        *(f.read_text() for f in FILES),
+        gpu.REMEDY,
+        gpu.PLUGIN,
+        gpu.AMOUNT,
+    ]
+    named = set(re.findall(r"(?<![.\w])spark\.[A-Za-z.]*[A-Za-z](?:_[A-Z_]+)?", "\n".join(texts)))
+
+    assert {"spark.task.resource.gpu.amount", "spark.rapids.sql.python.gpu.enabled"} <= named
+    assert sorted(key for key in named if not known(spark, key)) == []
+
+
+@pytest.mark.one_world
+def test_the_check_finds_a_misspelt_key(spark):
+    """In Spark's, the accelerator's and a resource's keys."""
+    wrong = ["spark.executor.core", "spark.rapids.sql.python.enabled", "spark.task.resource.gpu.amounts"]
+
+    assert [known(spark, key) for key in wrong] == [False, False, False]
+
+
+@each_file
+def test_the_shares_of_a_device_fill_the_cores(file):
+    """As many tasks as an executor has cores for can share its device; Spark takes a share of one half or less, or 1."""
+    confs = dict(parsed(file))
+    share = Fraction(confs.get("spark.task.resource.gpu.amount", "1"))
+
+    assert share == 1 or 0 < share <= Fraction(1, 2)
+    if "spark.executor.cores" in confs:
+        slots = int(confs["spark.executor.cores"]) // int(confs.get("spark.task.cpus", "1"))
+        assert 1 // share == slots
+
+
+def test_the_head_of_dataprocs_file_makes_its_flag():
+    """By the shell that it is to be pasted into."""
+    file = ROOT / "examples" / "gpu" / "dataproc.conf"
+    command = re.search(r'--properties "\$\((.*)\)"', file.read_text())[1]
+    made = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert made.split(",") == [f"spark:{key}={value}" for key, value in parsed(file)]
+
+
+def expressions(plan: Any) -> Any:
+    """Return the names of all expressions of the projections and filters of an optimized plan."""
+    for k in range(plan.children().size()):
+        yield from expressions(plan.children().apply(k))
+    if plan.nodeName() in {"Project", "Filter", "ArrowEvalPython"}:
+        waiting = [plan.expressions().apply(k) for k in range(plan.expressions().size())]
+        while waiting:
+            one = waiting.pop()
+            waiting += [one.children().apply(k) for k in range(one.children().size())]
+            yield one.getClass().getSimpleName()
+
+
+def expressions_of(df: Any) -> set[str]:
+    return set(expressions(df._jdf.queryExecution().optimizedPlan()))
+
+
+MAPS = {
+    "standard": StandardScaler(withMean=True),
+    "min-max": MinMaxScaler(min=-1.0),
+    "clipped": MinMaxScaler(clip=True),
+    "refusing": StandardScaler(handleInvalid="error"),
+    "skipping": StandardScaler(handleInvalid="skip"),
+}
+
+
+@pytest.mark.one_world
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("columns", [2, 40])
+def test_the_accelerator_runs_the_maps_of_scalars_and_arrays(spark, monkeypatch, name, columns):
+    """Each expression is one that it has on the device, so that nothing goes back to the CPU."""
+    names = [*(f"x{k}" for k in range(columns)), "a", "f"]
+    scalars = (f"sqrt(id + {k}) AS x{k}" for k in range(columns))
+    df = spark.range(9).selectExpr(*scalars, "array(double(id), sqrt(id)) AS a", "array(float(id), 2F) AS f")
+    model = MAPS[name].copy().setInputCols(names).fit(df)
+    monkeypatch.setattr(gpu, "has_plugin", lambda session: True)
+    used = expressions_of(model.transform(df))
+
+    assert {"Divide", "ArrayTransform", "CaseWhen"} <= used
+    assert used - set(PLUGIN["expressions"]) == set()
+
+
+@pytest.mark.one_world
+@pytest.mark.parametrize("name", MAPS)
+def test_the_accelerator_runs_what_is_around_python(spark, monkeypatch, name):
+    """What is sent to workers, and what is made of what comes back, of fit and of transform."""
+    df = spark.range(9).selectExpr("sqrt(id) AS x", "array(double(id), sqrt(id)) AS a", "array(float(id), 2F) AS f")
+    stage = MAPS[name].copy().setInputCols(df.columns)
+    model = stage.fit(df).setDevice("gpu")
+    clipped = ClipByValue(inputCols=df.columns, low=0.0, device="gpu", handleInvalid=stage.getHandleInvalid())
+    monkeypatch.setattr(gpu, "has_plugin", lambda session: True)
+    for module in (arrow, udf):
+        monkeypatch.setattr(module, "has_plugin", lambda session: True)
+    sent = arrow.select(df, arrow.groups(resolve(df, df.columns)), stage.getHandleInvalid() == "error", None)
+    used = set().union(*map(expressions_of, (sent, model.transform(df), clipped.transform(df))))
+
+    assert "PythonUDF" not in expressions_of(sent)
+    assert {"ArrayTransform", "CreateNamedStruct", "Coalesce"} <= used
+    assert used - set(PLUGIN["expressions"]) == set()
+
+
+def test_a_session_has_the_accelerator_if_it_is_among_its_plugins():
+    """Of which there may be several."""
+    sessions = [SimpleNamespace(conf=c) for c in ({}, {"spark.plugins": "a.B,com.nvidia.spark.SQLPlugin"})]
+
+    assert [gpu.has_plugin(s) for s in sessions] == [False, True]

@@ -1,0 +1,351 @@
+"""Which device a task computes on, and what happens where there is none or too little of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import sys
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from conftest import has_gpu
+from sparkscale import kernels
+from sparkscale.blocks import DenseBlock
+from sparkscale.errors import DeviceError, ParamError
+from sparkscale.spark import arrow, batches, gpu, summarize, udf
+from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.gpu import Cpu, Gpu
+from sparkscale.statistics import CoMoments, Extrema, Moments, Squares
+
+
+def device_of_task(device: str, task: Any) -> Cpu:
+    """Return what the task computes on."""
+    with patch.object(gpu, "task", return_value=task):
+        return gpu.device_of_task(device)
+
+
+ROWS = np.random.default_rng(0).normal(3.0, 2.0, (40, 6))
+VALID = ROWS.copy()
+ROWS[3, 1], ROWS[5, 0] = np.nan, np.inf
+
+
+@dataclass
+class Task:
+    """What Spark tells a task."""
+
+    addresses: list[str] = field(default_factory=list)
+    partition: int = 0
+
+    def resources(self) -> dict[str, Any]:
+        return {"gpu": SimpleNamespace(addresses=self.addresses)} if self.addresses else {}
+
+    def partitionId(self) -> int:
+        return self.partition
+
+
+@pytest.fixture
+def standin(monkeypatch):
+    """The test double in CuPy's place."""
+    spec = importlib.util.spec_from_file_location("standin_cupy", Path(__file__).parent / "standin" / "cupy.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("STANDIN_DEVICES", "8")
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("visible", "task", "expected"),
+    [
+        ("3", Task(["5"]), 0),
+        ("3,4", None, 0),
+        (None, Task(["3"], 7), 3),
+        (None, Task(["5", "6"]), 5),
+        (None, Task(partition=11), 3),
+        (None, None, 0),
+    ],
+)
+def test_the_device_of_a_task(standin, monkeypatch, visible, task, expected):
+    """What is visible is numbered from 0; else the assigned address counts, else the partition."""
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    assert isinstance(device_of_task("gpu", task), Gpu)
+    assert standin.counted["device"] == expected
+
+
+def test_a_part_of_a_device_has_a_name(standin, monkeypatch):
+    """CUDA takes it from the environment alone."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "before")  # so that it is taken back
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(gpu, "_parts", [])
+    for _ in range(2):
+        device_of_task("gpu", Task(["MIG-1234"]))
+
+    assert os.environ.pop("CUDA_VISIBLE_DEVICES") == "MIG-1234"
+    assert standin.counted["device"] == 0
+
+
+def test_cpu_asks_for_nothing(monkeypatch):
+    """CuPy is not even imported."""
+    monkeypatch.setattr("sparkscale.arrays.cupy", lambda pooled: pytest.fail("imported"))
+
+    assert device_of_task("cpu", Task(["0"])).__class__ is Cpu
+
+
+def missing(pooled: bool) -> Any:
+    raise ImportError("No module named 'cupy'")
+
+
+REASONS = {
+    "not visible": "CUDA_VISIBLE_DEVICES is empty",
+    "no library": "CuPy cannot be imported",
+    "no device": "finds no device",
+    "not there": "Spark assigned device 9, but CuPy finds 8 only",
+    "not usable": "device 7 cannot be used (CUDARuntimeError: cudaErrorDevicesUnavailable",
+    "another part": "Spark assigned MIG-2 to a worker that has begun on MIG-1",
+}
+
+
+def unusable(x: Any) -> Any:
+    raise sys.modules["cupy"].CUDARuntimeError("cudaErrorDevicesUnavailable")
+
+
+@pytest.fixture(params=REASONS)
+def reason(request, standin, monkeypatch):
+    if request.param == "not visible":
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", " ")
+    elif request.param == "no library":
+        monkeypatch.setattr("sparkscale.arrays.cupy", missing)
+    elif request.param == "no device":
+        monkeypatch.setenv("STANDIN_DEVICES", "0")
+    elif request.param == "not usable":
+        monkeypatch.setattr(standin, "asarray", unusable)
+    elif request.param == "another part":
+        monkeypatch.setattr(gpu, "_parts", ["MIG-1"])
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1")
+    gpu._tell.cache_clear()
+    return request.param
+
+
+ADDRESSES = {"not usable": "7", "another part": "MIG-2"}
+
+
+def test_gpu_without_a_device_is_an_error(reason):
+    """It says what was looked for, and how to have it."""
+    with pytest.raises(DeviceError, match="(?s)spark.task.resource.gpu.amount.*cupy-cuda12x") as failed:
+        device_of_task("gpu", Task([ADDRESSES.get(reason, "9")]))
+    assert REASONS[reason] in str(failed.value)
+
+
+def test_auto_without_a_device_is_the_cpu(reason, caplog):
+    """One line of a worker's log says so, however many tasks it has."""
+    with caplog.at_level(logging.WARNING, logger="sparkscale"):
+        for _ in range(3):
+            assert device_of_task("auto", Task([ADDRESSES.get(reason, "9")])).__class__ is Cpu
+    (record,) = caplog.records
+    assert "computing on the CPU" in record.message
+    assert REASONS[reason] in record.message
+
+
+def test_the_real_library_without_a_device(monkeypatch):
+    """CuPy itself imports, and has none here."""
+    cupy = pytest.importorskip("cupy", reason="CuPy has no wheel for this platform")
+    if has_gpu():
+        pytest.skip("there is a device")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    assert device_of_task("auto", None).__class__ is Cpu
+    with pytest.raises(DeviceError, match=f"CuPy {cupy.__version__} finds no device"):
+        device_of_task("gpu", None)
+
+
+def test_the_double_has_no_name_that_the_real_library_has_not(standin):
+    """Else it would let pass what fails on a device."""
+    cupy = pytest.importorskip("cupy", reason="CuPy has no wheel for this platform")
+    own = {"DEVICE", "HOST", "counted", "held", "OutOfMemoryError", "CUDARuntimeError", "Device"}
+    names = {n for n, v in vars(standin).items() if getattr(v, "__module__", "") == standin.__name__} - own
+
+    assert names >= {"asarray", "asnumpy", "ndarray", "get_default_memory_pool"}
+    assert [n for n in names if not hasattr(cupy, n)] == []
+    for path in (
+        "Device",
+        "is_available",
+        "memory.OutOfMemoryError",
+        "set_allocator",
+        "runtime.CUDARuntimeError",
+        "runtime.getDeviceCount",
+    ):
+        found = cupy.cuda
+        for part in path.split("."):
+            found = getattr(found, part)
+
+
+@pytest.mark.parametrize("kind", [Extrema, Squares, Moments, CoMoments])
+@pytest.mark.parametrize("limit", [0, 7, 1])
+def test_a_block_that_has_no_room_goes_in_halves(standin, monkeypatch, kind, limit):
+    """Down to a row; the statistic is that of the CPU, and on the host."""
+    monkeypatch.setenv("STANDIN_ROWS", str(limit))
+    found, expected = Gpu(standin).of(kind, DenseBlock(ROWS)), kind.of(DenseBlock(ROWS))
+
+    for name in {"count", "invalid", *kind.names()} - {"origin", "shift"}:
+        assert isinstance(getattr(found, name), np.ndarray)
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-12, atol=1e-12)
+    assert bool(standin.counted["freed"]) == bool(limit)
+    assert not any(standin.counted["freed"])  # nothing was in use any more
+
+
+def test_a_row_that_has_no_room_is_an_error(standin, monkeypatch):
+    """Nothing smaller can be tried."""
+    monkeypatch.setattr(standin, "asarray", lambda a: (_ for _ in ()).throw(standin.OutOfMemoryError("full")))
+
+    with pytest.raises(DeviceError, match="(?s)partition 7: OutOfMemoryError: full.*Let fewer tasks share it"):
+        Gpu(standin, 7).of(Moments, DenseBlock(ROWS))
+
+
+@pytest.mark.parametrize("kind", [MemoryError, None], ids=["of RAPIDS", "of CuPy"])
+def test_a_kernel_that_has_no_room_goes_in_halves(standin, kind):
+    """Most of what a device has no room for are results within a kernel; what it held by then is given back first."""
+    limit = 10
+
+    def kernel(x):
+        doubled = x * 2.0
+        if x.shape[0] > limit:
+            raise (kind or standin.OutOfMemoryError)("std::bad_alloc")
+        return doubled
+
+    np.testing.assert_array_equal(Gpu(standin).apply(kernel, VALID), VALID * 2.0)
+    assert len(standin.counted["freed"]) >= 3
+    assert not any(standin.counted["freed"])
+
+
+@pytest.mark.parametrize("kind", [Extrema, Squares, Moments, CoMoments])
+def test_a_block_without_rows_is_neutral(standin, kind):
+    """As where no row of a batch is left."""
+    found = Gpu(standin).of(kind, DenseBlock(ROWS[:0]))
+
+    assert len(found) == 6
+    assert not found.count.any()
+
+
+@pytest.mark.parametrize("limit", [0, 7, 1])
+def test_rows_that_have_no_room_go_in_halves(standin, monkeypatch, limit):
+    """What a kernel makes of them is put together again, on the host."""
+    monkeypatch.setenv("STANDIN_ROWS", str(limit))
+    found = Gpu(standin).apply(kernels.layer_norm, VALID)
+
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_allclose(found, kernels.layer_norm(VALID), rtol=1e-13)
+
+
+def broken(x: Any) -> Any:
+    raise RuntimeError("an illegal memory access was encountered")
+
+
+def test_an_error_of_a_kernel_names_the_partition(standin):
+    """As whoever looks for the rows that caused it needs."""
+    with pytest.raises(DeviceError, match="partition 3: RuntimeError: an illegal memory access") as failed:
+        Gpu(standin, 3).apply(broken, ROWS)
+    assert isinstance(failed.value.__cause__, RuntimeError)
+
+
+def test_errors_of_our_own_stay_what_they_are(standin):
+    """They say already what is wrong with the data or with a Param."""
+    with pytest.raises(ParamError, match="low must not be above high"):
+        Gpu(standin, 3).apply(partial(kernels.clip_by_value, low=2.0, high=1.0), ROWS)
+
+
+BATCH = pa.record_batch({"a0": pa.array(ROWS.tolist()), "w": pa.array(np.ones(len(ROWS)))})
+PARTS = arrow.groups([FeatureColumn("a", "array")])
+FIT = partial(summarize._of_partition, parts=PARTS, statistic=Moments, skip=False, device="gpu", chunk=None, tile=None)
+BY_BATCH = batches._Within(PARTS, None, False, 1 << 20, "gpu")
+KEYED = BATCH.append_column("b", pa.array([k % 2 for k in range(len(ROWS))]))
+ON_SERIES = udf._on_series(kernels.layer_norm, "gpu")
+ON_FRAME = udf._on_frame({"c6": kernels.layer_norm}, kernels.layer_norm, "gpu")
+TASKS = {
+    "fit": (FIT, BATCH),
+    "fit by mini-batch": (BY_BATCH, KEYED),
+    "arrays": (ON_SERIES, pd.Series([*VALID])),
+    "scalars and arrays": (ON_FRAME, pd.DataFrame({**{f"c{k}": VALID[:, k] for k in range(6)}, "c6": [*VALID]})),
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("end", ["all", "first", "failure"])
+def test_a_task_leaves_nothing_on_the_device(standin, monkeypatch, name, end):
+    """Whether its rows are all computed, no more of them are wanted, or one is the cause of an error."""
+    work, rows = TASKS[name]
+    if end == "failure":
+        get = standin.asnumpy
+        monkeypatch.setattr(standin, "asnumpy", lambda a: broken(a) if standin.counted["put"] > 1 else get(a))
+    results = work(iter([rows, rows]))
+    if end == "failure":
+        with pytest.raises(DeviceError):
+            next(results)
+    else:
+        next(results)
+        assert end == "all" and [*results] or results.close() is None
+
+    assert standin.counted["put"] > 1
+    assert standin.counted["freed"]
+    if end != "failure":  # after which the worker ends
+        assert standin.counted["freed"][-1] == 0  # nothing was in use any more when it was given back
+
+
+def test_memory_comes_from_the_pool_of_rapids(standin, monkeypatch):
+    """Where the plugin has made one in the worker."""
+    rmm = ModuleType("rmm.allocators.cupy")
+    rmm.rmm_cupy_allocator = object()
+    monkeypatch.setitem(sys.modules, "rmm.allocators.cupy", rmm)
+    for name in ("rmm", "rmm.allocators"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setenv("RAPIDS_POOLED_MEM_ENABLED", "true")
+    device_of_task("gpu", None)
+
+    assert standin.counted["allocator"] is rmm.rmm_cupy_allocator
+
+
+SESSIONS = {
+    "none": ({}, "cpu"),
+    "resources": ({"spark.task.resource.gpu.amount": "0.125"}, "auto"),
+    "no share of one": ({"spark.task.resource.gpu.amount": "0"}, "cpu"),
+    "plugin": ({"spark.rapids.sql.python.gpu.enabled": "true"}, "auto"),
+    "plugin without Python": ({"spark.rapids.sql.python.gpu.enabled": "false"}, "cpu"),
+}
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_auto_asks_tasks_of_a_session_that_has_gpus(name, caplog):
+    """One line of the log says what it came to, and why."""
+    confs, expected = SESSIONS[name]
+    session = SimpleNamespace(conf=confs)
+    with caplog.at_level(logging.WARNING, logger="sparkscale"):
+        assert gpu.asked("auto", session) == expected
+    (record,) = caplog.records
+    assert ("on the CPU" if expected == "cpu" else "on GPUs") in record.message
+    assert "spark.task.resource.gpu.amount" in record.message
+
+    assert gpu.asked("gpu", session) == "gpu"
+    assert gpu.asked("cpu", session) == "cpu"
+
+
+def test_batches_are_put_together_up_to_a_budget(standin, monkeypatch):
+    """In their order, and none is lost; one that is larger stays alone."""
+    monkeypatch.setattr("sparkscale.spark.gpu.BUDGET", 100)
+    batches = [pa.record_batch({"x": pa.array(np.full(n, float(n)))}) for n in (3, 4, 100, 2, 0, 5)]
+    found = list(Gpu(standin).gathered(iter(batches)))
+
+    assert [b.num_rows for b in found] == [7, 100, 7]
+    assert pa.Table.from_batches(found).to_pydict() == pa.Table.from_batches(batches).to_pydict()
+    assert list(Gpu(standin).gathered(iter([]))) == []
