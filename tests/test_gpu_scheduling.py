@@ -16,6 +16,8 @@ import pytest
 
 from conftest import has_gpu
 
+pytestmark = pytest.mark.one_world  # each has a session of its own
+
 TESTS = Path(__file__).parent
 # The first worker that asks is told of one device, the next of the other.
 ONE_EACH = """#!/bin/sh
