@@ -49,7 +49,7 @@ def mean(xp: Any, x: Any, axes: tuple[int, ...], where: Any) -> Any:
     if where is None:
         return xp.mean(x, axis=axes, keepdims=True)
     number = xp.sum(xp.astype(where, xp.float64), axis=axes, keepdims=True)
-    return xp.sum(xp.where(where, x, 0.0), axis=axes, keepdims=True) / xp.where(number > 0, number, 1.0)
+    return xp.sum(among(xp, x, where), axis=axes, keepdims=True) / xp.where(number > 0, number, 1.0)
 
 
 def in_units(xp: Any, x: Any, epsilon: float, axes: tuple[int, ...], where: Any) -> tuple[Any, Any]:

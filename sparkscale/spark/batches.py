@@ -161,26 +161,20 @@ class _Within:
     device: str
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        worker = gpu.device_of_task(self.device)
-        try:
-            yield from self._on(worker, batches)
-        finally:
-            worker.free()
-
-    def _on(self, worker: gpu.Cpu, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         partition = partition_id()
         held: dict[Any, list[Seen]] = {}
         kind = None
-        for batch in worker.gathered(arrow.rows_of(batches)):
-            kind = batch.schema.field("b").type
-            for key, rows in _by_key(batch):
-                if key not in held:
-                    held[key] = [Seen(group.column.size) for group in self.parts]
-                add_batch(held[key], rows, self.parts, Moments, self.skip, worker, self._pooled)
-            numbers = sum(len(seen.fold) for groups in held.values() for seen in groups)
-            if numbers > self.most:
-                yield from self._told(held, partition, kind)
-                held = {}
+        with gpu.device_of_task(self.device) as worker:
+            for batch in worker.gathered(arrow.rows_of(batches)):
+                kind = batch.schema.field("b").type
+                for key, rows in _by_key(batch):
+                    if key not in held:
+                        held[key] = [Seen(group.column.size) for group in self.parts]
+                    add_batch(held[key], rows, self.parts, Moments, self.skip, worker, self._pooled)
+                numbers = sum(len(seen.fold) for groups in held.values() for seen in groups)
+                if numbers > self.most:
+                    yield from self._told(held, partition, kind)
+                    held = {}
         yield from self._told(held, partition, kind)
 
     def _pooled(self, found: Statistic, group: Group) -> Statistic:

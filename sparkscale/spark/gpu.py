@@ -23,6 +23,7 @@ from sparkscale.statistics import Statistic
 __all__ = ["Cpu", "Gpu", "Kernel", "asked", "device_of_task", "has_plugin"]
 
 T = TypeVar("T")
+W = TypeVar("W", bound="Cpu")
 Array = npt.NDArray[np.floating[Any]]
 Kernel = Callable[[Any], Any]  # from rows of any array library to rows of it
 
@@ -66,7 +67,13 @@ def _conf(spark: SparkSession, key: str) -> str:
 
 
 class Cpu:
-    """What a task computes on if it has no GPU, or is not to use it."""
+    """What a task computes on if it has no GPU, or is not to use it; by ``with``, what it holds is given back."""
+
+    def __enter__(self: W) -> W:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.free()
 
     def of(self, kind: type[Statistic], block: Block) -> Statistic:
         """Return the statistic of a block."""

@@ -162,10 +162,10 @@ def _of_partition(
     chunk: int | None,
     tile: int | None,
 ) -> Iterator[pa.RecordBatch]:
-    partition, worker = partition_id(), gpu.device_of_task(device)
+    partition = partition_id()
     seen, together = [Seen(group.column.size) for group in parts], Fold()
     rows = 0
-    try:
+    with gpu.device_of_task(device) as worker:
         for batch in worker.gathered(arrow.rows_of(batches)):
             rows += batch.num_rows
             decoded = add_batch(seen, batch, parts, statistic, skip, worker)
@@ -174,8 +174,6 @@ def _of_partition(
                 _check_limit(sum(sizes))
                 for block in arrow.beside(decoded, parts, sizes, batch.num_rows, worker.rows(sum(sizes))):
                     together.add(worker.of(statistic, block))
-    finally:
-        worker.free()
     if rows:
         for k, group in enumerate(seen):
             yield partials.to_batch(group.partial(partition, k), statistic, chunk)

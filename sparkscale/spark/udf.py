@@ -91,12 +91,9 @@ def _sent(column: FeatureColumn) -> str:
 
 def _on_series(kernel: Kernel, device: str) -> Any:
     def mapped(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:  # PySpark reads the types
-        worker = device_of_task(device)
-        try:
+        with device_of_task(device) as worker:
             for arrays in batches:
                 yield pd.Series(_of_rows(arrays.to_numpy(), kernel, worker), dtype=object)
-        finally:
-            worker.free()
 
     return mapped
 
@@ -115,8 +112,7 @@ def _of_rows(rows: Rows, kernel: Kernel, worker: Cpu) -> Rows:
 
 def _on_frame(arrays: Mapping[str, Kernel], together: Kernel, device: str) -> Any:
     def mapped(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:  # as above
-        worker = device_of_task(device)
-        try:
+        with device_of_task(device) as worker:
             for frame in batches:
                 scalars = [name for name in frame.columns if name not in arrays]
                 made = {name: _of_rows(frame[name].to_numpy(), kernel, worker) for name, kernel in arrays.items()}
@@ -124,7 +120,5 @@ def _on_frame(arrays: Mapping[str, Kernel], together: Kernel, device: str) -> An
                     found = worker.apply(together, frame[scalars].to_numpy(dtype=np.float64))
                     made |= dict(zip(scalars, found.T, strict=True))
                 yield pd.DataFrame({name: made.get(name, frame[name]) for name in frame.columns})
-        finally:
-            worker.free()
 
     return mapped
