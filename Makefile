@@ -9,30 +9,39 @@ export PYTHON
 export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 unexport SPARK_HOME PYSPARK_DRIVER_PYTHON PYTHONPATH
 
-.PHONY: help demo test bench setup machine lint types layers docstrings classic connect compat clean
+.PHONY: help demo test bench zip notebooks docs setup machine lint types layers docstrings classic connect compat clean
 .NOTPARALLEL:  # one Spark at a time
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    set up, then run the main example (examples/flights.py)'
-	@echo 'make test    set up, then run all checks: lint, types, layers, docstrings, tests on classic Spark'
+	@echo 'make test    set up, then run all checks: lint, types, layers, docstrings, docs, tests on classic Spark'
 	@echo '             and on Spark Connect, and the core tests on older versions of PySpark'
 	@echo 'make bench   set up, then run the benchmarks'
-	@echo 'make clean   remove .venv, .nox and the caches'
+	@echo 'make zip     set up, then build dist/sparkscale.zip for spark-submit --py-files'
+	@echo 'make notebooks  set up, then run the notebooks in examples/ and save them with what they show'
+	@echo 'make docs    set up, then build the documentation, into build/docs'
+	@echo 'make clean   remove .venv, .nox, build/docs and the caches'
 	@echo
-	@echo 'Parts of make test: lint types layers docstrings classic connect compat.'
+	@echo 'Parts of make test: lint types layers docstrings docs classic connect compat.'
 	@echo 'Another Python:     make PYTHON=python3.12 test'
 
 demo: setup
 	@echo '==> examples/flights.py'
 	@$(BIN)/python examples/flights.py
 
-test: lint types layers docstrings classic connect compat
+test: lint types layers docstrings docs classic connect compat
 	@echo '==> all checks passed'
 
 bench: setup
 	@echo '==> benchmarks'
 	@$(BIN)/python -m benchmarks
+
+zip: setup
+	@$(BIN)/python tools/build_zip.py
+
+notebooks: setup
+	@$(BIN)/python tools/run_notebooks.py
 
 lint: setup
 	@echo '==> ruff'
@@ -41,7 +50,7 @@ lint: setup
 
 types: setup
 	@echo '==> mypy'
-	@$(BIN)/mypy --strict sparkscale
+	@$(BIN)/mypy --strict sparkscale examples/typed.py
 
 layers: setup
 	@echo '==> import-linter'
@@ -51,16 +60,20 @@ docstrings: setup
 	@echo '==> numpydoc'
 	@find sparkscale -name '*.py' | sort | xargs $(BIN)/numpydoc lint
 
+docs: setup
+	@echo '==> sphinx'
+	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
+
 classic: setup
 	@echo '==> pytest on classic Spark'
-	@$(BIN)/pytest --world=classic
+	@$(BIN)/pytest --world=classic --durations=30
 
 connect: setup
 	@echo '==> pytest on Spark Connect'
-	@$(BIN)/pytest --world=connect
+	@$(BIN)/pytest --world=connect --durations=30
 
 compat: setup
-	@echo '==> older versions of PySpark, and the wheel'
+	@echo '==> older versions of PySpark, the sdist and the wheel'
 	@$(BIN)/nox
 
 setup: machine $(STAMP)
@@ -77,4 +90,4 @@ $(STAMP): pyproject.toml | machine
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .nox build/docs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

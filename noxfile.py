@@ -1,9 +1,16 @@
-"""Checks in environments of their own: older versions of PySpark, and the wheel. Run by ``make compat``."""
+"""Checks in environments of their own: older versions of PySpark, the sdist and the wheel. Run by ``make compat``."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
+import subprocess
 import sys
+import tarfile
+import time
+import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import nox
@@ -13,8 +20,12 @@ nox.options.default_venv_backend = "uv|venv"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = True
 
-TEST = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PROJECT = PYPROJECT["project"]
+TEST = nox.project.dependency_groups(PYPROJECT, "test")
+BUILT = Path(".nox/built").resolve()
 NEWEST_PYTHON = (3, 12)  # of these versions of PySpark
+SPARK = Path(find_spec("pyspark").origin).parent
 CORE = [  # where versions of PySpark differ: plans, functions, persistence
     "tests/test_model.py",
     "tests/test_transform.py",
@@ -63,19 +74,99 @@ def compat(session: nox.Session, requirements: tuple[str, ...], worlds: dict[str
 
 
 @nox.session
+def package(session: nox.Session) -> None:
+    """Build the sdist, and the wheel from it; look for what they must hold, and for what the index would refuse."""
+    session.install("build", "check-wheel-contents", "twine", "uv")
+    shutil.rmtree(BUILT, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(BUILT), silent=True)
+    (sdist,), (wheel,) = BUILT.glob("*.tar.gz"), BUILT.glob("*.whl")
+    listed = session.run("git", "-c", "core.quotePath=off", "ls-files", external=True, silent=True)
+    tracked = {path for path in str(listed).splitlines() if not path.startswith(".")}
+    with tarfile.open(sdist) as archive:
+        lost = tracked - {path.partition("/")[2] for path in archive.getnames()}
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    lost |= {path for path in tracked if path.startswith("sparkscale/")} - {*names}
+    lost |= {"LICENSE"} - {Path(path).name for path in names}
+    if lost:
+        session.error(f"not in the sdist, or not in the wheel: {', '.join(sorted(lost))}")
+    session.run("check-wheel-contents", str(wheel))
+    session.run("twine", "check", "--strict", str(sdist), str(wheel))
+    # The extras are resolved, not installed: some are gigabytes.
+    session.run("uv", "pip", "compile", "--quiet", "--all-extras", "pyproject.toml", silent=True)
+
+
+@nox.session(requires=["package"])
 def wheel(session: nox.Session) -> None:
-    """Build the wheel, install it alone, and use it away from the checkout."""
-    session.install("build")
-    built = Path(session.create_tmp())
-    shutil.rmtree(built, ignore_errors=True)
-    session.run("python", "-m", "build", "--outdir", str(built), silent=True)
-    session.install("--force-reinstall", "--no-deps", *map(str, built.glob("*.whl")))
-    session.install(*map(str, built.glob("*.whl")))  # now with what it needs
-    session.env["PYSPARK_PYTHON"] = str(Path(session.bin) / "python")
-    session.chdir(built)
+    """Install the wheel alone, and use it away from the checkout; a type checker sees its types."""
+    (built,) = BUILT.glob("*.whl")
+    session.install("--force-reinstall", "--no-deps", str(built))
+    session.install(str(built))  # now with what it needs
+    session.env["PYSPARK_PYTHON"] = python = str(Path(session.bin) / "python")
+    shutil.copy("examples/typed.py", BUILT)
+    session.chdir(BUILT)
     session.run("python", "-c", SMOKE)
+    for command in (["sparkscale"], ["python", "-m", "sparkscale"]):
+        said = session.run(*command, "--version", silent=True)
+        if PROJECT["version"] not in str(said):
+            session.error(f"{' '.join(command)} --version says {said}")
+        session.run(*command, "--help", silent=True)
+    session.install("pandas-stubs")
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--python-executable", python]
+    session.run(*mypy, "typed.py", external=True)
 
 
+@nox.session
+def client(session: nox.Session) -> None:
+    """Use a Spark Connect server from an environment without a JVM, and without PySpark's classic half."""
+    session.install("pyspark-client>=4.1", "array-api-compat", "click")
+    session.install("--no-deps", ".")
+    server = [f"{SPARK}/bin/spark-submit", "--class", "org.apache.spark.sql.connect.service.SparkConnectServer"]
+    server += ["--master", "local[1]", "--conf", f"spark.connect.grpc.binding.port={CONNECT_PORT}"]
+    server += ["--conf", "spark.ui.enabled=false", "spark-internal"]
+    env = {**os.environ, "PYSPARK_PYTHON": sys.executable}
+    log = Path(session.create_tmp(), "server.log").resolve()
+    with log.open("w") as out, subprocess.Popen(server, env=env, stdout=out, stderr=out) as process:
+        try:
+            wait_for_port(process, log)
+            session.chdir(session.create_tmp())
+            # PySpark looks for SPARK_HOME where it needs none; any folder will do.
+            session.run("python", "-c", CLIENT, str(CONNECT_PORT), env={"PATH": str(session.bin), "SPARK_HOME": "."})
+        finally:
+            process.terminate()
+
+
+CONNECT_PORT = 15903
+
+
+def wait_for_port(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the server listens."""
+    end = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", CONNECT_PORT)) == 0:
+                return
+        time.sleep(0.2)
+    raise RuntimeError(log.read_text())
+
+
+CLIENT = """
+import sys, tempfile
+from pyspark.sql import SparkSession
+import sparkscale
+spark = SparkSession.builder.remote(f"sc://localhost:{sys.argv[1]}").getOrCreate()
+df = spark.range(10).selectExpr("double(id) x", "array(double(id), 1D) a")
+model = sparkscale.StandardScaler(inputCols=["x", "a"], withMean=True).fit(df)
+scaled = model.transform(df)
+folder = tempfile.mkdtemp() + "/model"
+model.write().overwrite().save(folder)
+again = sparkscale.StandardScalerModel.load(folder)
+assert again.transform(df).collect() == scaled.collect()
+back = again.inverseTransform(scaled.drop("x", "a"))
+assert [round(r.x, 9) for r in back.collect()] == [float(k) for k in range(10)]
+assert "py4j" not in sys.modules
+print("client: PySpark", spark.version, "without a JVM")
+"""
 SMOKE = """
 from pyspark.sql import SparkSession
 import sparkscale

@@ -12,11 +12,13 @@ __all__ = [
     "EmptyDataError",
     "InvalidValueError",
     "OutputColumnError",
+    "OutputExistsError",
     "ParamError",
     "PersistenceError",
     "RangeOverflowError",
     "ScalingError",
     "SizeMismatchError",
+    "WorkerEnvironmentError",
 ]
 
 
@@ -40,12 +42,20 @@ class OutputColumnError(ScalingError, ValueError):
     """An output column clashes with another column."""
 
 
+class OutputExistsError(ScalingError, ValueError):
+    """A table is to be written where there is one."""
+
+
 class SizeMismatchError(ScalingError, ValueError):
     """Arrays or vectors of one column differ in length."""
 
 
 class DeviceError(ScalingError, RuntimeError):
     """Under ``device="gpu"`` a task found no GPU, or could not compute on it."""
+
+
+class WorkerEnvironmentError(ScalingError, RuntimeError):
+    """The Python that executors run lacks a package."""
 
 
 class BatchError(ScalingError, ValueError):
@@ -69,6 +79,10 @@ class PersistenceError(ScalingError, ValueError):
 
 
 _MARK = re.compile(r"\[sparkscale\.(\w+)\] (.*?) \[end\]", re.DOTALL)
+_LACKING = re.compile(
+    r"No module named '(sparkscale|array_api_compat|numpy|pandas|pyarrow)['.]"
+    r"|\[PACKAGE_NOT_INSTALLED\] ((?i:numpy|pandas|pyarrow))\b"
+)
 _BY_NAME = {c.__name__: c for c in ScalingError.__subclasses__()}
 
 
@@ -79,5 +93,15 @@ def marked(kind: type[ScalingError], message: str) -> str:
 
 def from_job(failure: BaseException) -> ScalingError | None:
     """Return the sparkscale error that made a Spark job fail, if one did."""
-    found = _MARK.search(str(failure))
-    return _BY_NAME[found[1]](found[2]) if found else None
+    text = str(failure)
+    found = _MARK.search(text)
+    if found:
+        return _BY_NAME[found[1]](found[2])
+    lacking = _LACKING.search(text)
+    if lacking and not isinstance(failure, ImportError):  # which is of this process
+        name = (lacking[1] or lacking[2]).lower()
+        return WorkerEnvironmentError(
+            f"The Python of the executors lacks {name}. Install it there, ship it if it is sparkscale (--py-files "
+            "dist/sparkscale.zip; addArtifacts on Spark Connect), or name another Python with PYSPARK_PYTHON."
+        )
+    return None

@@ -13,6 +13,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # the lightest
+# Sessions are short and queries small: what the JVM spends on its second compiler and on several threads of garbage
+# collection is a third of its time.
+os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1")
 
 hypothesis.settings.register_profile(
     "sparkscale",

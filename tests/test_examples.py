@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -56,3 +57,11 @@ def test_batch_norm_digits(run):
     last = run("batch_norm_digits.py").splitlines()[-1]
     assert last.startswith("largest difference of a score, sparkscale and PyTorch: ")
     assert float(last.rsplit(maxsplit=1)[-1]) < 1e-4
+
+
+@pytest.mark.one_world
+def test_typed(spark, capsys):
+    """What the type checker has read runs, too."""
+    runpy.run_path(str(EXAMPLES / "typed.py"))["main"](spark)
+
+    assert "ddof must be 0 or 1. Got 2." in capsys.readouterr().out

@@ -447,17 +447,6 @@ def test_features_without_a_valid_value_are_listed(spark):
     assert (model.emptyFeatures, model.constantFeatures) == (["y"], [])
 
 
-def test_notebooks_show_the_table_of_features(spark):
-    """With the Params above it; markup in names is text."""
-    df = scalars(spark, 1.0, 3.0).withColumnRenamed("x", "a<b")
-    shown = MinMaxScaler(inputCol="a<b").fit(df)._repr_html_()
-
-    assert "<code>MinMaxScalerModel: uid=" in shown
-    assert "<table" in shown
-    assert "a&lt;b" in shown
-    assert "a<b" not in shown
-
-
 def test_setparams_leaves_alone_what_is_none():
     """As the constructor does."""
     assert not StandardScaler(inputCol="x").setParams(weightCol=None).isSet("weightCol")

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
+import click
 import pyspark.ml.feature
 import pytest
+from pyspark.ml import Estimator, Model, Transformer
+from pyspark.ml.param import Param
 
 import sparkscale
+from sparkscale.cli import main
 
 SCALERS = (
     "BatchNorm",
@@ -91,6 +97,7 @@ FITTED = {
     "inverseTransform",
     "merge",
     "numFeatures",
+    "plot",
     "statistics",
     "summary",
     "update",
@@ -120,8 +127,110 @@ DEFAULTS = {
 }
 
 
+MODULES = {  # beside the top level, what may be imported from where
+    "affine": {"AffineMap", "MatrixMap"},
+    "errors": {
+        "BatchError",
+        "ColumnNotFoundError",
+        "ColumnTypeError",
+        "DeviceError",
+        "EmptyDataError",
+        "InvalidValueError",
+        "OutputColumnError",
+        "OutputExistsError",
+        "ParamError",
+        "PersistenceError",
+        "RangeOverflowError",
+        "ScalingError",
+        "SizeMismatchError",
+        "WorkerEnvironmentError",
+    },
+    "export": {"to_keras", "to_torch"},
+    "kernels": {
+        "batch_norm",
+        "batch_norm_backward",
+        "batch_norm_train",
+        "clip_by_global_norm",
+        "clip_by_norm",
+        "clip_by_value",
+        "global_norm",
+        "group_norm",
+        "instance_norm",
+        "layer_norm",
+        "moments",
+        "normalize",
+        "rms_norm",
+        "spectral_norm",
+        "whitening",
+    },
+    "statistics": {
+        "BatchAverage",
+        "CoMoments",
+        "Extrema",
+        "Fold",
+        "Mergeable",
+        "Moments",
+        "MovingAverage",
+        "RunningMoments",
+        "Squares",
+        "Statistic",
+    },
+}
+MERGEABLE = {"arrays", "concat", "count", "from_arrays", "invalid", "joint", "merge", "names", "numbers", "split"}
+STATISTIC = MERGEABLE | {"missing", "of"}
+RUNNING = MERGEABLE | {"batches", "kept", "mean", "mean_sum", "unbiased", "unbiased_sum", "variance", "variance_sum"}
+BOUNDS = {"max", "min"}
+MEMBERS = {
+    "affine.AffineMap": {
+        "apply",
+        "center",
+        "concat",
+        "divides",
+        "identity",
+        "inverse",
+        "keeps_zero",
+        "offset",
+        "scale",
+    },
+    "affine.MatrixMap": {"apply", "back", "center", "inverse", "matrix", "offset"},
+    "statistics.BatchAverage": RUNNING | {"of_batch"},
+    "statistics.CoMoments": STATISTIC
+    | {"comoments", "counts", "covariance", "gram", "mean", "of_tiles", "origin", "rows", "shift", "tiles"},
+    "statistics.Extrema": STATISTIC | BOUNDS,
+    "statistics.Fold": {"NUMBERS", "PARTS", "add", "result"},
+    "statistics.Mergeable": MERGEABLE,
+    "statistics.Moments": STATISTIC
+    | {"m2", "mean", "origin", "pooled", "shift", "variance", "weight", "weight_square"},
+    "statistics.MovingAverage": RUNNING | {"of_batch"},
+    "statistics.RunningMoments": RUNNING,
+    "statistics.Squares": STATISTIC | BOUNDS | {"norm", "square", "unit"},
+    "statistics.Statistic": STATISTIC,
+}
+SESSION = {"--conf", "--debug", "--json", "--master", "--remote"}
+READS = {"--format", "--read-option"}
+WRITES = {"--output-format", "--overwrite", "--write-option"}
+COMMANDS = {  # fit has the scaler's Params beside these
+    "fit": SESSION | READS | {"INPUT", "--columns", "--output", "--overwrite", "--scaler"},
+    "inverse": SESSION | READS | WRITES | {"INPUT", "MODEL", "OUTPUT"},
+    "merge": SESSION | {"MODEL MODEL...", "--output", "--overwrite"},
+    "show": SESSION | {"MODEL", "--sql"},
+    "transform": SESSION | READS | WRITES | {"INPUT", "MODEL", "OUTPUT"},
+    "update": SESSION | READS | {"INPUT", "MODEL", "--output", "--overwrite"},
+}
+
+
 def public(cls: type) -> set[str]:
     return {name for name in dir(cls) if not name.startswith("_")}
+
+
+def own(cls: type) -> set[str]:
+    """What a stage has beside its Params, and what every estimator, model or transformer of Spark has."""
+    base = next(b for b in (Model, Estimator, Transformer) if issubclass(cls, b))
+    return {n for n in public(cls) - public(base) if not isinstance(getattr(cls, n), Param)}
+
+
+def new(names: set[str], base: type) -> set[str]:
+    return names - public(base)
 
 
 @pytest.mark.core
@@ -131,16 +240,45 @@ def test_all_lists_the_stages():
     assert all(isinstance(getattr(sparkscale, name), type) for name in sparkscale.__all__)
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_export_what_is_listed(name):
+    """``__all__`` has these names, and no public class or function of the module's own is left out of it."""
+    module = import_module(f"sparkscale.{name}")
+    made = {n for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__ and callable(v)}
+
+    assert set(module.__all__) == MODULES[name]
+    assert {n for n in made if not n.startswith("_") and isinstance(getattr(module, n), type)} <= MODULES[name]
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_maps_and_statistics_have_these_members_and_no_others(name):
+    """Arrays, methods and properties that may be used without Spark."""
+    module, _, own = name.partition(".")
+    kind = getattr(import_module(f"sparkscale.{module}"), own)
+
+    assert public(kind) | {*getattr(kind, "__dataclass_fields__", ())} == MEMBERS[name]
+
+
+def test_the_command_line_has_these_commands_and_options():
+    """Each with what it takes."""
+    found = {
+        name: {
+            p.opts[0] if p.param_type_name == "option" else p.make_metavar(click.Context(command))
+            for p in command.params
+        }
+        for name, command in main.commands.items()
+    }
+
+    assert found == COMMANDS
+
+
 @pytest.mark.core
 @pytest.mark.parametrize("name", ROWS)
 def test_row_wise_stages_have_the_promised_methods_and_defaults(spark, name):
     """One is used like a model, and has a keyword, a getter and a setter for each Param."""
     stage = getattr(sparkscale, name)()
     capitals = [n[0].upper() + n[1:] for n in ROWS[name]]
-    promised = {f"{verb}{n}" for verb in ("get", "set") for n in capitals} | COLUMNS - {
-        "getHandleConstant",
-        "setHandleConstant",
-    }
+    promised = {f"{verb}{n}" for verb in ("get", "set") for n in capitals} | COLUMNS
     values = {
         "clipNorm": 2.0,
         "formula": "torch",
@@ -156,7 +294,7 @@ def test_row_wise_stages_have_the_promised_methods_and_defaults(spark, name):
         "p": 1.0,
     }
 
-    assert (promised | STAGE | {"setParams", "toSQL", "transform"}) - public(type(stage)) == set()
+    assert own(type(stage)) == new(promised | STAGE | {"setParams", "toSQL"}, Transformer)
     defaults = {n: stage.getOrDefault(n) if stage.isDefined(n) else None for n in ROWS[name]}
     assert defaults == ROWS[name]
     assert {p.name for p in stage.params if not stage.isSet(p)} == {p.name for p in stage.params}
@@ -171,10 +309,8 @@ def test_row_wise_stages_have_the_promised_methods_and_defaults(spark, name):
 @pytest.mark.core
 @pytest.mark.parametrize("name", SCALERS)
 def test_estimators_have_the_promised_methods(name):
-    """An estimator has fit, setParams, and a getter and setter for each Param."""
-    promised = {"fit", "fitMultiple", "setParams"} | STAGE | COLUMNS | OWN_PARAMS[name]
-
-    assert promised - public(getattr(sparkscale, name)) == set()
+    """Beside what every estimator has: setParams, and a getter and setter for each Param."""
+    assert own(getattr(sparkscale, name)) == new({"setParams"} | STAGE | COLUMNS | OWN_PARAMS[name], Estimator)
 
 
 @pytest.mark.core
@@ -182,14 +318,14 @@ def test_estimators_have_the_promised_methods(name):
 def test_models_have_the_promised_methods(name):
     """A model has its estimator's getters and setters, what it learned, and what can be done with it."""
     params = OWN_PARAMS[name] - ONLY_OF_ESTIMATORS
-    promised = STAGE | MAPPING | FITTED | COLUMNS | params | OWN_ATTRIBUTES[name]
+    promised = {"setParams"} | STAGE | MAPPING | FITTED | COLUMNS | params | OWN_ATTRIBUTES[name]
 
-    assert promised - public(getattr(sparkscale, f"{name}Model")) == set()
+    assert own(getattr(sparkscale, f"{name}Model")) == new(promised, Model)
 
 
 def test_the_inverse_model_has_the_promised_methods():
     """The inverse transforms, is saved and loaded like any model, and gives back what it undoes."""
-    assert (STAGE | MAPPING | {"forward"}) - public(sparkscale.InverseModel) == set()
+    assert own(sparkscale.InverseModel) == new(STAGE | MAPPING | {"forward"}, Model)
 
 
 @pytest.mark.core
@@ -287,6 +423,19 @@ def test_outputs_left_out_are_named_after_the_inputs():
 def test_version_is_that_of_the_distribution():
     """``__version__`` is what the installer knows."""
     assert sparkscale.__version__ == version("sparkscale")
+
+
+def test_the_changelog_tells_of_this_version():
+    """Versions are semantic, the newest entry is of this one, and its changes are sorted under known headings."""
+    text = (Path(__file__).parent.parent / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## \[(.+?)\] - (?:Unreleased|\d{4}-\d{2}-\d{2})$", text, re.MULTILINE)
+
+    assert re.fullmatch(r"\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?", sparkscale.__version__)
+    assert versions[:1] == [sparkscale.__version__]
+    assert len(versions) == text.count("\n## ")
+    assert {*re.findall(r"^### (.+)$", text, re.MULTILINE)} <= set(
+        "Added Changed Deprecated Removed Fixed Security".split()
+    )
 
 
 def test_the_package_is_typed():

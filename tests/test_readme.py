@@ -1,34 +1,118 @@
-"""The Python of the README and of the guides, run as it stands there."""
+"""The README and the pages of docs/: their code runs and prints what stands there, their lists are complete."""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+import sparkscale
+from sparkscale import affine, cli, errors, export, kernels
 
 ROOT = Path(__file__).parent.parent
-TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# A Python block, with the block of output that follows it directly, if one does.
-BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)
+DOCS = ROOT / "docs"
+# A Python block, with the block of output that follows it directly, if one does; or commands and what they print.
+BLOCK = re.compile(
+    r"^```python\n(?P<code>.*?)^```$(?:\n\n```text\n(?P<printed>.*?)^```$)?|^```console\n(?P<console>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
+)
+TEXTS = [p for p in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))] if BLOCK.search(p.read_text(encoding="utf-8"))]
+IN_BOTH_WORLDS = {
+    "README.md",
+    "gpu.md",
+    "jupyter.md",
+    "quickstart.md",
+    "saving.md",
+    "semantics.md",
+}  # the others compare or compute
+PATHS = re.compile(r"(?<![\w./])[\w-]+\.(?:parquet|csv|json|orc|model)\b")
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda p: p.name)
+def pages():
+    """Return the texts with blocks, marked where one world is enough."""
+    return [pytest.param(p, id=p.name, marks=[] if p.name in IN_BOTH_WORLDS else pytest.mark.one_world) for p in TEXTS]
+
+
+@pytest.mark.parametrize("path", pages())
 def test_blocks_print_what_the_text_shows(spark, tmp_path, path):
-    """Every Python block runs, in one namespace, and prints the output block that follows it."""
-    table = str(tmp_path / "flights.parquet")  # the JVM stays in the folder that it was started in
-    blocks = BLOCK.findall(path.read_text(encoding="utf-8"))
-    assert blocks
+    """Every block runs, a page's in one namespace and one folder, and prints the output that follows it."""
     namespace = {"spark": spark}
-    for text, expected in blocks:
-        code = text.replace('"flights.parquet"', repr(table))
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(compile(code, str(path), "exec"), namespace)
-        assert _lines(printed.getvalue()) == _lines(expected)
+    for block in BLOCK.finditer(path.read_text(encoding="utf-8")):
+        # The JVM stays in the folder that it was started in.
+        text = PATHS.sub(lambda found: f"{tmp_path}/{found[0]}", block["code"] or block["console"])
+        if block["console"]:
+            printed, expected = _run_commands(text), block["console"]
+        else:
+            stream = io.StringIO()
+            with contextlib.redirect_stdout(stream):
+                exec(compile(text, str(path), "exec"), namespace)
+            printed, expected = stream.getvalue(), block["printed"] or ""
+        assert _lines(printed.replace(f"{tmp_path}/", "")) == _lines(expected)
+
+
+def _run_commands(text: str) -> str:
+    """Run the lines that begin with a prompt, in this session, and return them with what they print."""
+    shown = []
+    for line in text.splitlines():
+        if line.startswith("$ "):
+            program, *args = shlex.split(line[2:])
+            assert program == "sparkscale"
+            done = CliRunner().invoke(cli.main, args)
+            assert done.exit_code == 0, done.output
+            shown += [line, done.output]
+    assert shown
+    return "\n".join(shown)
 
 
 def _lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.strip("\n").splitlines()]
+    """Return the lines that are not empty; every stage has another uid."""
+    text = re.sub(r"_[0-9a-f]{12}\b", "_uid", text)
+    return [line.rstrip() for line in text.splitlines() if line.strip()]
+
+
+def formulas() -> list[tuple[str, str]]:
+    """Return the formulas of the guides that stand under the name of a class."""
+    found = []
+    for page in ("scalers.md", "normalization.md"):
+        for section in re.split(r"^## ", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+            name = section.partition("\n")[0]
+            if hasattr(sparkscale, name):
+                found += [(name, math) for math in re.findall(r"^```{math}\n(.*?)^```$", section, re.DOTALL | re.M)]
+    return found
+
+
+def test_every_stage_has_a_formula():
+    """The guides have each estimator and each transformer, with its formula."""
+    stages = {name for name in sparkscale.__all__ if not name.endswith("Model")}
+
+    assert {name for name, _ in formulas()} == stages
+
+
+@pytest.mark.parametrize(("name", "formula"), formulas(), ids=lambda v: v[:20].strip())
+def test_formulas_are_those_of_the_docstrings(name, formula):
+    """A guide and the reference say the same."""
+    docstring = inspect.getdoc(getattr(sparkscale, name))
+
+    assert "".join(formula.split()) in "".join(docstring.split())
+
+
+def test_the_reference_has_every_public_name():
+    """Classes of the package one by one, and the modules that are documented as a whole."""
+    text = "".join(p.read_text(encoding="utf-8") for p in (DOCS / "reference").glob("*.md"))
+
+    assert set(re.findall(r"autoclass:: (\w+)", text)) == set(sparkscale.__all__)
+    modules = {m.__name__ for m in (affine, errors, export, kernels)}
+    assert modules - set(re.findall(r"automodule:: ([\w.]+)", text)) == set()
+
+
+def test_every_error_is_public():
+    """The list of the module names each exception, so that the reference has them all."""
+    found = {n for n, v in vars(errors).items() if inspect.isclass(v) and issubclass(v, errors.ScalingError)}
+
+    assert set(errors.__all__) == found

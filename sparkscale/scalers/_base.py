@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 
 from sparkscale.errors import EmptyDataError
 from sparkscale.scalers import _persistence as persistence
+from sparkscale.scalers._html import Displayed
 from sparkscale.scalers._model import Fitting, ScalerModel
 from sparkscale.spark.columns import resolve
 from sparkscale.spark.transform import check_outputs
@@ -19,7 +20,7 @@ __all__ = ["Scaler"]
 M = TypeVar("M", bound=ScalerModel[Any])
 
 
-class Scaler(Fitting, persistence.Writable, Estimator[M], Generic[M]):
+class Scaler(Displayed, Fitting, persistence.Writable, Estimator[M], Generic[M]):
     """Base of the estimators. A subclass names its statistic and its model, and has Params."""
 
     _model: type[M]

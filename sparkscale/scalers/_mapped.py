@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pyspark.ml import Model
 from pyspark.sql import DataFrame
@@ -13,14 +13,17 @@ from pyspark.sql import DataFrame
 from sparkscale.affine import AffineMap
 from sparkscale.errors import ParamError
 from sparkscale.scalers import _persistence as persistence
+from sparkscale.scalers._html import Displayed, stage
 from sparkscale.spark.columns import as_fitted, resolve
 from sparkscale.spark.transform import Plan, to_sql, transform
 from sparkscale.statistics import Mergeable
 
 __all__ = ["InverseModel", "Mapped"]
 
+F = TypeVar("F", bound="Mapped")
 
-class Mapped(persistence.Writable, Model):
+
+class Mapped(Displayed, persistence.Writable, Model):
     """What every fitted model does with its map, whichever way it goes."""
 
     @property
@@ -50,7 +53,7 @@ class Mapped(persistence.Writable, Model):
         return to_sql(self._plan())
 
 
-class InverseModel(Mapped):
+class InverseModel(Mapped, Generic[F]):
     r"""The way back of a fitted model: ``x = (y - offset) * scale + center``.
 
     It reads the model's output columns and makes columns of the input's names; a column that is there already
@@ -63,26 +66,25 @@ class InverseModel(Mapped):
         What to invert; left out only while loading.
     """
 
-    def __init__(self, model: Any | None = None) -> None:
+    def __init__(self, model: F | None = None) -> None:
         super().__init__()
         self._forward = model
 
     @property
-    def forward(self) -> Any:
+    def forward(self) -> F:
         """The model that this one undoes."""
         if self._forward is None:
             raise ParamError("InverseModel has no model to invert: use a fitted model's inverse().")
         return self._forward
 
-    def inverse(self) -> Any:
+    def inverse(self) -> F:
         """Return the model that this one undoes."""
         return self.forward.copy()
 
     @property
     def affine(self) -> AffineMap:
         """The map of all features."""
-        forward: AffineMap = self.forward.affine
-        return forward.inverse()
+        return self.forward.affine.inverse()
 
     def _plan(self, df: DataFrame | None = None) -> Plan:
         forward = self.forward._plan()
@@ -105,6 +107,11 @@ class InverseModel(Mapped):
         forward: Any = kind()
         persistence.with_params(forward, saved)._restore(saved, arrays)
         self._forward = forward
+
+    def _repr_html_(self) -> str:
+        if self._forward is None:
+            return super()._repr_html_()
+        return stage(f"InverseModel of {type(self.forward).__name__}", self.forward, *self.forward._overview())
 
     def __repr__(self) -> str:
         return f"InverseModel of {self.forward!r}"

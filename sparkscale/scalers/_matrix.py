@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from sparkscale.errors import EmptyDataError, RangeOverflowError
+from sparkscale.scalers._html import Extent
 from sparkscale.scalers._model import Array, ScalerModel
 from sparkscale.statistics import CoMoments
 
@@ -32,6 +33,11 @@ class MatrixModel(ScalerModel[CoMoments]):
 
     def _spread(self, statistic: CoMoments) -> Array:
         return np.sqrt(np.diagonal(statistic.comoments))
+
+    def _extent(self, statistic: CoMoments) -> Extent:
+        known = np.where(statistic.rows > 0, 1.0, np.nan)
+        mean, std = statistic.mean * known, np.sqrt(np.diagonal(statistic.covariance()))
+        return Extent(mean - std, mean + std, mean)
 
     def _once(self, compute: Callable[[Array], T], matrix: Callable[[], Array], *params: Any) -> T:
         """Compute from a matrix of the statistic, unless that was done for the same statistic and Params."""

@@ -6,8 +6,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from html import escape
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,9 @@ from pyspark.ml.linalg import DenseVector, Vectors
 from pyspark.sql import DataFrame
 
 from sparkscale.affine import AffineMap
-from sparkscale.errors import ColumnTypeError, ParamError, RangeOverflowError
+from sparkscale.errors import ColumnTypeError, ParamError, RangeOverflowError, ScalingError
+from sparkscale.scalers import _plot
+from sparkscale.scalers._html import Extent, Features
 from sparkscale.scalers._mapped import InverseModel, Mapped
 from sparkscale.scalers._params import ColumnParams
 from sparkscale.spark import gpu
@@ -24,7 +25,10 @@ from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.expression import Bounds
 from sparkscale.spark.summarize import Summary, summarize
 from sparkscale.spark.transform import Plan, check_outputs
-from sparkscale.statistics import Mergeable, Statistic
+from sparkscale.statistics import Extrema, Mergeable, Statistic
+
+if TYPE_CHECKING:
+    from sparkscale.drawing import Picture
 
 __all__ = ["Array", "Fitting", "ScalerModel"]
 
@@ -251,7 +255,7 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
         model.affine  # noqa: B018  # refuses a range that overflows
         return model
 
-    def inverse(self) -> InverseModel:
+    def inverse(self: M) -> InverseModel[M]:
         """Return the model that maps this model's outputs, as they are named now, back to its inputs' names."""
         return InverseModel(self.copy())
 
@@ -284,6 +288,45 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
         }
         return pd.DataFrame(table, index=pd.Index(self._entries(), name="feature"))
 
+    def plot(self, dataset: DataFrame, features: Sequence[str] | None = None, bins: int = 30) -> Picture:
+        """Draw how the values of each feature are spread before and after ``transform``.
+
+        Values are counted where they lie, in two queries whatever the number of features, and only the counts are
+        collected. Null, NaN and infinite values are in no bin; their number stands above. Row weights play no part.
+
+        Parameters
+        ----------
+        dataset : pyspark.sql.DataFrame
+            What to draw, with the input columns.
+        features : list of str, optional
+            Names out of ``featureNames``, or of a ``BatchNormModel`` with a ``shape`` those of the channels, as in
+            ``summary()``. By default the first twelve.
+        bins : int, default=30
+            Number of bins, of equal width from the least value to the largest.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Two panels a feature. A notebook shows it as the value of a cell; ``figure.savefig(path)`` writes it.
+
+        Raises
+        ------
+        ImportError
+            If Matplotlib is not installed.
+        ParamError
+            If a name is no feature, ``bins`` is not from 1 to 1,000, or every result depends on all features, as those
+            of ``WhitenerModel`` do.
+        EmptyDataError
+            If there is no row.
+        ColumnNotFoundError, ColumnTypeError, SizeMismatchError
+            If the columns are not those that the model was fitted on.
+        """
+        return _plot.plot(self, dataset, features, bins)
+
+    def _features_of(self, entry: int) -> range:
+        """Return the features of an entry of the statistic, counted through all columns."""
+        return range(entry, entry + 1)
+
     @abstractmethod
     def _shown(self, statistic: S) -> dict[str, Any]:
         """Return the learned values by name."""
@@ -314,9 +357,24 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
         if empty:
             logger.warning("%s: no valid value in %s; they map to NaN", type(self).__name__, ", ".join(empty[:10]))
 
-    def _repr_html_(self) -> str:
-        table = self.summary().to_html(max_rows=20, float_format="{:.6g}".format) if self._learned else ""
-        return f"<p><code>{escape(repr(self))}</code></p>{table}"
+    def _overview(self) -> tuple[str, Features | None]:
+        if self._learned is None:
+            return "has learned nothing; fit returns a model that has", None
+        said = f"{self.count:,} rows, {self.numFeatures:,} features"
+        if len(self.statistics) != self.numFeatures:
+            said += f" in {len(self.statistics):,} channels"
+        try:
+            return said, Features(self.summary(), self._extent(self.statistics))
+        except ScalingError as failure:  # Params that were set after fit
+            return f"{said}. {failure}", None
+
+    def _extent(self, statistic: S) -> Extent:
+        """Return where the values of each feature are known to lie."""
+        if isinstance(statistic, Extrema):
+            return Extent(statistic.min, statistic.max)
+        known = np.where(statistic.count > 0, 1.0, np.nan)
+        mean, std = statistic.mean * known, self._spread(statistic)  # type: ignore[attr-defined]  # all others have one
+        return Extent(mean - std, mean + std, mean)
 
     def __repr__(self) -> str:
         shown = [f"uid={self.uid}", f"numFeatures={self.numFeatures if self._learned else 0}"]

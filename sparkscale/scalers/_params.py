@@ -13,6 +13,8 @@ from sparkscale.errors import ParamError
 __all__ = ["ColumnParams", "HasClip", "HasConstant", "HasWeight"]
 
 P = TypeVar("P", bound="ColumnParams")
+C = TypeVar("C", bound="HasClip")
+W = TypeVar("W", bound="HasWeight")
 
 
 class ColumnParams(HasInputCol, HasInputCols, HasOutputCols):
@@ -197,7 +199,7 @@ class HasConstant(ColumnParams):
 class HasWeight(HasWeightCol):
     """Mixin for row weights."""
 
-    def setWeightCol(self: Any, value: str) -> Any:
+    def setWeightCol(self: W, value: str) -> W:
         """Set ``weightCol``."""
         return self._set(weightCol=value)
 
@@ -217,6 +219,6 @@ class HasClip(Params):
         """Return ``clip``."""
         return self.getOrDefault(self.clip)
 
-    def setClip(self: Any, value: bool) -> Any:
+    def setClip(self: C, value: bool) -> C:
         """Set ``clip``."""
         return self._set(clip=value)

@@ -12,12 +12,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
+from importlib import import_module
+from typing import Any, TypeVar
 
 import numpy as np
 from pyspark.errors import AnalysisException
 from pyspark.ml.param import Params
-from pyspark.ml.util import DefaultParamsReader, MLReader, MLWritable, MLWriter
+from pyspark.ml.util import DefaultParamsReader, MLReadable, MLReader, MLWritable, MLWriter
 from pyspark.sql import SparkSession
 from pyspark.sql.types import ArrayType, DoubleType, LongType, StructField, StructType
 
@@ -25,14 +26,16 @@ from sparkscale.errors import PersistenceError
 from sparkscale.spark.partials import collect
 from sparkscale.statistics import Mergeable
 
-__all__ = ["Writable"]
+__all__ = ["StageReader", "Writable"]
+
+W = TypeVar("W", bound="Writable")
 
 FORMAT_VERSION = 1
 CHUNK = 4096  # features a row of the saved statistics
 FOLDERS = ("data", "data.1")
 
 
-class Writable(MLWritable, Params):
+class Writable(MLWritable, Params, MLReadable[Any]):
     """Mixin for stages that are saved and loaded."""
 
     def write(self) -> MLWriter:
@@ -44,12 +47,12 @@ class Writable(MLWritable, Params):
         self.write().save(path)
 
     @classmethod
-    def read(cls) -> MLReader[Any]:
+    def read(cls: type[W]) -> MLReader[W]:
         """Return a reader: ``cls.read().load(path)``."""
         return StageReader(cls)
 
     @classmethod
-    def load(cls, path: str) -> Any:
+    def load(cls: type[W], path: str) -> W:
         """Load from a path; same as ``read().load(path)``."""
         return cls.read().load(path)
 
@@ -135,7 +138,7 @@ class StageWriter(MLWriter):
 class StageReader(MLReader[Any]):
     """Reads a stage, with one clear error for each way in which a path can be unusable."""
 
-    def __init__(self, stage: type[Writable]) -> None:
+    def __init__(self, stage: type[Writable] | None = None) -> None:
         super().__init__()
         self._class = stage
 
@@ -145,8 +148,10 @@ class StageReader(MLReader[Any]):
         metadata = _metadata(spark, path, "metadata") or _metadata(spark, path, "metadata.next")
         if metadata is None:
             raise PersistenceError(f"'{path}' holds no saved stage: there is no readable metadata in it.")
-        if metadata.get("class") != class_name(self._class):
-            raise PersistenceError(f"'{path}' holds a {metadata.get('class')}, not a {class_name(self._class)}.")
+        kind = self._class or _public(metadata.get("class"))
+        if kind is None or metadata.get("class") != class_name(kind):
+            wanted = class_name(self._class) if self._class else "stage of sparkscale"
+            raise PersistenceError(f"'{path}' holds a {metadata.get('class')}, not a {wanted}.")
         version = metadata.get("formatVersion")
         if not isinstance(version, int) or version > FORMAT_VERSION:
             raise PersistenceError(
@@ -157,11 +162,18 @@ class StageReader(MLReader[Any]):
         if "data" in metadata:
             arrays = _read_statistic(spark, f"{path}/{metadata['data']}", metadata.get("numFeatures"))
         try:
-            stage = with_params(self._class(), metadata)
+            stage = with_params(kind(), metadata)
             stage._restore(metadata, arrays)
         except (ImportError, KeyError, TypeError, AttributeError, ValueError) as failure:
             raise PersistenceError(f"'{path}': the metadata lacks a part, or has one of another form.") from failure
         return stage
+
+
+def _public(name: Any) -> Any:
+    """Return the public class of ours that has this full name."""
+    package, _, own = str(name).rpartition(".")
+    ours = import_module("sparkscale")
+    return getattr(ours, own) if package == "sparkscale" and own in ours.__all__ else None
 
 
 def _metadata(spark: SparkSession, path: str, name: str) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from sparkscale.arrays import namespace
 from sparkscale.errors import ColumnTypeError
 from sparkscale.scalers import _persistence as persistence
+from sparkscale.scalers._html import Displayed
 from sparkscale.scalers._params import ColumnParams
 from sparkscale.spark import gpu, rows, udf, vectors
 from sparkscale.spark.columns import FeatureColumn, resolve
@@ -53,7 +54,7 @@ class Normalizing:
         return xp.permute_dims(values, (0, 2, 1)) if self.swapped else values
 
 
-class RowTransformer(ColumnParams, persistence.Writable, Transformer):
+class RowTransformer(Displayed, ColumnParams, persistence.Writable, Transformer):
     """Base of the stages. A subclass has Params, checks them, and says what becomes of a column."""
 
     @abstractmethod

@@ -149,7 +149,7 @@ class BatchNormModel(_BatchNormParams, ScalerModel[Any]):
     """Model fitted by `BatchNorm`.
 
     ``statistics`` is what was learned of each channel: `sparkscale.statistics.Moments` of the population, or a
-    `BatchAverage` or `MovingAverage` over mini-batches.
+    `sparkscale.statistics.BatchAverage` or `sparkscale.statistics.MovingAverage` over mini-batches.
     """
 
     _statistic = Moments
@@ -290,6 +290,14 @@ class BatchNormModel(_BatchNormParams, ScalerModel[Any]):
             return found
         channels = range(0, len(found), layout.channels)
         return found[np.concatenate([start + layout.channel_of() for start in channels])]
+
+    def _features_of(self, entry: int) -> range:
+        layout = self._layout()
+        if layout is None:
+            return super()._features_of(entry)
+        column, channel = divmod(entry, layout.channels)
+        first, step = (channel * layout.places, 1) if self._first else (channel, layout.channels)
+        return range(column * layout.size + first, column * layout.size + first + step * layout.places, step)
 
     def _entries(self) -> list[str]:
         layout = self._layout()

@@ -1,0 +1,397 @@
+"""The command line: reads and writes tables, and calls what the stages have. No logic of its own."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import os
+import re
+import socket
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from itertools import pairwise
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+from pyspark.errors import PySparkException
+from pyspark.ml.param import Param, TypeConverters
+from pyspark.sql import SparkSession
+
+import sparkscale
+from sparkscale.errors import PersistenceError, ScalingError, from_job
+from sparkscale.scalers._base import Scaler
+from sparkscale.scalers._persistence import StageReader
+from sparkscale.spark import jvm, tables
+
+__all__ = ["main"]
+
+COLUMNS = {"inputCol", "inputCols"}  # by --columns
+ROWS = ("weightCol", "batchCol")  # columns that are no features
+CONNECT_PORT = 15002  # where a server is that names no port
+PATIENCE = 20  # seconds, for a server to answer
+FAILURES: tuple[type[Exception], ...] = (ScalingError, PySparkException, OSError, *jvm.errors())
+
+
+def _kebab(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
+
+
+def _scalers() -> dict[str, Any]:
+    """Return the public estimators by their names on the command line."""
+    found = (getattr(sparkscale, name) for name in sparkscale.__all__)
+    estimators = [c for c in found if inspect.isclass(c) and issubclass(c, Scaler)]
+    return {_kebab(c.__name__.removesuffix("Scaler")): c for c in estimators}
+
+
+SCALERS = _scalers()
+
+
+class _List(click.ParamType):  # type: ignore[type-arg]  # generic in later versions
+    """Values with commas between."""
+
+    def __init__(self, of: Callable[[str], Any], name: str) -> None:
+        self.of, self.name = of, f"{name},..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return [self.of(part.strip()) for part in value.split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is not {self.name}", param, ctx)
+
+
+class _FloatOrNone(click.ParamType):  # type: ignore[type-arg]
+    """A number, or none."""
+
+    name = "float|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return None if str(value).lower() == "none" else click.FLOAT.convert(value, param, ctx)
+
+
+TYPES: dict[Any, Any] = {
+    TypeConverters.toString: click.STRING,
+    TypeConverters.toInt: click.INT,
+    TypeConverters.toFloat: click.FLOAT,
+    TypeConverters.toListString: _List(str, "text"),
+    TypeConverters.toListFloat: _List(float, "float"),
+    TypeConverters.toListInt: _List(int, "integer"),
+}
+
+
+def _option(stage: Any, param: Param[Any]) -> click.Option:
+    """Return the option of a Param."""
+    flag, known = f"--{_kebab(param.name)}", stage.hasDefault(param)
+    told = param.doc.rstrip(".")
+    shown = f"{told}. Default: {stage.getOrDefault(param)}." if known and "Default" not in told else f"{told}."
+    if param.typeConverter is TypeConverters.toBoolean:
+        return click.Option([f"{flag}/--no-{flag[2:]}", param.name], default=None, help=shown)
+    return click.Option([flag, param.name], type=TYPES.get(param.typeConverter, _FloatOrNone()), help=shown)
+
+
+class _Fit(click.Command):
+    """A command that has an option for each Param of the scaler that it is told."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        named = [b for a, b in pairwise(args) if a == "--scaler"]
+        named += [a.partition("=")[2] for a in args if a.startswith("--scaler=")]
+        kind = SCALERS.get(named[-1]) if named else None
+        ctx.meta["stage"] = kind() if kind else None
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        stage, common = ctx.meta.get("stage"), super().get_params(ctx)
+        return (
+            common if stage is None else [*common, *(_option(stage, p) for p in stage.params if p.name not in COLUMNS)]
+        )
+
+
+def _common(command: Any) -> Any:
+    """Add what every command takes."""
+    options = (
+        click.option(
+            "--master",
+            callback=_master,
+            help="Spark's master, such as spark://host:7077. Default: all cores of this machine.",
+        ),
+        click.option("--remote", help="A Spark Connect server, such as sc://host:15002."),
+        click.option(
+            "--conf", "confs", multiple=True, metavar="KEY=VALUE", callback=_pairs, help="Spark configuration."
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("--debug", is_flag=True, help="Show the whole trace of an error."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _reads(command: Any) -> Any:
+    """Add how input is read."""
+    kind = click.option(
+        "--format", "kind", type=click.Choice(tables.FORMATS), help="Of the input. Default: by its name."
+    )
+    more = click.option(
+        "--read-option", "read", multiple=True, metavar="KEY=VALUE", callback=_pairs, help="For Spark's reader."
+    )
+    return kind(more(command))
+
+
+def _writes(command: Any) -> Any:
+    """Add how a table is written."""
+    options = (
+        click.option("--output-format", type=click.Choice(tables.FORMATS), help="Default: by the output's name."),
+        click.option(
+            "--write-option", "written", multiple=True, metavar="KEY=VALUE", callback=_pairs, help="For Spark's writer."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return _overwrites(command)
+
+
+def _overwrites(command: Any) -> Any:
+    return click.option(
+        "--overwrite", is_flag=True, help="Replace the output if it exists, once the new one is complete."
+    )(command)
+
+
+def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    parted = [value.partition("=") for value in values]
+    for key, is_there, _ in parted:
+        if not (key and is_there):
+            raise click.BadParameter(f"{key!r} is not KEY=VALUE.", ctx, param)
+    return {key: value for key, _, value in parted}
+
+
+def _master(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value and "://" not in value and not re.fullmatch(r"local(\[.*\])?|local-cluster\[.*\]|yarn", value):
+        raise click.BadParameter(f"{value!r} is no master. Examples: local[4], spark://host:7077, yarn.", ctx, param)
+    return value
+
+
+def _check_server(remote: str) -> None:
+    """Refuse a server that is not there: Spark's client would try again for many minutes."""
+    at = urlsplit(remote)
+    if at.scheme != "sc" or not at.hostname:
+        raise click.UsageError(f"{remote!r} is no Spark Connect server. Example: sc://host:15002.")
+    try:
+        socket.create_connection((at.hostname, at.port or CONNECT_PORT), timeout=PATIENCE).close()
+    except OSError as failed:
+        raise click.ClickException(
+            f"No Spark Connect server answers at {remote} ({failed}). Is it running, and are host and port right?"
+        ) from failed
+
+
+@contextmanager
+def _spark(master: str | None, remote: str | None, confs: dict[str, str], debug: bool) -> Iterator[SparkSession]:
+    """Give a session to a command; what fails becomes one line."""
+    if master and remote:
+        raise click.UsageError("--master and --remote exclude each other.")
+    if not debug:
+        warnings.filterwarnings("ignore", module=r"pyspark\.")
+    starts = not remote or remote.startswith("local")  # a server that runs has its own configuration
+    if remote and not starts:
+        _check_server(remote)
+    builder = SparkSession.builder.appName("sparkscale")
+    builder = builder.remote(remote) if remote else builder.master(master) if master else builder
+    logging = files("sparkscale").joinpath("log4j2.properties")
+    quiet = {} if debug else {"spark.driver.extraJavaOptions": f'"-Dlog4j2.configurationFile={logging}"'}
+    shown = {"spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower()}
+    if sys.stdout.isatty():  # where Connect's client prints it
+        os.environ.setdefault("SPARK_CONNECT_PROGRESS_BAR_ENABLED", "1")
+    for key, value in {**(quiet if starts else {}), **({} if remote else shown), **confs}.items():
+        builder = builder.config(key, value)
+    running = SparkSession.getActiveSession()
+    try:
+        spark = running or builder.getOrCreate()
+        try:
+            yield spark
+        finally:
+            if running is None:
+                spark.stop()
+    except FAILURES as failed:
+        if debug:
+            raise
+        raise click.ClickException(_told(failed)) from failed
+
+
+def _told(failed: Exception) -> str:
+    """Return an error as a line."""
+    told = str(from_job(failed) or jvm.message(failed) or failed)
+    line = told.strip().partition("\n")[0] or type(failed).__name__
+    if "JAVA_GATEWAY_EXITED" in line:
+        line += " Is Java 17 or newer installed, and are --master and --conf right? --debug shows more."
+    if isinstance(failed, ImportError):
+        line += ' For Spark Connect: pip install "sparkscale[connect]".'
+    return line
+
+
+def _print_model(model: Any, path: str, as_json: bool) -> None:
+    """Print what a model has learned; of a stage that learns nothing, its Params."""
+    summary = model.summary() if hasattr(model, "summary") else None
+    rows = None if summary is None else model.count
+    params = {p.name: model.getOrDefault(p) for p in model.params if model.isSet(p)}
+    if not as_json:
+        click.echo(f"{model!r}, rows={rows}" if summary is not None else f"{model!r}: {params}")
+        if summary is not None:
+            click.echo(summary.to_string(float_format="{:.6g}".format))
+        return
+    told = {"class": type(model).__name__, "path": path, "uid": model.uid, "rows": rows, "params": params}
+    features = [] if summary is None else summary.reset_index().to_dict("records")
+    told["features"] = [{name: _json(value) for name, value in row.items()} for row in features]
+    click.echo(json.dumps(told))
+
+
+def _json(value: Any) -> Any:
+    """Return a value that JSON has: null for what is not finite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(sparkscale.__version__, prog_name="sparkscale")
+def main() -> None:
+    """Scale features on Apache Spark."""
+
+
+@main.command(cls=_Fit)
+@click.argument("source", metavar="INPUT")
+@click.option("--scaler", type=click.Choice(list(SCALERS)), required=True, help="With --help: its options.")
+@click.option(
+    "--columns",
+    multiple=True,
+    required=True,
+    help="Names, patterns, or numeric (all but weights and batches); may be repeated, or have commas.",
+)
+@click.option("--output", required=True, help="Where the model goes.")
+@_overwrites
+@_reads
+@_common
+@click.pass_context
+def fit(ctx: click.Context, /, source: str, columns: tuple[str, ...], output: str, **given: Any) -> None:
+    """Learn a model from the table INPUT."""
+    told = {p: v for p, v in given.items() if ctx.meta["stage"].hasParam(p) and _is_given(ctx, p)}
+    with _session(given) as spark:
+        tables.check_free(spark, output, "parquet", overwrite=given["overwrite"])
+        df = tables.read(spark, source, given["kind"], given["read"])
+        stage = ctx.meta["stage"].setParams(**told)
+        others = [stage.getOrDefault(name) for name in ROWS if stage.hasParam(name) and stage.isSet(name)]
+        names = tables.chosen(df, [part for value in columns for part in value.split(",")], others)
+        model = _on(stage, names).fit(df)
+        _save(model, output, given["overwrite"])
+        _print_model(model, output, given["as_json"])
+
+
+def _is_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+
+
+def _session(given: dict[str, Any]) -> Any:
+    return _spark(given["master"], given["remote"], given["confs"], given["debug"])
+
+
+def _on(stage: Any, names: list[str]) -> Any:
+    """Name the columns; a column alone has an output alone."""
+    alone = len(names) == 1 and not stage.isSet("outputCols")
+    return stage.setInputCol(names[0]) if alone else stage.setInputCols(names)
+
+
+def _load(path: str, does: str | None = None) -> Any:
+    """Load a stage that has this method."""
+    stage = StageReader().load(path)
+    if does and not hasattr(stage, does):
+        raise PersistenceError(f"'{path}' holds a {type(stage).__name__}, which has no {does}. Name a fitted model.")
+    return stage
+
+
+def _save(model: Any, path: str, overwrite: bool) -> None:
+    writer = model.write()
+    (writer.overwrite() if overwrite else writer).save(path)
+
+
+def _apply(step: str, model: str, source: str, output: str, given: dict[str, Any]) -> None:
+    """Map a table to another by a method of a model."""
+    with _session(given) as spark:
+        tables.check_free(spark, output, given["output_format"], overwrite=given["overwrite"])
+        df = tables.read(spark, source, given["kind"], given["read"])
+        made = getattr(_load(model, step), step)(df)
+        tables.write(made, output, given["output_format"], given["written"], overwrite=given["overwrite"])
+        added = [name for name in made.columns if name not in df.columns]
+        told = {"output": output, "added": added}
+        click.echo(json.dumps(told) if given["as_json"] else f"{output}: {', '.join(added) or 'no new column'}")
+
+
+@main.command()
+@click.argument("model")
+@click.argument("source", metavar="INPUT")
+@click.argument("output")
+@_writes
+@_reads
+@_common
+def transform(model: str, source: str, output: str, **given: Any) -> None:
+    """Scale the table INPUT by MODEL, and write it to OUTPUT."""
+    _apply("transform", model, source, output, given)
+
+
+@main.command()
+@click.argument("model")
+@click.argument("source", metavar="INPUT")
+@click.argument("output")
+@_writes
+@_reads
+@_common
+def inverse(model: str, source: str, output: str, **given: Any) -> None:
+    """Take the scaling of MODEL back in the table INPUT, and write it to OUTPUT."""
+    _apply("inverseTransform", model, source, output, given)
+
+
+@main.command()
+@click.argument("models", metavar="MODEL MODEL...", nargs=-1, required=True)
+@click.option("--output", required=True, help="Where the model goes.")
+@_overwrites
+@_common
+def merge(models: tuple[str, ...], output: str, **given: Any) -> None:
+    """Merge models into the one that all their data would have given."""
+    with _session(given) as spark:
+        tables.check_free(spark, output, "parquet", overwrite=given["overwrite"])
+        first, *others = (_load(path, "merge") for path in models)
+        merged = first.merge(*others)
+        _save(merged, output, given["overwrite"])
+        _print_model(merged, output, given["as_json"])
+
+
+@main.command()
+@click.argument("model")
+@click.argument("source", metavar="INPUT")
+@click.option("--output", help="Where the new model goes. Default: over the old one, which takes --overwrite.")
+@_overwrites
+@_reads
+@_common
+def update(model: str, source: str, output: str | None, **given: Any) -> None:
+    """Add the rows of the table INPUT to what MODEL has learned."""
+    with _session(given) as spark:
+        tables.check_free(spark, output or model, "parquet", overwrite=given["overwrite"])
+        updated = _load(model, "update").update(tables.read(spark, source, given["kind"], given["read"]))
+        _save(updated, output or model, given["overwrite"])
+        _print_model(updated, output or model, given["as_json"])
+
+
+@main.command()
+@click.argument("model")
+@click.option("--sql", is_flag=True, help="Print the map as Spark SQL, an expression a line.")
+@_common
+def show(model: str, sql: bool, **given: Any) -> None:
+    """Print what MODEL has learned."""
+    with _session(given):
+        stage = _load(model, "toSQL" if sql else None)
+        if not sql:
+            _print_model(stage, model, given["as_json"])
+        elif given["as_json"]:
+            click.echo(json.dumps(stage.toSQL()))
+        else:
+            for name, text in stage.toSQL().items():
+                click.echo(f"{text} AS `{name}`")

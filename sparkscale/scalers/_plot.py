@@ -1,0 +1,113 @@
+"""How the values of features are spread before and after a fitted map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import DataFrame
+
+from sparkscale.affine import MatrixMap
+from sparkscale.errors import ParamError
+from sparkscale.spark import vectors
+from sparkscale.spark.columns import FeatureColumn, fresh, quoted
+from sparkscale.spark.expression import is_valid
+from sparkscale.spark.histogram import histograms, values
+
+if TYPE_CHECKING:
+    from sparkscale.drawing import Picture
+
+__all__ = ["plot"]
+
+LIMIT = 12  # features that are drawn if none are named
+MOST_BINS = 1000
+
+
+def plot(model: Any, dataset: DataFrame, features: Sequence[str] | None, bins: int) -> Picture:
+    """Draw the features of a model; see `ScalerModel.plot`."""
+    try:
+        from sparkscale import drawing  # noqa: PLC0415  # Matplotlib is there if asked for
+    except ImportError as missing:
+        raise ImportError('plot needs Matplotlib. Install it: pip install "sparkscale[plot]"') from missing
+    if isinstance(model.affine, MatrixMap):
+        raise ParamError(
+            f"{type(model).__name__}: every result depends on all features, so none has a before and an after. Plot the "
+            "features of another scaler."
+        )
+    if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= MOST_BINS:
+        raise ParamError(f"bins must be a whole number from 1 to {MOST_BINS}. Got {bins!r}.")
+    names = model._entries()
+    chosen = _chosen(names, features)
+    found = histograms(*_arrays(model, dataset, chosen), bins)
+    outputs = model._plan().outputs
+    rows = [
+        drawing.Row((names[entry], _output(model, outputs, names[entry], entry)), (before, after))
+        for entry, before, after in zip(chosen, found[: len(chosen)], found[len(chosen) :], strict=True)
+    ]
+    title = type(model).__name__
+    if len(chosen) < len(names) and features is None:
+        title += f": the first {len(chosen)} of {len(names):,} features; name others by features=[...]"
+    return drawing.before_and_after(title, rows)
+
+
+def _chosen(names: Sequence[str], wanted: Sequence[str] | None) -> list[int]:
+    """Return which of the names are wanted."""
+    if wanted is None:
+        return list(range(min(LIMIT, len(names))))
+    if isinstance(wanted, str) or not wanted:
+        raise ParamError(f"features must be a list of names, not empty. Got {wanted!r}.")
+    at = {name: i for i, name in reversed(list(enumerate(names)))}
+    unknown = [name for name in wanted if name not in at]
+    if unknown:
+        raise ParamError(
+            f"{', '.join(map(repr, unknown[:5]))} is no feature of the model. There are: {', '.join(names[:20])}"
+            f"{', ...' if len(names) > 20 else ''}."  # noqa: PLR2004  # enough to see how they are named
+        )
+    return [at[name] for name in dict.fromkeys(wanted)]
+
+
+def _arrays(model: Any, df: DataFrame, chosen: Sequence[int]) -> tuple[DataFrame, list[str]]:
+    """Return a DataFrame, and the SQL text of the values before of all that is chosen and then of those after.
+
+    Invalid values are kept, to be counted, whatever ``handleInvalid``; rows that it skips are not there after.
+    """
+    skips, plain = model.getHandleInvalid() == "skip", model.copy()
+    plain._check_params()
+    plain._set(handleInvalid="keep")
+    if plain.isSet("inputCol") or plain._assembles:
+        plain._set(outputCol=fresh())
+    else:
+        plain._set(outputCols=[fresh() for _ in plain.getInputCols()])
+    plan = plain._plan(df)
+    df, inputs, before = _as_arrays(plain.transform(df), plan.inputs)
+    df, outputs, after = _as_arrays(df, plan.outputs)
+    texts = [values(inputs, before, model._features_of(entry)) for entry in chosen]
+    mapped = [values(outputs, after, model._features_of(entry)) for entry in chosen]
+    if skips:
+        kept = " AND ".join(is_valid(column, source) for column, source in zip(inputs, before, strict=True))
+        mapped = [f"CASE WHEN {kept} THEN {text} END" for text in mapped]
+    return df, [*texts, *mapped]
+
+
+def _as_arrays(df: DataFrame, columns: Sequence[FeatureColumn]) -> tuple[DataFrame, list[FeatureColumn], list[str]]:
+    """Add arrays and vectors as arrays of doubles; returns all columns as what they are then, and their SQL text."""
+    made, sources = [], []
+    for column in columns:
+        if column.kind == "scalar":
+            sources.append(column.sql)
+        else:
+            df, added = vectors.as_array(df, column, strict=False)
+            sources.append(quoted(added[0]))
+        made.append(replace(column, kind="scalar" if column.kind == "scalar" else "array"))
+    return df, made, sources
+
+
+def _output(model: Any, outputs: Sequence[FeatureColumn], name: str, entry: int) -> str:
+    """Return the label of what a feature becomes."""
+    start = 0
+    for column in outputs:
+        start += column.size or 0
+        if model._features_of(entry)[0] < start:
+            break
+    return column.name if column.kind == "scalar" else f"{name} in {column.name}"

@@ -1,0 +1,219 @@
+"""Distributions before and after: counted in Spark, drawn by Matplotlib."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from pyspark.ml.linalg import Vectors, VectorUDT
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
+
+from sparkscale import BatchNorm, MaxAbsScaler, MinMaxScaler, StandardScaler, Whitener
+from sparkscale.drawing import Row, before_and_after
+from sparkscale.errors import EmptyDataError, ParamError
+from sparkscale.spark.histogram import histograms
+from sparkscale.statistics.histogram import Histogram
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.fixture(scope="module")
+def data(spark):
+    rng = np.random.default_rng(0)
+    x, a = rng.normal(size=200), rng.exponential(size=(200, 2))
+    rows = [(float(v), [float(p), float(q)], Vectors.dense(float(q), 7.0)) for v, (p, q) in zip(x, a, strict=True)]
+    rows += [
+        (None, [NAN, 1.0], None),
+        (INF, None, Vectors.sparse(2, [1], [7.0])),
+        (-1.0, [None, 1.0], Vectors.dense(NAN, 7.0)),
+    ]
+    schema = StructType(
+        [StructField("x", DoubleType()), StructField("a", ArrayType(DoubleType())), StructField("v", VectorUDT())]
+    )
+    return spark.createDataFrame(rows, schema), np.append(x, -1.0), a
+
+
+def drawn(axes) -> np.ndarray:
+    """The heights of the bars of a panel."""
+    (bars,) = axes.patches
+    return np.asarray(bars.get_data().values)
+
+
+def titles(figure) -> list[str]:
+    return [axes.get_title(loc="left") for axes in figure.axes]
+
+
+def test_scalars_arrays_and_vectors_are_counted_before_and_after(data):
+    """As NumPy counts their valid values, whatever holds them; the invalid ones are counted in the title."""
+    df, x, a = data
+    model = StandardScaler(inputCols=["x", "a", "v"], withMean=True).fit(df)
+    figure = model.plot(df, bins=8)
+    first, second = np.append(a[:, 1], [1.0, 1.0]), np.append(a[:, 1], 0.0)
+
+    panels = np.array(figure.axes).reshape(5, 2)
+    assert [axes.get_xlabel() for axes in panels[:, 0]] == ["x", "a_0", "a_1", "v_0", "v_1"]
+    assert [axes.get_xlabel() for axes in panels[:3, 1]] == ["x_scaled", "a_0 in a_scaled", "a_1 in a_scaled"]
+    for pair, values in zip(panels, (x, a[:, 0], first, second), strict=False):
+        expected = np.histogram(values, 8)[0]
+        np.testing.assert_array_equal(drawn(pair[0]), expected)
+        np.testing.assert_array_equal(drawn(pair[1]), expected)
+    assert titles(figure)[0] == "Before: 201 values; 2 invalid left out"
+    assert titles(figure)[2] == "Before: 200 values; 3 invalid left out"
+    assert titles(figure)[8:] == [
+        "Before: 202 values, constant; 1 invalid left out",
+        "After: 202 values, constant; 1 invalid left out",
+    ]
+
+
+def test_what_is_drawn_after_is_what_transform_gives(data):
+    """Clipped values are counted where they were clipped to, infinities too; many columns may become one vector."""
+    df, x, _ = data
+    model = MinMaxScaler(inputCols=["x", "a"], outputCol="out", clip=True).fit(df.where("x < 0"))
+    after = model.plot(df, features=["x"], bins=4).axes[1]
+    below = x[x < 0]
+    scaled = np.clip((np.append(x, INF) - below.min()) / (below.max() - below.min()), 0, 1)
+
+    assert after.get_xlabel() == "x in out"
+    assert after.get_xlim() == (0.0, 1.0)
+    np.testing.assert_array_equal(drawn(after), np.histogram(scaled, 4, (0, 1))[0])
+
+
+@pytest.mark.one_world
+def test_rows_that_are_skipped_are_not_there_after(spark):
+    """Before, their values are counted."""
+    df = spark.createDataFrame([(1.0, 1.0), (2.0, None), (3.0, 3.0)], "x double, y double")
+    model = MaxAbsScaler(inputCols=["x", "y"], handleInvalid="skip").fit(df)
+
+    assert titles(model.plot(df)) == [
+        "Before: 3 values",
+        "After: 2 values",
+        "Before: 2 values; 1 invalid left out",
+        "After: 2 values",
+    ]
+
+
+@pytest.mark.one_world
+def test_invalid_values_are_drawn_around_where_transform_refuses_them(spark):
+    """A picture helps to find them."""
+    df = spark.createDataFrame([(1.0,), (2.0,)], "x double")
+    model = StandardScaler(inputCol="x", handleInvalid="error").fit(df)
+    worse = df.union(spark.createDataFrame([(None,), (NAN,)], "x double"))
+
+    assert titles(model.plot(worse))[1] == "After: 2 values; 2 invalid left out"
+
+
+@pytest.mark.parametrize("order", ["channelsFirst", "channelsLast"])
+def test_channels_are_drawn_with_all_their_places(spark, order):
+    """The features of a BatchNorm with a shape are its channels, of every column."""
+    first = order == "channelsFirst"
+    row = [1.0, 2.0, 3.0, 10.0, 20.0, 30.0] if first else [1.0, 10.0, 2.0, 20.0, 3.0, 30.0]
+    df = spark.createDataFrame([(row, row), (None, row)], "a array<double>, b array<double>")
+    norm = BatchNorm(inputCols=["a", "b"], shape=[2, 3] if first else [3, 2], dataFormat=order)
+    figure = norm.fit(df).plot(df, features=["a_channel_1", "b_channel_0"], bins=2)
+
+    assert titles(figure)[::2] == ["Before: 3 values; 3 invalid left out", "Before: 6 values"]
+    assert [axes.get_xlim() for axes in figure.axes[::2]] == [(10.0, 30.0), (1.0, 3.0)]
+    assert drawn(figure.axes[0]).tolist() == [1, 2]
+
+
+@pytest.mark.one_world
+def test_twelve_features_are_drawn_unless_some_are_named(spark):
+    """In the order in which they are named; the title says that there are more."""
+    df = spark.createDataFrame([([float(i) for i in range(20)],), ([0.0] * 20,)], "a array<double>")
+    model = MaxAbsScaler(inputCol="a").fit(df)
+    some = model.plot(df, features=["a_15", "a_3"])
+
+    assert len(model.plot(df).axes) == 24
+    assert "the first 12 of 20 features" in model.plot(df).get_suptitle()
+    assert [axes.get_xlabel() for axes in some.axes[::2]] == ["a_15", "a_3"]
+
+
+@pytest.mark.one_world
+def test_ranges_that_are_no_double_and_those_that_are_tiny(spark):
+    """Are counted, too."""
+    df = spark.createDataFrame([(-1.7e308, 5e-324), (1.7e308, 0.0), (0.0, 0.0)], "x double, y double")
+    wide, tiny = histograms(df, ["array(x)", "array(y)"], 4)
+
+    assert wide.counts.tolist() == [1, 0, 1, 1]
+    assert (wide.edges[0], wide.edges[-1]) == (-1.7e308, 1.7e308)
+    assert (tiny.count, tiny.edges[0]) == (3, 0.0)
+
+
+@pytest.mark.one_world
+def test_outputs_that_are_there_already_are_no_matter(data):
+    """A DataFrame that was transformed can be plotted."""
+    df, _, _ = data
+    model = StandardScaler(inputCol="x").fit(df)
+
+    assert titles(model.plot(model.transform(df))) == titles(model.plot(df))
+
+
+@pytest.mark.one_world
+def test_bad_requests_are_refused_before_any_job(spark):
+    """With the names that there are, and the numbers that can be used."""
+    df = spark.createDataFrame([(1.0, 2.0), (2.0, 7.0)], "x double, y double")
+    model = StandardScaler(inputCols=["x", "y"]).fit(df)
+    failing = df.withColumn("x", F.expr("raise_error('a job has run')").cast("double"))
+
+    for features in (["z"], [], "x"):
+        with pytest.raises(ParamError, match="There are: x, y|list of names"):
+            model.plot(failing, features=features)
+    for bins in (0, 2.5, 10**6, True):
+        with pytest.raises(ParamError, match="from 1 to 1000"):
+            model.plot(failing, bins=bins)
+    with pytest.raises(ParamError, match="depends on all features"):
+        Whitener(inputCols=["x", "y"], outputCol="o").fit(df).plot(failing)
+
+
+@pytest.mark.one_world
+def test_no_row_is_an_error(spark):
+    """There is nothing to draw."""
+    df = spark.createDataFrame([(1.0,), (2.0,)], "x double")
+
+    with pytest.raises(EmptyDataError, match="no row"):
+        StandardScaler(inputCol="x").fit(df).plot(df.limit(0))
+
+
+@pytest.mark.one_world
+def test_without_matplotlib_the_error_says_what_to_install(spark, monkeypatch):
+    """As for the other extras."""
+    df = spark.createDataFrame([(1.0,), (2.0,)], "x double")
+    model = StandardScaler(inputCol="x").fit(df)
+    monkeypatch.delitem(sys.modules, "sparkscale.drawing")
+    monkeypatch.delattr("sparkscale.drawing", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
+
+    with pytest.raises(ImportError, match=r'pip install "sparkscale\[plot\]"'):
+        model.plot(df)
+
+
+def test_labels_do_not_overlap():
+    """Neither with each other nor with a neighbour's panel, however long; dollars begin no formula."""
+    usual = Histogram(np.linspace(-1e6, 1e6, 31), np.full(30, 123_456), 7)
+    constant = Histogram(np.array([1e12, 1e12]), np.array([5]), 0)
+    none = Histogram(np.empty(0), np.empty(0, dtype=np.int64), 12)
+    rows = [Row(("cost in $ and $" * 9, "$x_$"), (usual, constant)), Row(("x", "x_scaled"), (none, usual))]
+    figure = before_and_after("StandardScalerModel", rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert figure._repr_png_().startswith(b"\x89PNG")
+    renderer = figure.canvas.get_renderer()
+    boxes = [axes.get_tightbbox(renderer) for axes in figure.axes]
+
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+
+
+@pytest.mark.parametrize("features", [["x"], ["x", "a_0", "a_1", "v_0", "v_1"]])
+def test_two_queries_are_enough_for_any_number_of_features(data, monkeypatch, features):
+    """And only counts come to the driver: a row a feature, and a row a bin."""
+    df, *_ = data
+    model, collect, collected = StandardScaler(inputCols=["x", "a", "v"]).fit(df), type(df).collect, []
+    monkeypatch.setattr(type(df), "collect", lambda self: collected.append(collect(self)) or collected[-1])
+    model.plot(df, features=features, bins=5)
+
+    assert len(collected) == 2
+    assert len(collected[0]) == 2 * len(features) and len(collected[1]) <= 2 * 5 * len(features)
