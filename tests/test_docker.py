@@ -18,9 +18,6 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import jsonschema
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import websocket
 import yaml
@@ -333,20 +330,6 @@ def test_a_notebook_scales_on_the_cluster(cluster):
 
     assert failure is None
     assert printed.strip() == expected(cluster)
-
-
-@pytest.mark.slow
-def test_spark_submit_finds_the_cluster(cluster, tmp_path):
-    """The job of the examples, without ``--master``."""
-    values = np.random.default_rng(0).normal(3.0, 2.0, 1000)
-    pq.write_table(pa.table({"x": values}), tmp_path / "rows.parquet")
-    paths = [tmp_path / name for name in ("rows.parquet", "model", "scaled")]
-    done = run("spark-submit", ROOT / "examples" / "spark_submit_job.py", *paths, "x", env=cluster)
-
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert master_of(cluster).removeprefix("spark://") in done.stderr
-    scaled = np.sort(pq.read_table(tmp_path / "scaled").column("x_scaled").to_numpy())
-    np.testing.assert_allclose(scaled, np.sort((values - values.mean()) / values.std(ddof=1)), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.slow

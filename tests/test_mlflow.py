@@ -149,7 +149,9 @@ def server(saved, tmp_path) -> Iterator[str]:
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", saved, "--env-manager", "local"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     log = tmp_path / "server.log"
-    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True) as process:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # MLflow looks there for uvicorn
+    options = {"env": os.environ | {"PATH": path}, "start_new_session": True}
+    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out, **options) as process:
         try:
             url, end = f"http://127.0.0.1:{port}", time.monotonic() + 120
             while True:
@@ -161,7 +163,8 @@ def server(saved, tmp_path) -> Iterator[str]:
                     time.sleep(0.2)
             yield url
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             try:
                 process.wait(timeout=30)
             finally:
