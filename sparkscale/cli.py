@@ -10,7 +10,7 @@ import re
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from itertools import pairwise
@@ -110,56 +110,6 @@ class _Fit(click.Command):
         )
 
 
-def _common(command: Any) -> Any:
-    """Add what every command takes."""
-    options = (
-        click.option(
-            "--master",
-            callback=_master,
-            help="Spark's master, such as spark://host:7077. Default: all cores of this machine.",
-        ),
-        click.option("--remote", help="A Spark Connect server, such as sc://host:15002."),
-        click.option(
-            "--conf", "confs", multiple=True, metavar="KEY=VALUE", callback=_pairs, help="Spark configuration."
-        ),
-        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-        click.option("--debug", is_flag=True, help="Show the whole trace of an error."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def _reads(command: Any) -> Any:
-    """Add how input is read."""
-    kind = click.option(
-        "--format", "kind", type=click.Choice(tables.FORMATS), help="Of the input. Default: by its name."
-    )
-    more = click.option(
-        "--read-option", "read", multiple=True, metavar="KEY=VALUE", callback=_pairs, help="For Spark's reader."
-    )
-    return kind(more(command))
-
-
-def _writes(command: Any) -> Any:
-    """Add how a table is written."""
-    options = (
-        click.option("--output-format", type=click.Choice(tables.FORMATS), help="Default: by the output's name."),
-        click.option(
-            "--write-option", "written", multiple=True, metavar="KEY=VALUE", callback=_pairs, help="For Spark's writer."
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return _overwrites(command)
-
-
-def _overwrites(command: Any) -> Any:
-    return click.option(
-        "--overwrite", is_flag=True, help="Replace the output if it exists, once the new one is complete."
-    )(command)
-
-
 def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     parted = [value.partition("=") for value in values]
     for key, is_there, _ in parted:
@@ -172,6 +122,51 @@ def _master(ctx: click.Context, param: click.Parameter, value: str | None) -> st
     if value and "://" not in value and not re.fullmatch(r"local(\[.*\])?|local-cluster\[.*\]|yarn", value):
         raise click.BadParameter(f"{value!r} is no master. Examples: local[4], spark://host:7077, yarn.", ctx, param)
     return value
+
+
+def _options(*added: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what adds these to a command, in this order."""
+
+    def add(command: Any) -> Any:
+        for option in reversed(added):
+            command = option(command)
+        return command
+
+    return add
+
+
+_common = _options(
+    click.option(
+        "--master",
+        callback=_master,
+        help="Spark's master, such as spark://host:7077. Default: all cores of this machine.",
+    ),
+    click.option("--remote", help="A Spark Connect server, such as sc://host:15002."),
+    click.option("--conf", "confs", multiple=True, metavar="KEY=VALUE", callback=_pairs, help="Spark configuration."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    click.option("--debug", is_flag=True, help="Show the whole trace of an error."),
+)
+_reads = _options(
+    click.option("--format", "kind", type=click.Choice(tables.FORMATS), help="Of the input. Default: by its name."),
+    click.option(
+        "--read-option", "read", multiple=True, metavar="KEY=VALUE", callback=_pairs, help="For Spark's reader."
+    ),
+)
+_overwrites = click.option(
+    "--overwrite", is_flag=True, help="Replace the output if it exists, once the new one is complete."
+)
+_maps = _options(
+    click.argument("model"),
+    click.argument("source", metavar="INPUT"),
+    click.argument("output"),
+    _overwrites,
+    click.option("--output-format", type=click.Choice(tables.FORMATS), help="Default: by the output's name."),
+    click.option(
+        "--write-option", "written", multiple=True, metavar="KEY=VALUE", callback=_pairs, help="For Spark's writer."
+    ),
+    _reads,
+    _common,
+)
 
 
 def _check_server(remote: str) -> None:
@@ -188,8 +183,9 @@ def _check_server(remote: str) -> None:
 
 
 @contextmanager
-def _spark(master: str | None, remote: str | None, confs: dict[str, str], debug: bool) -> Iterator[SparkSession]:
-    """Give a session to a command; what fails becomes one line."""
+def _session(given: Mapping[str, Any]) -> Iterator[SparkSession]:
+    """Give a session to a command, by its options; what fails becomes one line."""
+    master, remote, debug = given["master"], given["remote"], given["debug"]
     if master and remote:
         raise click.UsageError("--master and --remote exclude each other.")
     if not debug:
@@ -204,7 +200,7 @@ def _spark(master: str | None, remote: str | None, confs: dict[str, str], debug:
     shown = {"spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower()}
     if sys.stdout.isatty():  # where Connect's client prints it
         os.environ.setdefault("SPARK_CONNECT_PROGRESS_BAR_ENABLED", "1")
-    for key, value in {**(quiet if starts else {}), **({} if remote else shown), **confs}.items():
+    for key, value in {**(quiet if starts else {}), **({} if remote else shown), **given["confs"]}.items():
         builder = builder.config(key, value)
     running = SparkSession.getActiveSession()
     try:
@@ -290,10 +286,6 @@ def _is_given(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
 
 
-def _session(given: dict[str, Any]) -> Any:
-    return _spark(given["master"], given["remote"], given["confs"], given["debug"])
-
-
 def _on(stage: Any, names: list[str]) -> Any:
     """Name the columns; a column alone has an output alone."""
     alone = len(names) == 1 and not stage.isSet("outputCols")
@@ -326,24 +318,14 @@ def _apply(step: str, model: str, source: str, output: str, given: dict[str, Any
 
 
 @main.command()
-@click.argument("model")
-@click.argument("source", metavar="INPUT")
-@click.argument("output")
-@_writes
-@_reads
-@_common
+@_maps
 def transform(model: str, source: str, output: str, **given: Any) -> None:
     """Scale the table INPUT by MODEL, and write it to OUTPUT."""
     _apply("transform", model, source, output, given)
 
 
 @main.command()
-@click.argument("model")
-@click.argument("source", metavar="INPUT")
-@click.argument("output")
-@_writes
-@_reads
-@_common
+@_maps
 def inverse(model: str, source: str, output: str, **given: Any) -> None:
     """Take the scaling of MODEL back in the table INPUT, and write it to OUTPUT."""
     _apply("inverseTransform", model, source, output, given)

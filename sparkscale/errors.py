@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 __all__ = [
     "BatchError",
@@ -105,3 +107,15 @@ def from_job(failure: BaseException) -> ScalingError | None:
             "dist/sparkscale.zip; addArtifacts on Spark Connect), or name another Python with PYSPARK_PYTHON."
         )
     return None
+
+
+@contextmanager
+def of_jobs() -> Iterator[None]:
+    """Let the sparkscale error that made a Spark job fail come out of the block, in place of Spark's."""
+    try:
+        yield
+    except Exception as failure:
+        ours = from_job(failure)
+        if ours is None:
+            raise
+        raise ours from failure

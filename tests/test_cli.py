@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 import sparkscale
+from processes import undisturbed
 from sparkscale import MinMaxScaler, StandardScalerModel
 from sparkscale.cli import SCALERS, main
 
@@ -276,12 +277,6 @@ def test_a_server_that_is_not_there(folder, model):
         "show", model, "--remote", "sc://localhost:1"
     )
     assert "is no Spark Connect server" in refused("show", model, "--remote", "http://localhost", code=2)
-
-
-def undisturbed() -> dict[str, str]:
-    """An environment without what the tests' own Spark left there."""
-    unwanted = ("SPARK_REMOTE", "SPARK_LOCAL_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "PYSPARK_SUBMIT_ARGS")
-    return {name: value for name, value in os.environ.items() if name not in unwanted}
 
 
 def program(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import websocket
 import yaml
 from packaging.requirements import Requirement
 
+from processes import free_port
 from test_gpu_configuration import known, parsed
 
 ROOT = Path(__file__).parent.parent
@@ -169,12 +169,6 @@ def test_no_driver_is_no_empty_list(tmp_path):
 
 
 # Services, each by its script.
-
-
-def free_port() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return str(found.getsockname()[1])
 
 
 MASTER = "spark://master:7077"

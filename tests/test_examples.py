@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from processes import undisturbed
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -20,9 +21,7 @@ def run(request: pytest.FixtureRequest):
     """Return a function that runs an example in this world and returns what it printed."""
     options = ["--remote", "local[2]"] if request.config.getoption("--world") == "connect" else []
     # With SPARK_TESTING a local Connect server takes a free port, so that it can run beside the tests' own.
-    unwanted = ("SPARK_REMOTE", "SPARK_LOCAL_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "PYSPARK_SUBMIT_ARGS")
-    environment = {name: value for name, value in os.environ.items() if name not in unwanted}
-    environment |= {"SPARK_TESTING": "1", "PYSPARK_PYTHON": sys.executable}
+    environment = undisturbed() | {"SPARK_TESTING": "1", "PYSPARK_PYTHON": sys.executable}
 
     def run(name: str) -> str:
         command = [sys.executable, str(EXAMPLES / name), *options]

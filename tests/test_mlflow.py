@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import pytest
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.regression import LinearRegression
 
+from processes import free_port
 from sparkscale import LayerNorm, MinMaxScaler, StandardScaler, StandardScalerModel
 
 pytestmark = [
@@ -143,11 +143,9 @@ def test_autologging_notes_our_params(data, runs):
 @pytest.fixture
 def server(saved, tmp_path) -> Iterator[str]:
     """``mlflow models serve`` as a process of its own, with a Spark of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", saved, "--env-manager", "local"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--host", "127.0.0.1", "--port", port, "--workers", "1"]
     log = tmp_path / "server.log"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # MLflow looks there for uvicorn
     options = {"env": os.environ | {"PATH": path}, "start_new_session": True}

@@ -9,6 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from processes import LEFT_BY_SPARK
+
 ROOT = Path(__file__).parent.parent
 TOOL = runpy.run_path(str(ROOT / "tools" / "run_notebooks.py"))
 
@@ -25,7 +27,7 @@ def printed(notebook: nbformat.NotebookNode) -> list[str]:
 @pytest.fixture
 def undisturbed(monkeypatch):
     """An environment without what the tests' own Spark left there."""
-    for name in ("SPARK_REMOTE", "SPARK_LOCAL_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "PYSPARK_SUBMIT_ARGS"):
+    for name in LEFT_BY_SPARK:
         monkeypatch.delenv(name, raising=False)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from sparkscale.errors import BatchError, RangeOverflowError, SizeMismatchError, from_job, marked
+from sparkscale.errors import BatchError, RangeOverflowError, SizeMismatchError, marked, of_jobs
 from sparkscale.layout import Layout
 from sparkscale.spark import arrow, gpu, partials
 from sparkscale.spark.arrow import Group
@@ -103,13 +103,8 @@ class Batches:
             .sortWithinPartitions("group", "b")
             .mapInArrow(_Average(self.parts, kind, of_batch), partials.schema(kind))
         )
-        try:
+        with of_jobs():
             rows = partials.collect(found)
-        except Exception as failed:
-            ours = from_job(failed)
-            if ours is None:
-                raise
-            raise ours from failed
         made = sorted((partials.of_row(row, kind) for row in rows), key=lambda p: p.group)
         return ordered(made, self.parts) if made else None
 

@@ -8,7 +8,7 @@ import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from sparkscale.errors import EmptyDataError, from_job
+from sparkscale.errors import EmptyDataError, of_jobs
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.expression import FINITE, parameter
 from sparkscale.statistics.histogram import Histogram
@@ -68,13 +68,8 @@ def histograms(df: DataFrame, arrays: Sequence[str], bins: int) -> list[Histogra
     # One row a value: an aggregate for each bin would be hundreds of them, more than Spark compiles.
     found = df.selectExpr(f"posexplode(array({', '.join(arrays)})) AS (j, xs)").selectExpr("j", "explode(xs) AS x")
     found = found.selectExpr("j", f"CASE WHEN {FINITE.format(x='x')} THEN x END AS x")
-    try:
+    with of_jobs():
         return _counted(found, len(arrays), bins)
-    except Exception as failure:
-        ours = from_job(failure)
-        if ours is None:
-            raise
-        raise ours from failure
 
 
 def _counted(df: DataFrame, size: int, bins: int) -> list[Histogram]:

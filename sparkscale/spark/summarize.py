@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from sparkscale.blocks import Block
-from sparkscale.errors import EmptyDataError, ParamError, from_job, marked
+from sparkscale.errors import EmptyDataError, ParamError, marked, of_jobs
 from sparkscale.spark import aggregates, arrow, gpu, jvm, partials
 from sparkscale.spark.arrow import Group
 from sparkscale.spark.columns import FeatureColumn
@@ -76,7 +76,7 @@ def summarize(
     DeviceError
         If a task has no GPU under ``"gpu"``.
     """
-    try:
+    with of_jobs():
         if statistic.joint:
             _check_limit(sum(c.size or 0 for c in columns))
         found = None
@@ -85,11 +85,6 @@ def summarize(
         if found is not None:
             return Summary(found, (1,) * len(columns)) if found.count.size and _rows(found) else None
         return _scan(df, columns, statistic, handle_invalid, weight, device)
-    except Exception as failure:
-        ours = from_job(failure)
-        if ours is None:
-            raise
-        raise ours from failure
 
 
 def _check_limit(features: int) -> None:

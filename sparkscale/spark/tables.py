@@ -51,7 +51,7 @@ def read(spark: SparkSession, name: str, kind: str | None, options: Mapping[str,
 
 
 def write(df: DataFrame, name: str, kind: str | None, options: Mapping[str, str], *, overwrite: bool) -> None:
-    """Write a table; see ``read`` for the parameters, but that a table is one only if ``kind`` says so.
+    """Write a table where ``check_free`` has found room; a table is one only if ``kind`` says so, see ``read``.
 
     All of it is computed before what is there is touched. A path is written beside, and moved to its place when it is
     complete; on Connect, which has no files to move, and for tables it is Spark that replaces the old by the new.
@@ -59,12 +59,9 @@ def write(df: DataFrame, name: str, kind: str | None, options: Mapping[str, str]
     Raises
     ------
     OutputExistsError
-        If it exists, unless it is to be overwritten.
-    ParamError
-        If it is a table of a catalog that ends with the session.
+        If a path has come to exist while the job ran, unless it is to be overwritten.
     """
     spark, kind = df.sparkSession, kind or _format_of(name)
-    check_free(spark, name, kind, overwrite=overwrite)
     mode = "overwrite" if overwrite else "error"
     if kind == "table":
         df.localCheckpoint().write.mode(mode).saveAsTable(name)
