@@ -268,7 +268,7 @@ def finished(
     if not alone:
         if not plugin:
             plain = {out.name: texts[out.name] for out in outputs if out.kind == "scalar"}
-            again = split_up([*plain.values()], "CASE WHEN isnan({0}) THEN {1} ELSE {0} END")
+            again = split_up([*plain.values()], "nanvl({0}, {1})")
             texts = {**texts, **dict(zip(plain, again, strict=True))}
         texts, temporary = {**texts, **made}, [*temporary, *made.values()]
         if exists:
