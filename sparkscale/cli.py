@@ -33,6 +33,8 @@ __all__ = ["main"]
 COLUMNS = {"inputCol", "inputCols"}  # by --columns
 ROWS = ("weightCol", "batchCol")  # columns that are no features
 CONNECT_PORT = 15002  # where a server is that names no port
+# Where Spark may be told its master, other than by options.
+CONFIGURED = {"MASTER", "PYSPARK_GATEWAY_PORT", "PYSPARK_SUBMIT_ARGS", "SPARK_CONF_DIR", "SPARK_HOME", "SPARK_REMOTE"}
 PATIENCE = 20  # seconds, for a server to answer
 FAILURES: tuple[type[Exception], ...] = (ScalingError, PySparkException, OSError, *jvm.errors())
 
@@ -193,6 +195,9 @@ def _session(given: Mapping[str, Any]) -> Iterator[SparkSession]:
     starts = not remote or remote.startswith("local")  # a server that runs has its own configuration
     if remote and not starts:
         _check_server(remote)
+    told = master or remote or given["confs"].get("spark.master") or ("" if CONFIGURED & {*os.environ} else "local")
+    if told.startswith("local"):  # executors are of this machine, and the environment may not be activated
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName("sparkscale")
     builder = builder.remote(remote) if remote else builder.master(master) if master else builder
     logging = files("sparkscale").joinpath("log4j2.properties")

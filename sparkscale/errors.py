@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -104,7 +105,8 @@ def from_job(failure: BaseException) -> ScalingError | None:
         name = (lacking[1] or lacking[2]).lower()
         return WorkerEnvironmentError(
             f"The Python of the executors lacks {name}. Install it there, ship it if it is sparkscale (--py-files "
-            "dist/sparkscale.zip; addArtifacts on Spark Connect), or name another Python with PYSPARK_PYTHON."
+            "dist/sparkscale.zip; addArtifacts on Spark Connect), or name a Python that has it: for executors on this "
+            f"machine, by PYSPARK_PYTHON={sys.executable}."
         )
     return None
 

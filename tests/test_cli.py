@@ -21,7 +21,7 @@ from click.testing import CliRunner
 import sparkscale
 from processes import undisturbed
 from sparkscale import MinMaxScaler, StandardScalerModel
-from sparkscale.cli import SCALERS, main
+from sparkscale.cli import CONFIGURED, SCALERS, main
 
 ROWS = [(k, float(k), None if k == 3 else k * k, f"n{k}") for k in range(8)]
 
@@ -288,6 +288,29 @@ def program(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess
 def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
     """The lines on standard error, but for one that Java itself begins with."""
     return [line for line in done.stderr.splitlines() if "incubator" not in line]
+
+
+@pytest.mark.one_world
+@pytest.mark.parametrize(
+    ("args", "env", "python"),
+    [
+        ([], {}, sys.executable),
+        (["--master", "local[2]"], {}, sys.executable),
+        ([], {"PYSPARK_PYTHON": "other"}, "other"),
+        (["--master", "spark://host:7077"], {}, None),
+        (["--conf", "spark.master=yarn"], {}, None),
+        ([], {"SPARK_CONF_DIR": "conf"}, None),
+    ],
+)
+def test_executors_on_this_machine_run_the_python_of_the_command(model, monkeypatch, args, env, python):
+    """Its environment may not be activated; on a cluster that Python need not be there."""
+    for name in {"PYSPARK_PYTHON"} | CONFIGURED:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    run("show", model, *args)
+
+    assert os.environ.get("PYSPARK_PYTHON") == python
 
 
 @pytest.mark.one_world
