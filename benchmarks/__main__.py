@@ -246,7 +246,7 @@ def report(
             beside = "" if theirs is None else f"{theirs:8.3f}{ours / theirs:8.2f}"
             wanted = "" if target is None else f"{target:8.2f}"
             to_read = "" if name.endswith(": plain read") else f"{ours / read:9.2f}"
-            print(f"  {name:42}{ours:8.3f}{beside:16}{wanted:8}{to_read}", flush=True)
+            print(f"  {name:42}{ours:8.3f}{beside:16}{wanted:8}{to_read}".rstrip(), flush=True)
 
 
 def main() -> None:

@@ -33,8 +33,6 @@ __all__ = ["main"]
 COLUMNS = {"inputCol", "inputCols"}  # by --columns
 ROWS = ("weightCol", "batchCol")  # columns that are no features
 CONNECT_PORT = 15002  # where a server is that names no port
-# Where Spark may be told its master, other than by options.
-CONFIGURED = {"MASTER", "PYSPARK_GATEWAY_PORT", "PYSPARK_SUBMIT_ARGS", "SPARK_CONF_DIR", "SPARK_HOME", "SPARK_REMOTE"}
 PATIENCE = 20  # seconds, for a server to answer
 FAILURES: tuple[type[Exception], ...] = (ScalingError, PySparkException, OSError, *jvm.errors())
 
@@ -195,9 +193,6 @@ def _session(given: Mapping[str, Any]) -> Iterator[SparkSession]:
     starts = not remote or remote.startswith("local")  # a server that runs has its own configuration
     if remote and not starts:
         _check_server(remote)
-    told = master or remote or given["confs"].get("spark.master") or ("" if CONFIGURED & {*os.environ} else "local")
-    if told.startswith("local"):  # executors are of this machine, and the environment may not be activated
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName("sparkscale")
     builder = builder.remote(remote) if remote else builder.master(master) if master else builder
     logging = files("sparkscale").joinpath("log4j2.properties")
@@ -210,6 +205,8 @@ def _session(given: Mapping[str, Any]) -> Iterator[SparkSession]:
     running = SparkSession.getActiveSession()
     try:
         spark = running or builder.getOrCreate()
+        if starts and not os.environ.get("PYSPARK_PYTHON"):
+            _run_this_python(spark, connect=bool(remote))
         try:
             yield spark
         finally:
@@ -219,6 +216,16 @@ def _session(given: Mapping[str, Any]) -> Iterator[SparkSession]:
         if debug:
             raise
         raise click.ClickException(_told(failed)) from failed
+
+
+def _run_this_python(spark: SparkSession, *, connect: bool) -> None:
+    """Let executors on this machine run the Python of the command, whose environment may not be activated."""
+    if not (spark.conf.get("spark.master", "") or "").startswith("local"):
+        return
+    if connect:
+        spark.conf.set("spark.sql.execution.pyspark.python", sys.executable)
+    else:
+        spark.sparkContext.pythonExec = sys.executable
 
 
 def _told(failed: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -103,10 +104,11 @@ def from_job(failure: BaseException) -> ScalingError | None:
     lacking = _LACKING.search(text)
     if lacking and not isinstance(failure, ImportError):  # which is of this process
         name = (lacking[1] or lacking[2]).lower()
+        here = "" if os.environ.get("PYSPARK_PYTHON") == sys.executable else f" (on this machine {sys.executable})"
         return WorkerEnvironmentError(
             f"The Python of the executors lacks {name}. Install it there, ship it if it is sparkscale (--py-files "
-            "dist/sparkscale.zip; addArtifacts on Spark Connect), or name a Python that has it: for executors on this "
-            f"machine, by PYSPARK_PYTHON={sys.executable}."
+            "dist/sparkscale.zip; addArtifacts on Spark Connect), or name another Python with PYSPARK_PYTHON before "
+            f"Spark starts{here}."
         )
     return None
 

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 import sparkscale
 from processes import undisturbed
 from sparkscale import MinMaxScaler, StandardScalerModel
-from sparkscale.cli import CONFIGURED, SCALERS, main
+from sparkscale.cli import SCALERS, main
 
 ROWS = [(k, float(k), None if k == 3 else k * k, f"n{k}") for k in range(8)]
 
@@ -291,26 +291,21 @@ def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 @pytest.mark.one_world
-@pytest.mark.parametrize(
-    ("args", "env", "python"),
-    [
-        ([], {}, sys.executable),
-        (["--master", "local[2]"], {}, sys.executable),
-        ([], {"PYSPARK_PYTHON": "other"}, "other"),
-        (["--master", "spark://host:7077"], {}, None),
-        (["--conf", "spark.master=yarn"], {}, None),
-        ([], {"SPARK_CONF_DIR": "conf"}, None),
-    ],
-)
-def test_executors_on_this_machine_run_the_python_of_the_command(model, monkeypatch, args, env, python):
-    """Its environment may not be activated; on a cluster that Python need not be there."""
-    for name in {"PYSPARK_PYTHON"} | CONFIGURED:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
-    run("show", model, *args)
+@pytest.mark.parametrize("where", ["--master", "--remote"])
+def test_executors_on_this_machine_run_the_python_of_the_command(tmp_path, where):
+    """Whose environment may not be activated: another Python is found first."""
+    pq.write_table(pa.table({"a": [[1.0, 2.0], [3.0, 5.0]]}), tmp_path / "rows.parquet")
+    other = tmp_path / "python3"
+    other.write_text("#!/bin/sh\nexit 1\n")
+    other.chmod(0o755)
+    command = [sys.executable, "-m", "sparkscale", "fit", "rows.parquet", "--scaler=standard", "--columns=a", "--json"]
+    command += ["--output=model", where, "local[1]"]
+    env = undisturbed() | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    del env["PYSPARK_PYTHON"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180, env=env)
 
-    assert os.environ.get("PYSPARK_PYTHON") == python
+    assert done.returncode == 0, done.stderr
+    assert [feature["mean"] for feature in json.loads(done.stdout)["features"]] == [2.0, 3.5]
 
 
 @pytest.mark.one_world

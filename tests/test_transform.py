@@ -95,6 +95,35 @@ def test_float_stays_float_and_all_else_becomes_double(spark, sql_type, expected
     assert model.statistics.max.dtype == np.float64
 
 
+@pytest.mark.core
+@pytest.mark.parametrize("ansi", ["true", "false"])
+@pytest.mark.parametrize(
+    ("scaler", "expected"),
+    [
+        (StandardScaler(withStd=False), [0.0, 1.0, 2.0]),
+        (StandardScaler(withStd=False, withMean=True), [-1.0, 0.0, 1.0]),
+        (MaxAbsScaler(), [0.0, 0.5, 1.0]),
+    ],
+)
+@pytest.mark.parametrize("sql_type", ["float", "tinyint", "bigint", "decimal(38,0)"])
+def test_the_map_there_and_back_is_in_double(spark, sql_type, scaler, expected, ansi):
+    """Whatever the type, with and without anything to compute, and however strict Spark is with types."""
+    spark.conf.set("spark.sql.ansi.enabled", ansi)
+    try:
+        df = spark.range(3).selectExpr(f"cast(id AS {sql_type}) AS x", f"array(cast(id AS {sql_type})) AS a")
+        model = scaler.copy().setInputCols(["x", "a"]).fit(df)
+        scaled = model.transform(df)
+        back = model.inverseTransform(scaled.drop("x", "a"))
+        texts = df.selectExpr(*(f"{text} AS {name}" for name, text in model.toSQL().items()))
+
+        kind = FloatType() if sql_type == "float" else DoubleType()
+        assert (texts.schema["x_scaled"].dataType, texts.schema["a_scaled"].dataType.elementType) == (kind, kind)
+        assert lists(scaled.select("x_scaled", "a_scaled")) == lists(texts) == [[v, [v]] for v in expected]
+        assert lists(back.select("x", "a")) == [[v, [v]] for v in (0.0, 1.0, 2.0)]
+    finally:
+        spark.conf.unset("spark.sql.ansi.enabled")
+
+
 def test_large_integers_are_scaled_in_double(spark):
     """A bigint is not squeezed through a smaller type."""
     df = spark.range(3).selectExpr("(id - 1) * 9000000000000000000 AS x")
@@ -276,12 +305,15 @@ def test_hundreds_of_scalars(spark):
 
 
 SCALAR, ARRAY, HALF = "double(id + {0})", "array(double(id + {0}))", [0.0, 0.5, 1.0]
+NAN = "CASE WHEN id = 1 THEN double('NaN') ELSE double(id) END"
 NULL = "nullif(double(id + {0}), 2D + {0})"
 WIDE = {
     "scalars, clipped": (SCALAR, MinMaxScaler(clip=True), HALF),
     "scalars, error": (SCALAR, MinMaxScaler(handleInvalid="error"), HALF),
     "scalars, skip": (NULL, MinMaxScaler(handleInvalid="skip"), [0.0, 1.0]),
     "scalars with null": (NULL, MinMaxScaler(), [0.0, 1.0, None]),
+    "scalars with NaN": (NAN, ClipByValue(high=1.0), [0.0, float("nan"), 1.0]),
+    "floats with NaN": (f"float({NAN})", ClipByValue(high=1.0), [0.0, float("nan"), 1.0]),
     "scalars, never null": (SCALAR, StandardScaler(withStd=False, withMean=True), [-1.0, 0.0, 1.0]),
     "scalars, only clipped": (SCALAR, ClipByValue(low=30.0), [30.0] * 3),
     "arrays": (ARRAY, MinMaxScaler(), [[v] for v in HALF]),
@@ -300,7 +332,7 @@ def test_many_columns_are_not_computed_in_one_method(spark, capsys, case):
     stage = stage.copy().setInputCols(names)
     scaled = (stage.fit(df) if hasattr(stage, "fit") else stage).transform(df)
 
-    assert [row[25:] for row in lists(scaled.orderBy("id"))] == [[v] * 24 for v in expected]
+    np.testing.assert_equal([row[25:] for row in lists(scaled.orderBy("id"))], [[v] * 24 for v in expected])
     capsys.readouterr()
     scaled.select(scaled.columns[25:]).explain()
     steps = [x for x in capsys.readouterr().out.splitlines() if re.search("Filter |Project .*_scaled", x)]

@@ -19,7 +19,7 @@ __all__ = [
     "array_literal",
     "array_map",
     "clipped",
-    "each",
+    "elementwise",
     "failure",
     "for_plugin",
     "guarded",
@@ -44,7 +44,7 @@ FINITE = "abs({x}) < double('Infinity')"  # false for NaN, which Spark orders ab
 
 
 def literal(value: float) -> str:
-    """Return a double as SQL text that reads back to the same bits; parentheses, since ``x--1`` is a comment."""
+    """Return a double as SQL text that reads back to the same bits; if negative in parentheses, since ``x--1`` is a comment."""
     if np.isfinite(value):
         return f"({float(value)!r}D)" if np.signbit(value) else f"{float(value)!r}D"
     return "double('NaN')" if np.isnan(value) else f"double('{'-' if value < 0 else ''}Infinity')"
@@ -140,16 +140,17 @@ def scalar_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bo
 
 def array_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds) -> str:
     """Return the mapped array as SQL text; its length is right."""
-    mapped = each(source, _mapped("x", affine, "i"))
+    mapped = elementwise(source, _mapped("x", affine, "i"))
     if bounds:
         mapped = f"transform({mapped}, x -> {clipped('x', bounds)})"
     return f"cast({mapped} AS array<float>)" if column.single else mapped
 
 
-def each(source: str, body: str) -> str:
-    """Return the array of what ``body`` makes of each element ``x`` at ``i``; where unused, ``i`` is left out: it costs.
+def elementwise(source: str, body: str) -> str:
+    """Return the array of what ``body`` makes of each element ``x`` at ``i``, which is left out where it is unused.
 
-    Of 64 doubles a row without it 0.9 times the time of a transform and a plain read.
+    Spark sets each variable for every element: for RMSNorm on arrays of 64, reading included, it took 0.92 times as long
+    without ``i``.
     """
     return f"transform({source}, {'(x, i)' if INDEX.search(body) else 'x'} -> {body})"
 
@@ -163,7 +164,10 @@ def clipped(x: str, bounds: Bounds) -> str:
 
 
 def _mapped(x: str, affine: AffineMap, index: str) -> str:
-    """Return the map of ``x``, which arithmetic with doubles makes a double: to say so takes Spark longer to read."""
+    """Return the map of ``x``, a name or a call, as a double: arithmetic with doubles makes it one.
+
+    To ask for a double in the text makes Spark plan longer: for 1,000 columns 0.57 s in place of 0.46.
+    """
     source = x
     if np.any(affine.center != 0):
         x = f"({x} - {parameter(affine.center, index)})"

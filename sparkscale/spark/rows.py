@@ -16,7 +16,17 @@ from pyspark.sql import DataFrame
 from sparkscale.errors import SizeMismatchError
 from sparkscale.kernels.clipping import TORCH_SLACK
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.expression import FINITE, Bounds, clipped, each, failure, guarded, interpreted, literal, parameter
+from sparkscale.spark.expression import (
+    FINITE,
+    Bounds,
+    clipped,
+    elementwise,
+    failure,
+    guarded,
+    interpreted,
+    literal,
+    parameter,
+)
 from sparkscale.spark.gpu import Kernel
 from sparkscale.spark.transform import complete, finished
 from sparkscale.spark.udf import with_mapped
@@ -212,7 +222,7 @@ def _divided(norm: Norm, gain: str, valid: str, by: str = "") -> str:
     count, first = f"greatest(size({valid}), 1)", f"get({valid}, 0){unit}"
     x = f"(x{unit} - c)" if norm.centred else f"(x{unit})"
     divisor = norm.divisor("q", count, by or "1D")
-    made = each("a", f"{x} / r{gain}")
+    made = elementwise("a", f"{x} / r{gain}")
     if not by:
         divisor = f"CASE WHEN {norm.trusted(valid)} THEN {divisor} END"
         made = f"CASE WHEN r < {LARGEST} THEN {made} END"
