@@ -195,18 +195,15 @@ def _session(given: Mapping[str, Any]) -> Iterator[SparkSession]:
         _check_server(remote)
     builder = SparkSession.builder.appName("sparkscale")
     builder = builder.remote(remote) if remote else builder.master(master) if master else builder
-    logging = files("sparkscale").joinpath("log4j2.properties")
-    quiet = {} if debug else {"spark.driver.extraJavaOptions": f'"-Dlog4j2.configurationFile={logging}"'}
-    shown = {"spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower()}
     if sys.stdout.isatty():  # where Connect's client prints it
         os.environ.setdefault("SPARK_CONNECT_PROGRESS_BAR_ENABLED", "1")
-    for key, value in {**(quiet if starts else {}), **({} if remote else shown), **given["confs"]}.items():
+    for key, value in {**_configuration(remote, starts=starts, debug=debug), **given["confs"]}.items():
         builder = builder.config(key, value)
     running = SparkSession.getActiveSession()
     try:
         spark = running or builder.getOrCreate()
-        if starts and not os.environ.get("PYSPARK_PYTHON"):
-            _run_this_python(spark, connect=bool(remote))
+        if running is None and not remote:
+            _run_this_python(spark)
         try:
             yield spark
         finally:
@@ -218,14 +215,22 @@ def _session(given: Mapping[str, Any]) -> Iterator[SparkSession]:
         raise click.ClickException(_told(failed)) from failed
 
 
-def _run_this_python(spark: SparkSession, *, connect: bool) -> None:
+def _configuration(remote: str | None, *, starts: bool, debug: bool) -> dict[str, str]:
+    """Return what a session is configured with unless ``--conf`` tells otherwise."""
+    found = {} if remote else {"spark.ui.showConsoleProgress": str(sys.stderr.isatty()).lower()}
+    if starts and not debug:
+        logging = files("sparkscale").joinpath("log4j2.properties")
+        found["spark.driver.extraJavaOptions"] = f'"-Dlog4j2.configurationFile={logging}"'
+    if remote and starts and not os.environ.get("PYSPARK_PYTHON"):  # on classic it is the context's, below
+        found["spark.sql.execution.pyspark.python"] = sys.executable
+    return found
+
+
+def _run_this_python(spark: SparkSession) -> None:
     """Let executors on this machine run the Python of the command, whose environment may not be activated."""
-    if not (spark.conf.get("spark.master", "") or "").startswith("local"):
-        return
-    if connect:
-        spark.conf.set("spark.sql.execution.pyspark.python", sys.executable)
-    else:
-        spark.sparkContext.pythonExec = sys.executable
+    context = spark.sparkContext
+    if (context.master or "").startswith("local") and not os.environ.get("PYSPARK_PYTHON"):
+        context.pythonExec = sys.executable
 
 
 def _told(failed: Exception) -> str:

@@ -44,7 +44,7 @@ FINITE = "abs({x}) < double('Infinity')"  # false for NaN, which Spark orders ab
 
 
 def literal(value: float) -> str:
-    """Return a double as SQL text that reads back to the same bits; if negative in parentheses, since ``x--1`` is a comment."""
+    """Return a double as SQL text of the same bits; if negative, in parentheses, since ``x--1`` is a comment."""
     if np.isfinite(value):
         return f"({float(value)!r}D)" if np.signbit(value) else f"{float(value)!r}D"
     return "double('NaN')" if np.isnan(value) else f"double('{'-' if value < 0 else ''}Infinity')"
