@@ -89,6 +89,9 @@ def spark(world: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spar
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.shuffle.partitions", "4")
         .config("spark.driver.memory", "2g")
+        # By TCP, the default, each small job in Python waits some 45 ms between messages. Older versions, which
+        # know no other way, are tested with it.
+        .config("spark.python.unix.domain.socket.enabled", "true")
         # Thousands of queries: a session remembers a thousand of them, with their plans.
         .config("spark.sql.ui.retainedExecutions", "10")
         .config("spark.ui.retainedJobs", "10")
