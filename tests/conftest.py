@@ -89,8 +89,8 @@ def spark(world: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spar
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.shuffle.partitions", "4")
         .config("spark.driver.memory", "2g")
-        # By TCP, the default, each small job in Python waits some 45 ms between messages. Older versions, which
-        # know no other way, are tested with it.
+        # Over TCP, the default, each small job in Python waits some 45 ms. TCP is still tested: by tests that start
+        # processes of their own, and by PySpark 3.5 and 4.0, which ignore this.
         .config("spark.python.unix.domain.socket.enabled", "true")
         # Thousands of queries: a session remembers a thousand of them, with their plans.
         .config("spark.sql.ui.retainedExecutions", "10")
