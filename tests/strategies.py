@@ -140,7 +140,11 @@ def assert_same_co_moments(expected: CoMoments, actual: CoMoments, values: np.nd
     underflow = 64 * SUBNORMAL * (1 + len(values)) * (1 + np.add.outer(largest, largest))
     assert np.all(np.abs(actual.mean - expected.mean) <= 8 * EPS * largest + underflow[0, 0])
     digits = np.sqrt([max(1e-12, 128 * EPS * condition(column)) for column in values.T])
-    scale = digits * np.sqrt(np.diagonal(expected.comoments)) + np.sqrt(len(values)) * 8 * EPS * largest
+    spread = np.sqrt(np.diagonal(expected.comoments))
+    tiny = (largest > 0) & (largest < 1e-100)  # whose squares vanish, and not their products with others
+    unit = largest[tiny]
+    spread[tiny] = unit * np.sqrt((((values[:, tiny] - expected.mean[tiny]) / unit) ** 2).sum(axis=0))
+    scale = digits * spread + np.sqrt(len(values)) * 8 * EPS * largest
     assert np.all(np.abs(actual.comoments - expected.comoments) <= np.outer(scale, scale) + underflow)
 
 
