@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+from unittest.mock import Mock
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import Vectors, VectorUDT
@@ -11,7 +15,10 @@ from pyspark.sql.types import StructField, StructType
 
 from sparkscale import MaxAbsScaler, MinMaxScaler, StandardScaler
 from sparkscale.errors import SizeMismatchError
-from sparkscale.spark import aggregates, partials, summarize
+from sparkscale.spark import aggregates, arrow, partials, summarize
+from sparkscale.spark.batches import Batches, _Within
+from sparkscale.spark.columns import FeatureColumn, KeyColumn
+from sparkscale.spark.gpu import Cpu, Gpu
 from sparkscale.statistics import Extrema, Moments
 
 SCALERS = (MinMaxScaler, MaxAbsScaler, StandardScaler)
@@ -305,3 +312,82 @@ def test_a_frame_with_a_shuffle_is_fitted(spark):
 
     assert model.originalMin.toArray().tolist() == [0.0, 10.0, 20.0]
     assert model.originalMax.toArray().tolist() == [9.0, 19.0, 29.0]
+
+
+# --- sparse rows are put together -----------------------------------------------------------------------------------
+
+DENSE, NULL, SPARSE = ([], [1.0, 2.0, 3.0]), ([-1], []), ([2], [5.0])
+
+
+def batch(rows, row, **more):
+    """Return an Arrow batch of one vector column: the same indices and values in every row."""
+    indices, values = row
+    cells = {
+        "a0": pa.array([values] * rows, pa.list_(pa.float64())),
+        "i0": pa.array([indices] * rows, pa.list_(pa.int32())),
+    }
+    return pa.record_batch({**cells, **more})
+
+
+def reading(read, batches):
+    """Return the batches one by one, and record which were asked for."""
+    for k, each in enumerate(batches):
+        read.append(k)
+        yield each
+
+
+def test_sparse_batches_are_put_together_up_to_a_budget(monkeypatch):
+    """In their order; dense ones, and those of null alone, pass as the device wants them."""
+    rows = [(1, SPARSE), (3, SPARSE), (1, DENSE), (2, DENSE), (1, NULL), *[(2, SPARSE)] * 4]
+    batches = [batch(*each) for each in rows]
+    monkeypatch.setattr(arrow, "BYTES", 3 * batches[-1].nbytes)
+    found = list(arrow.gathered(iter(batches), Cpu().gathered))
+
+    assert [b.num_rows for b in found] == [4, 1, 2, 1, 6, 2]
+    assert pa.Table.from_batches(found).to_pydict() == pa.Table.from_batches(batches).to_pydict()
+    assert list(arrow.gathered(iter([]), Cpu().gathered)) == []
+    assert [b.num_rows for b in arrow.gathered(iter(batches), Gpu(None).gathered)] == [4, 4, 6, 2]
+
+
+def test_short_sparse_rows_are_put_together_up_to_a_number(monkeypatch):
+    """Sums of more rows would round more; on whatever device, since the CPU computes them."""
+    monkeypatch.setattr(arrow, "ROWS", 5)
+    batches = [batch(n, SPARSE) for n in (2, 3, 1, 9, 4)]
+
+    for device in (Cpu(), Gpu(None)):
+        assert [b.num_rows for b in arrow.gathered(iter(batches), device.gathered)] == [5, 1, 9, 4]
+
+
+@pytest.mark.parametrize("row", [DENSE, SPARSE], ids=["dense", "sparse"])
+def test_a_large_batch_is_computed_before_the_next_is_read(monkeypatch, row):
+    """No more of them are held than without."""
+    monkeypatch.setattr(arrow, "BYTES", 1)
+    read = []
+    found = arrow.gathered(reading(read, [batch(n, row) for n in (1, 2, 3)]), Cpu().gathered)
+
+    assert next(found).num_rows == 1
+    assert read == [0]
+
+
+def test_fit_takes_one_statistic_of_sparse_batches_put_together(monkeypatch):
+    """Three batches, one block."""
+    of = Mock(side_effect=Moments.of)
+    monkeypatch.setattr(Moments, "of", of)
+    parts = arrow.groups([FeatureColumn("v", "vector", size=3)])
+    task = partial(summarize._of_partition, parts=parts, statistic=Moments, skip=False, device="cpu")
+    (found,) = task(iter([batch(n, SPARSE) for n in (1, 2, 3)]), chunk=None, tile=None)
+    (row,) = partials.rows_of(found)
+
+    assert partials.of_row(row, Moments).statistic.count.tolist() == [6.0, 6.0, 6.0]
+    assert of.call_count == 1
+
+
+def test_mini_batches_are_not_put_together(monkeypatch):
+    """Each is a statistic of its own: what is held is told before more of them are read."""
+    within = Batches([FeatureColumn("v", "vector", size=3)], KeyColumn("b", "int", "b"), None, "keep", None, "cpu")
+    task = _Within(within.parts, None, skip=False, most=1, device="cpu")
+    read = []
+    found = task(reading(read, [batch(1, SPARSE, b=pa.array([k], pa.int32())) for k in range(3)]))
+
+    assert next(found).column("b").to_pylist() == [0]
+    assert read == [0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,22 @@ from sparkscale.blocks import Block, DenseBlock, SparseBlock
 from sparkscale.errors import EmptyDataError, InvalidValueError, SizeMismatchError, marked
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.expression import failure, for_plugin, guarded
-from sparkscale.spark.gpu import has_plugin
+from sparkscale.spark.gpu import has_plugin, together
 
-__all__ = ["Group", "Piece", "beside", "blocks", "groups", "select"]
+__all__ = ["Group", "Piece", "beside", "blocks", "gathered", "groups", "select"]
 
 Mask = npt.NDArray[np.bool_]
+Gathered = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 # The rows that stand for null, since Spark's Arrow writer takes quadratic time over null arrays. No other row is of
 # one null element: in arrays of length 1 null becomes NaN.
 NULL_ARRAY = "array(null)"
 NULL_VECTOR = "array(-1)"
+
+# Up to so many bytes and rows sparse batches are put together: the statistic of a block takes time by all its features,
+# however few a row stores. With 100,000 features of which 50 are stored, 32 MB saved a quarter of the time in Python, 16 MB
+# an eighth. No more rows, since longer sums round more.
+BYTES, ROWS = 1 << 25, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -273,3 +280,15 @@ def rows_of(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             kept = batch
         if kept.num_rows:
             yield kept
+
+
+def gathered(batches: Iterator[pa.RecordBatch], others: Gathered) -> Iterator[pa.RecordBatch]:
+    """Return Arrow batches, those that hold sparse rows put together, the ``others`` as the device wants them."""
+    for sparse, run in groupby(batches, key=_is_sparse):
+        yield from together(run, BYTES, ROWS) if sparse else others(run)  # noqa: B031  # either way once
+
+
+def _is_sparse(batch: pa.RecordBatch) -> bool:
+    """Whether a batch holds a vector of which some values are stored, and some are not."""
+    indices = (batch.column(name).flatten().to_numpy() for name in batch.schema.names if name.startswith("i"))
+    return any(found.max(initial=-1) >= 0 for found in indices)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from math import inf
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from sparkscale.blocks import Block, DenseBlock
 from sparkscale.errors import DeviceError, ScalingError, marked
 from sparkscale.statistics import Statistic
 
-__all__ = ["Cpu", "Gpu", "Kernel", "asked", "device_of_task", "has_plugin"]
+__all__ = ["Cpu", "Gpu", "Kernel", "asked", "device_of_task", "has_plugin", "together"]
 
 T = TypeVar("T")
 W = TypeVar("W", bound="Cpu")
@@ -160,16 +161,7 @@ class Gpu(Cpu):
 
     def gathered(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Return Arrow batches put together until they have ``BUDGET`` bytes: a device is slow with little at a time."""
-        held: list[pa.RecordBatch] = []
-        size = 0
-        for batch in batches:
-            if held and size + batch.nbytes > BUDGET:
-                yield _one(held)
-                held, size = [], 0
-            held.append(batch)
-            size += batch.nbytes
-        if held:
-            yield _one(held)
+        return together(batches, BUDGET)
 
     def rows(self, features: int) -> int:
         """Return how many rows of columns are put beside each other at a time."""
@@ -280,8 +272,29 @@ def _address(context: Any) -> str | None:
     return address
 
 
+def together(batches: Iterable[pa.RecordBatch], most: int, most_rows: float = inf) -> Iterator[pa.RecordBatch]:
+    """Put batches together up to ``most`` bytes and so many rows; one that is larger stays alone."""
+    held: list[pa.RecordBatch] = []
+    size = rows = 0
+    for batch in batches:
+        if held and (size + batch.nbytes > most or rows + batch.num_rows > most_rows):
+            yield _one(held)
+            size = rows = 0
+        held.append(batch)
+        size, rows = size + batch.nbytes, rows + batch.num_rows
+        del batch  # what is handed out is held by none but its user
+        if size >= most or rows >= most_rows:
+            yield _one(held)
+            size = rows = 0
+    if held:
+        yield _one(held)
+
+
 def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Empty the list into one batch."""
     if len(batches) == 1:
-        return batches[0]
+        return batches.pop()
     table = pa.Table.from_batches(batches).combine_chunks()
-    return table.to_batches()[0] if table.num_rows else batches[0]
+    found = table.to_batches()[0] if table.num_rows else batches[0]
+    batches.clear()
+    return found

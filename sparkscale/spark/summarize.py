@@ -161,7 +161,7 @@ def _of_partition(
     seen, together = [Seen(group.column.size) for group in parts], Fold()
     rows = 0
     with gpu.device_of_task(device) as worker:
-        for batch in worker.gathered(arrow.rows_of(batches)):
+        for batch in arrow.gathered(arrow.rows_of(batches), worker.gathered):
             rows += batch.num_rows
             decoded = add_batch(seen, batch, parts, statistic, skip, worker)
             sizes = [group.size for group in seen if group.size]
