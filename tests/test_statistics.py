@@ -1,4 +1,4 @@
-"""Laws and values of the statistics, without Spark."""
+"""Laws and values of the statistics, without a Spark session."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import sparkscale.statistics
 from sparkscale.blocks import Block, DenseBlock
+from sparkscale.spark import partials
 from sparkscale.statistics import CoMoments, Extrema, Fold, Moments, Squares, Statistic
 from strategies import (
     EPS,
@@ -96,6 +97,47 @@ def test_every_statistic_is_tested() -> None:
 
 
 # --- laws ------------------------------------------------------------------------------------------------------
+
+
+@every_statistic
+@given(values=matrices())
+@example(values=np.full((3, FEATURES), np.nan))
+@example(values=np.full((3, FEATURES), 7.0))
+@example(values=np.array([[0.0, -0.0, 0.0]]))
+@example(values=np.zeros((0, FEATURES)))
+def test_a_statistic_travels_unchanged(kind: type[Statistic], values: np.ndarray) -> None:
+    """Bit for bit, as one row or several, also where a number is the same for all features, which is sent once."""
+    whole = kind.of(dense(values))
+    for chunk in [None] if kind.joint else [None, 1, 2]:
+        batch = partials.to_batch(partials.Partial(4, 1, 0, FEATURES, 2.0, whole), kind, chunk)
+        rows = [partials.of_row(row, kind) for row in partials.rows_of(batch)]
+        found = kind.concat([row.statistic for row in rows]) if len(rows) > 1 else rows[0].statistic
+
+        assert {n: a.tobytes() for n, a in found.arrays().items()} == {
+            n: a.tobytes() for n, a in whole.arrays().items()
+        }
+        assert [(row.partition, row.group, row.size) for row in rows] == [(4, 1, FEATURES)] * len(rows)
+        assert sum(row.nulls for row in rows) == 2.0
+
+
+@pytest.mark.parametrize("features", [1, 2, 33])
+def test_a_matrix_travels_unchanged_in_tiles(features: int) -> None:
+    """Of 33 features the last tile has as many numbers as it has features, all of them 0."""
+    whole = CoMoments.of(dense(np.ones((2, features))))
+    batches = partials.tiles(partials.Partial(0, 1, 0, features, 0.0, whole), CoMoments, partials.TILE)
+    rows = [partials.of_row(row, CoMoments) for batch in batches for row in partials.rows_of(batch)]
+
+    assert_same(whole, CoMoments.of_tiles([(row.start, row.statistic) for row in rows], features))
+
+
+def test_what_is_the_same_for_all_features_is_sent_once() -> None:
+    """Of a thousand features the counts and the sums of weights; by the count the others find their length again."""
+    found = Moments.of(dense(np.arange(3000.0).reshape(3, 1000)))
+    (row,) = partials.rows_of(partials.to_batch(partials.Partial(0, 0, 0, 1000, 0.0, found), Moments))
+
+    assert {name: len(row[name]) for name in Moments.names()} == {
+        "count": 1000, "invalid": 1, "weight": 1, "weight_square": 1, "origin": 1000, "shift": 1, "m2": 1
+    }  # fmt: skip
 
 
 @every_statistic

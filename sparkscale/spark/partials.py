@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
@@ -29,6 +30,8 @@ __all__ = [
     "tiles",
     "to_batch",
 ]
+
+Array = npt.NDArray[np.float64]
 
 # Features in a row that goes to another executor. Spark puts 10,000 rows into an Arrow batch, whatever their size: of
 # these, 140 MB at most. What the driver collects is little, and faster in one piece.
@@ -105,9 +108,17 @@ def _to_rows(found: Sequence[Partial], kind: type[Any]) -> pa.RecordBatch:
     wholes = [f.statistic or kind.missing(0, 0) for f in found]
     for name in kind.names():
         values = [getattr(whole, name).ravel() for whole in wholes]
+        if name != "count":  # by which the others find their length again
+            values = [_shortened(v, len(whole)) for v, whole in zip(values, wholes, strict=True)]
         offsets = pa.array(np.cumsum([0, *map(len, values)]), pa.int32())
         cells[name] = pa.ListArray.from_arrays(offsets, pa.array(np.concatenate(values)))
     return pa.RecordBatch.from_pydict(cells)
+
+
+def _shortened(values: Array, features: int) -> Array:
+    """Return the one value of an array that has the same for all features, as counts and weights mostly have."""
+    bits = values.view(np.int64)
+    return values[:1] if len(values) == features and (bits == bits[:1]).all() else values
 
 
 def tiles(found: Partial, kind: type[Statistic], size: int | None) -> Iterator[pa.RecordBatch]:
@@ -142,7 +153,9 @@ def rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
 def of_row(row: dict[str, Any], kind: type[Mergeable]) -> Partial:
     """Return a row as the partial statistic that it is."""
     told = {name: row[name] for name in ("partition", "group", "start", "size", "nulls")}
-    found = kind.from_arrays(row)
+    features = len(row["count"])
+    arrays = {name: row[name] for name in kind.names()}
+    found = kind.from_arrays({n: np.full(features, a[0]) if len(a) == 1 else a for n, a in arrays.items()})
     return Partial(**told, statistic=found if len(found) else None)
 
 
