@@ -432,6 +432,19 @@ def test_the_summary_has_one_row_a_channel(data: DataFrame) -> None:
     assert table["count"].tolist() == [sum(SIZES) * 4] * 3
 
 
+def test_channels_are_named_by_column(spark: SparkSession) -> None:
+    """Those of each tensor, of which a scalar is one with a single channel; constant and empty ones, too."""
+    df = spark.createDataFrame(
+        [([1.0, 2.0], [None, 5.0]), ([3.0, 4.0], [None, 5.0])], "x array<double>, y array<double>"
+    )
+    model = BatchNorm(inputCols=["x", "y"], shape=[2]).fit(df)
+    scalar = BatchNorm(inputCol="z", shape=[1]).fit(df.selectExpr("x[0] AS z"))
+
+    assert model.summary().index.tolist() == ["x_channel_0", "x_channel_1", "y_channel_0", "y_channel_1"]
+    assert (model.constantFeatures, model.emptyFeatures) == (["y_channel_1"], ["y_channel_0"])
+    assert scalar.summary().index.tolist() == ["z_channel_0"]
+
+
 @pytest.mark.parametrize("data_format", ["channelsFirst", "channelsLast"])
 def test_several_tensors_have_their_own_channels(spark: SparkSession, data_format: str) -> None:
     """Statistics, gain and bias go by column and channel, in every way that a row is mapped."""

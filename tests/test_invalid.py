@@ -371,6 +371,18 @@ def test_constant_features_are_logged_once(spark, caplog):
     ]
 
 
+def test_the_log_names_ten_features_at_most(spark, caplog):
+    """Of constant ones, beside how many there are, and of empty ones."""
+    df = spark.createDataFrame([([7.0] * 12 + [None] * 11,)], "a array<double>")
+    with caplog.at_level(logging.WARNING, logger="sparkscale"):
+        MinMaxScaler(inputCol="a").fit(df)
+
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("sparkscale")] == [
+        f"MinMaxScalerModel: 12 constant feature(s): {', '.join(f'a_{i}' for i in range(10))}",
+        f"MinMaxScalerModel: no valid value in {', '.join(f'a_{i}' for i in range(12, 22))}; they map to NaN",
+    ]
+
+
 def test_a_usual_fit_logs_nothing(spark, caplog):
     """Without constant or empty features the package is silent."""
     with caplog.at_level(logging.DEBUG, logger="sparkscale"):

@@ -59,7 +59,7 @@ class MatrixModel(ScalerModel[CoMoments]):
         broken = np.asarray(~np.isfinite(np.diagonal(matrix)) | ~np.isfinite(statistic.mean))
         if broken.any():
             raise RangeOverflowError(
-                f"{type(self).__name__}: squares of {', '.join(map(repr, self._names(broken)[:5]))} are not representable "
+                f"{type(self).__name__}: squares of {', '.join(map(repr, self._names(broken, 5)))} are not representable "
                 "as doubles. Bring the values to another unit first, or drop the column."
             )
         return matrix

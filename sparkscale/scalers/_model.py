@@ -138,13 +138,21 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
     def _constant(self) -> npt.NDArray[np.bool_]:
         return np.asarray((self._spread(self.statistics) == 0) & (self.statistics.count > 0))
 
-    def _names(self, which: npt.NDArray[np.bool_]) -> list[str]:
-        names = self._entries() if which.any() else []
-        return [names[i] for i in np.flatnonzero(which)]
+    def _names(self, which: npt.NDArray[np.bool_], most: int | None = None) -> list[str]:
+        """Return the names of the chosen entries of the statistic, of ``most`` at most."""
+        columns = self._entry_columns()
+        starts = np.cumsum([0, *(c.size or 0 for c in columns)])
+        chosen = np.flatnonzero(which)[:most]
+        of = np.searchsorted(starts, chosen, side="right") - 1
+        return [columns[k].feature_name(i) for k, i in zip(of, chosen - starts[of], strict=True)]
 
     def _entries(self) -> list[str]:
         """Return the name of each entry of the statistic."""
-        return self.featureNames
+        return [name for column in self._entry_columns() for name in column.feature_names()]
+
+    def _entry_columns(self) -> Sequence[FeatureColumn]:
+        """Return the columns of the entries of the statistic."""
+        return self._columns
 
     @property
     def affine(self) -> AffineMap:
@@ -161,7 +169,7 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
         broken &= statistic.count > 0
         if broken.any():
             raise RangeOverflowError(
-                f"{type(self).__name__}: the range, mean or variance of {', '.join(map(repr, self._names(broken)[:5]))} "
+                f"{type(self).__name__}: the range, mean or variance of {', '.join(map(repr, self._names(broken, 5)))} "
                 "is not representable as a double. Bring the values to another unit first, or drop the column."
             )
         empty = statistic.count == 0
@@ -350,12 +358,13 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
         return self._statistic
 
     def _log(self) -> None:
-        if self._constant().any():
-            names = self.constantFeatures
-            logger.warning("%s: %d constant feature(s): %s", type(self).__name__, len(names), ", ".join(names[:10]))
-        empty = self.emptyFeatures
-        if empty:
-            logger.warning("%s: no valid value in %s; they map to NaN", type(self).__name__, ", ".join(empty[:10]))
+        constant, empty = self._constant(), self.statistics.count == 0
+        if constant.any():
+            names = ", ".join(self._names(constant, 10))
+            logger.warning("%s: %d constant feature(s): %s", type(self).__name__, constant.sum(), names)
+        if empty.any():
+            names = ", ".join(self._names(empty, 10))
+            logger.warning("%s: no valid value in %s; they map to NaN", type(self).__name__, names)
 
     def _overview(self) -> tuple[str, Features | None]:
         if self._learned is None:

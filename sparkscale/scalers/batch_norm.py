@@ -299,11 +299,11 @@ class BatchNormModel(_BatchNormParams, ScalerModel[Any]):
         first, step = (channel * layout.places, 1) if self._first else (channel, layout.channels)
         return range(column * layout.size + first, column * layout.size + first + step * layout.places, step)
 
-    def _entries(self) -> list[str]:
+    def _entry_columns(self) -> Sequence[FeatureColumn]:
         layout = self._layout()
         if layout is None:
-            return self.featureNames
-        return [f"{c.name}_channel_{k}" for c in self._columns for k in range(layout.channels)]
+            return self._columns
+        return [FeatureColumn(f"{c.name}_channel", "array", size=layout.channels) for c in self._columns]
 
     def _shown(self, statistic: Any) -> dict[str, Any]:
         return {"runningMean": self.runningMean.toArray(), "runningVar": self.runningVar.toArray()}

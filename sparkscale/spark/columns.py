@@ -74,13 +74,15 @@ class FeatureColumn:
         """The column as SQL text."""
         return ".".join(map(quoted, self.name.split("."))) if self.nested else quoted(self.name)
 
-    def feature_names(self) -> list[str]:
-        """Return one name a feature, as VectorAssembler makes them."""
+    def feature_name(self, feature: int) -> str:
+        """Return the name of a feature, as VectorAssembler makes it."""
         if self.kind == "scalar":
-            return [self.name]
-        if self.attributes:
-            return list(self.attributes)
-        return [f"{self.name}_{i}" for i in range(self.size or 0)]
+            return self.name
+        return self.attributes[feature] if self.attributes else f"{self.name}_{feature}"
+
+    def feature_names(self) -> list[str]:
+        """Return one name a feature."""
+        return [self.feature_name(i) for i in range(self.size or 0)]
 
 
 @dataclass(frozen=True)
