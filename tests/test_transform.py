@@ -340,6 +340,19 @@ def test_many_columns_are_not_computed_in_one_method(spark, capsys, case):
     assert not [line for line in steps if "*(" in line]
 
 
+@pytest.mark.core
+def test_many_columns_in_a_row_of_more_are_not_computed_in_one_method(spark, capsys):
+    """Where some of the outputs are selected, too."""
+    names = [f"c{i}" for i in range(60)]
+    df = spark.range(0, 3, 1, 1).selectExpr(*(f"double(id + {i}) AS {n}" for i, n in enumerate(names)))
+    scaled = MinMaxScaler(inputCols=names).fit(df).transform(df)
+    capsys.readouterr()
+    scaled.select([f"{n}_scaled" for n in names[1:25]]).explain()
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if re.search("Project .*_scaled", x)]
+
+    assert "*(" not in line
+
+
 # Attributes
 
 
