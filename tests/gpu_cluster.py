@@ -1,4 +1,4 @@
-"""Runs on a cluster whose tasks are given made-up GPUs, and prints what they did with them; a script of its tests.
+"""Runs on a cluster whose tasks are given GPUs, made-up or real, and prints what they did with them; a script of its tests.
 
 Arguments: the master, the amount of a GPU that a task gets or "none", and a discovery script.
 """
@@ -25,7 +25,7 @@ def used(batches):
     time.sleep(1)  # so that each executor gets a task
     given = TaskContext.get().resources()
     address = given["gpu"].addresses[0] if "gpu" in given else "none"
-    chosen = str(worker.cupy.counted["device"]) if isinstance(worker, Gpu) else "cpu"
+    chosen = str(worker.cupy.cuda.runtime.getDevice()) if isinstance(worker, Gpu) else "cpu"
     yield pa.RecordBatch.from_pydict({"address": [address], "chosen": [chosen]})
 
 

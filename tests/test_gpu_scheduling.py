@@ -1,6 +1,6 @@
 """Spark assigns GPUs to tasks on a cluster of real processes: made-up ones, since the scheduler believes its script.
 
-The computing is the test double's, as in ``test_gpu.py``.
+The computing is the test double's, as in ``test_gpu.py``; where there is a device, one test is of that.
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ echo "{\\"name\\":\\"gpu\\",\\"addresses\\":[\\"$one\\"]}"
 """
 ONE = """#!/bin/sh
 echo '{"name":"gpu","addresses":["5"]}'
+"""
+
+FOUND = """#!/bin/sh
+found=$(nvidia-smi --query-gpu=index --format=csv,noheader | sed 's/.*/"&"/' | paste -s -d ,)
+echo "{\\"name\\":\\"gpu\\",\\"addresses\\":[$found]}"
 """
 
 
@@ -61,6 +66,17 @@ def test_tasks_that_share_a_device_agree_on_it(run_on):
     found = run_on("local-cluster[1,2,1024]", "0.5")
 
     assert found["tasks"] == [["5", "5"]]
+    assert found["difference"] < 1e-14
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not has_gpu(), reason="there is no device")
+def test_tasks_compute_on_the_device_that_nvidia_smi_found(run_on):
+    """The real library and a real device, of which each of two tasks gets a half."""
+    found = run_on("local-cluster[1,2,1024]", "0.5", FOUND, double=False)
+
+    assert found["asked"] == "auto"
+    assert found["tasks"] == [["0", "0"]]
     assert found["difference"] < 1e-14
 
 

@@ -108,5 +108,7 @@ cuda = SimpleNamespace(
     set_allocator=_set_allocator,
     is_available=lambda: int(os.environ.get("STANDIN_DEVICES", "1")) > 0,
     memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
-    runtime=SimpleNamespace(CUDARuntimeError=CUDARuntimeError, getDeviceCount=_count),
+    runtime=SimpleNamespace(
+        CUDARuntimeError=CUDARuntimeError, getDeviceCount=_count, getDevice=lambda: counted["device"]
+    ),
 )
