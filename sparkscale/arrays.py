@@ -11,9 +11,9 @@ from array_api_compat import numpy as xnp
 __all__ = ["beside", "cast", "cupy", "double", "namespace", "rows_at_once"]
 
 CHUNK = 1 << 16  # values whose temporaries stay in a core's cache
-# Once glibc has freed so large a block, it keeps memory for the next chunk. Before, it gives it back after each, and a
-# chunk begins with page faults: 7 ms for the moments of 10,000 x 64, in place of 2.
-np.empty(1 << 20)
+# Once glibc has freed so large a block, just below its limit, it keeps up to 64 MB for the next chunk. Before, it gives
+# it back after each, and a chunk begins with page faults: 7 ms for the moments of 10,000 x 64, in place of 2.
+np.empty((1 << 22) - 1024)
 
 
 def namespace(x: Any) -> Any:

@@ -190,11 +190,9 @@ def _vectors(
     array = batch.column(f"i{k}")
     stored = np.diff(array.offsets.to_numpy())
     indices = array.flatten().to_numpy()
-    null: Mask | None = None
-    if len(indices) and indices.min() < 0:
-        null = stored > lengths
-        stored = np.where(null, 0, stored)
-        indices = indices[indices >= 0]
+    missing, null = stored > lengths, None
+    if missing.any():
+        null, stored, indices = missing, np.where(missing, 0, stored), indices[indices >= 0]
     present = np.ones(len(lengths), dtype=bool) if null is None else ~null
     sizes = batch.column(f"n{k}").to_numpy() if not group.sized else None
     if sizes is not None:
