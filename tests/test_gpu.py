@@ -183,6 +183,15 @@ def test_a_partition_without_a_row_that_is_left(spark):
         assert (pooled.fit(df).count, batches.fit(df).numBatchesTracked) == (8, 2)
 
 
+@pytest.mark.skipif(not hasattr(F, "arrow_udf"), reason="it is pandas that all the others go through")
+def test_workers_with_pandas_alone(monkeypatch, spark, spoilt):
+    """As with PySpark before 4.1, and with the RAPIDS Accelerator."""
+    monkeypatch.setattr("sparkscale.spark.udf._arrow_udf", lambda session: None)
+    assert_devices_agree(StandardScaler(inputCols=KINDS, withMean=True), spoilt, scaled(KINDS))
+    test_rows_by_themselves(spark, ONE_OF_EACH[0], "keep")
+    test_rows_of_several_lengths(spark)
+
+
 @pytest.mark.core
 @pytest.mark.parametrize("scaler", [StandardScaler, BatchNorm])
 def test_weights(scaler, spoilt):

@@ -271,13 +271,27 @@ PARTS = arrow.groups([FeatureColumn("a", "array")])
 FIT = partial(summarize._of_partition, parts=PARTS, statistic=Moments, skip=False, device="gpu", chunk=None, tile=None)
 BY_BATCH = batches._Within(PARTS, None, False, 1 << 20, "gpu")
 KEYED = BATCH.append_column("b", pa.array([k % 2 for k in range(len(ROWS))]))
-ON_SERIES = udf._on_series(kernels.layer_norm, "gpu")
-ON_FRAME = udf._on_frame({"c6": kernels.layer_norm}, kernels.layer_norm, "gpu")
+
+
+def of_rows(rows: Any, worker: Any) -> Any:
+    return udf._of_rows(rows, kernels.layer_norm, worker)
+
+
+def of_cells(cells: Any, worker: Any) -> Any:
+    return udf._of_cells(cells, {"c6": kernels.layer_norm}, kernels.layer_norm, worker)
+
+
+CELLS = {**{f"c{k}": VALID[:, k] for k in range(6)}, "c6": [*VALID]}
 TASKS = {
     "fit": (FIT, BATCH),
     "fit by mini-batch": (BY_BATCH, KEYED),
-    "arrays": (ON_SERIES, pd.Series([*VALID])),
-    "scalars and arrays": (ON_FRAME, pd.DataFrame({**{f"c{k}": VALID[:, k] for k in range(6)}, "c6": [*VALID]})),
+    "arrays": (udf._on_arrow(of_rows, "gpu"), pa.array([*VALID])),
+    "arrays, by pandas": (udf._on_series(of_rows, "gpu"), pd.Series([*VALID])),
+    "scalars and arrays": (udf._on_arrow(of_cells, "gpu"), pa.table(CELLS).to_struct_array().combine_chunks()),
+    "scalars and arrays, by pandas": (
+        udf._on_frame(of_cells, [*[pa.float64()] * 6, udf.DOUBLES], "gpu"),
+        pd.DataFrame(CELLS),
+    ),
 }
 
 

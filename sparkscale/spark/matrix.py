@@ -7,12 +7,9 @@ of pandas series 1.0 s; mapInArrow, through which all other columns must go as w
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from pyspark.sql import Column
-from pyspark.sql import functions as F
+from pyspark.sql import Column, SparkSession
 
 from sparkscale.affine import AffineMap, MatrixMap
 from sparkscale.errors import ParamError
@@ -25,26 +22,11 @@ __all__ = ["product", "scalar_text", "text"]
 TEXT = 256  # features up to which the text of a matrix is a megabyte or so
 
 
-def product(array: Column, affine: AffineMap | MatrixMap, device: str = "cpu") -> Column:
+def product(spark: SparkSession, array: Column, affine: AffineMap | MatrixMap, device: str = "cpu") -> Column:
     """Return the map of an array of doubles: null stays null, and a row with an invalid value becomes one of NaN."""
     if isinstance(affine, MatrixMap):
         affine = replace(affine, back=np.empty((0, 0)))  # workers have no use for the way back
-    if device == "cpu" and hasattr(F, "arrow_udf"):  # from PySpark 4.1
-        mapped = F.arrow_udf(_arrow_map(affine), "array<double>")
-        found: Column = mapped(array)
-        return found
-    return udf.of_array(array, affine.apply, device)
-
-
-def _arrow_map(affine: AffineMap | MatrixMap) -> Any:
-    def mapped(arrays: pa.Array) -> pa.Array:  # PySpark reads the types
-        present = arrays.is_valid().to_numpy(zero_copy_only=False)
-        rows = arrays.flatten().to_numpy(zero_copy_only=False).reshape(-1, len(affine))
-        offsets = np.cumsum(np.append(0, present * len(affine)))
-        found = pa.array(affine.apply(rows).ravel())
-        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), found, mask=pa.array(~present))
-
-    return mapped
+    return udf.of_array(spark, array, affine.apply, device)
 
 
 def scalar_text(column: FeatureColumn, affine: MatrixMap) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from sparkscale.affine import AffineMap, MatrixMap
@@ -164,7 +164,12 @@ def transform(df: DataFrame, plan: Plan) -> DataFrame:
     for column, out, affine in zip(columns, outputs, plan.slices(columns), strict=True):
         if column.kind == "vector":
             df, made[out.name], names = vectors.transform(
-                df, column, affine, plan.bounds, plan.handle_invalid == "error", _of_array(plan, affine)
+                df,
+                column,
+                affine,
+                plan.bounds,
+                plan.handle_invalid == "error",
+                _of_array(df.sparkSession, plan, affine),
             )
             temporary.extend(names)
         elif out.name not in made:
@@ -177,11 +182,11 @@ def _mapped_rows(affine: AffineMap | MatrixMap, bounds: Bounds, rows: Any) -> An
     return mapped if bounds is None else clip_by_value(mapped, *bounds)
 
 
-def _of_array(plan: Plan, affine: AffineMap) -> vectors.Made | None:
+def _of_array(spark: SparkSession, plan: Plan, affine: AffineMap) -> vectors.Made | None:
     """Return what maps an array on a GPU."""
     if plan.device == "cpu":
         return None
-    return lambda array: udf.of_array(F.col(array), partial(_mapped_rows, affine, plan.bounds), plan.device)
+    return lambda array: udf.of_array(spark, F.col(array), partial(_mapped_rows, affine, plan.bounds), plan.device)
 
 
 def _by_kernels(
@@ -230,7 +235,7 @@ def _through_array(df: DataFrame, plan: Plan) -> DataFrame:
     df, names = vectors.as_array(df, column, strict)
     if by_kernel:
         names.insert(0, fresh())
-        df = df.withColumn(names[0], matrix.product(F.col(names[1]), plan.affine, plan.device))
+        df = df.withColumn(names[0], matrix.product(df.sparkSession, F.col(names[1]), plan.affine, plan.device))
         plan = replace(plan, affine=AffineMap.identity(len(plan.affine)))
     temporary = [*names, *temporary]
     if plan.shape == "disassemble":
