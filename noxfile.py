@@ -56,6 +56,8 @@ CORE_ON_CONNECT = ["tests/test_pipeline.py", "tests/parity/test_pyspark.py"]
         nox.param(
             ("pyspark[connect]==4.0.*", "pandas<3"), {"classic": FEWER, "connect": CORE_ON_CONNECT}, id="pyspark-4.0"
         ),
+        # The first with UDFs of Arrow arrays.
+        nox.param(("pyspark[connect]==4.1.*",), {"classic": ["tests/test_gpu.py"]}, id="pyspark-4.1"),
     ],
 )
 def compat(session: nox.Session, requirements: tuple[str, ...], worlds: dict[str, list[str]]) -> None:

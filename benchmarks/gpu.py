@@ -46,7 +46,7 @@ def main() -> None:
         "MinMaxScaler": (sparkscale.MinMaxScaler(inputCol="a"), 64, 500_000),
         "LayerNorm": (sparkscale.LayerNorm(inputCol="a"), 64, 500_000),
         "Whitener": (sparkscale.Whitener(inputCol="a"), 512, 50_000),
-        "Whitener of many": (sparkscale.Whitener(inputCol="a"), 2048, 20_000),
+        "Whitener, more features": (sparkscale.Whitener(inputCol="a"), 2048, 20_000),
         "SpectralNorm": (sparkscale.SpectralNorm(inputCol="a"), 512, 50_000),
     }
     cases: dict[str, Callable[[], dict[str, Measure]]] = {

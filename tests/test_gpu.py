@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pyspark.sql import functions as F
+from pyspark.util import PythonEvalType
 
 import sparkscale
 from sparkscale import BatchNorm, LayerNorm, MinMaxScaler, Normalizer, StandardScaler, Whitener
@@ -186,7 +187,7 @@ def test_a_partition_without_a_row_that_is_left(spark):
 @pytest.mark.skipif(not hasattr(F, "arrow_udf"), reason="it is pandas that all the others go through")
 def test_workers_with_pandas_alone(monkeypatch, spark, spoilt):
     """As with PySpark before 4.1, and with the RAPIDS Accelerator."""
-    monkeypatch.setattr("sparkscale.spark.udf._arrow_udf", lambda session: None)
+    monkeypatch.delattr(F, "arrow_udf")
     assert_devices_agree(StandardScaler(inputCols=KINDS, withMean=True), spoilt, scaled(KINDS))
     test_rows_by_themselves(spark, ONE_OF_EACH[0], "keep")
     test_rows_of_several_lengths(spark)
@@ -330,6 +331,7 @@ def test_transform_sends_numbers(spark, spoilt):
     sent = ["double"] * 6 + ["array<double>", "array<float>", "array<double>"]
 
     assert len(udfs) == 4  # of all scalars and arrays, and of each vector
+    assert {u.evalType() for u in udfs} == {PythonEvalType.SQL_SCALAR_ARROW_ITER_UDF}
     assert types == {"array<double>", f"struct<{','.join(f'c{k}:{kind}' for k, kind in enumerate(sent))}>"}
 
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pyspark.util import PythonEvalType
 
 from sparkscale import ClipByValue, MinMaxScaler, StandardScaler
 from sparkscale.spark import arrow, gpu, udf
@@ -118,7 +119,8 @@ def expressions(plan: Any) -> Any:
         while waiting:
             one = waiting.pop()
             waiting += [one.children().apply(k) for k in range(one.children().size())]
-            yield one.getClass().getSimpleName()
+            name = one.getClass().getSimpleName()
+            yield f"{name} {one.evalType()}" if name == "PythonUDF" else name
 
 
 def expressions_of(df: Any) -> set[str]:
@@ -164,9 +166,11 @@ def test_the_accelerator_runs_what_is_around_python(spark, monkeypatch, name):
     sent = arrow.select(df, arrow.groups(resolve(df, df.columns)), stage.getHandleInvalid() == "error", None)
     used = set().union(*map(expressions_of, (sent, model.transform(df), clipped.transform(df))))
 
-    assert "PythonUDF" not in expressions_of(sent)
-    assert {"ArrayTransform", "CreateNamedStruct", "Coalesce"} <= used
-    assert used - set(PLUGIN["expressions"]) == set()
+    by_pandas = {f"PythonUDF {PythonEvalType.SQL_SCALAR_PANDAS_ITER_UDF}"}
+
+    assert not by_pandas & expressions_of(sent)
+    assert {"ArrayTransform", "CreateNamedStruct", "Coalesce", *by_pandas} <= used
+    assert used - by_pandas - set(PLUGIN["expressions"]) == set()
 
 
 def test_a_session_has_the_accelerator_if_it_is_among_its_plugins():

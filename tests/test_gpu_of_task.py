@@ -273,25 +273,16 @@ BY_BATCH = batches._Within(PARTS, None, False, 1 << 20, "gpu")
 KEYED = BATCH.append_column("b", pa.array([k % 2 for k in range(len(ROWS))]))
 
 
-def of_rows(rows: Any, worker: Any) -> Any:
-    return udf._of_rows(rows, kernels.layer_norm, worker)
-
-
-def of_cells(cells: Any, worker: Any) -> Any:
-    return udf._of_cells(cells, {"c6": kernels.layer_norm}, kernels.layer_norm, worker)
-
-
+OF_ROWS = partial(udf._of_rows, kernel=kernels.layer_norm)
+OF_CELLS = partial(udf._of_cells, arrays={"c6": kernels.layer_norm}, together=kernels.layer_norm)
 CELLS = {**{f"c{k}": VALID[:, k] for k in range(6)}, "c6": [*VALID]}
+TYPES = {**{f"c{k}": "double" for k in range(6)}, "c6": udf.DOUBLES}
 TASKS = {
     "fit": (FIT, BATCH),
     "fit by mini-batch": (BY_BATCH, KEYED),
-    "arrays": (udf._on_arrow(of_rows, "gpu"), pa.array([*VALID])),
-    "arrays, by pandas": (udf._on_series(of_rows, "gpu"), pd.Series([*VALID])),
-    "scalars and arrays": (udf._on_arrow(of_cells, "gpu"), pa.table(CELLS).to_struct_array().combine_chunks()),
-    "scalars and arrays, by pandas": (
-        udf._on_frame(of_cells, [*[pa.float64()] * 6, udf.DOUBLES], "gpu"),
-        pd.DataFrame(CELLS),
-    ),
+    "arrays": (udf._on_arrow(OF_ROWS, "gpu"), pa.array([*VALID])),
+    "scalars and arrays": (udf._on_arrow(OF_CELLS, "gpu"), pa.table(CELLS).to_struct_array().combine_chunks()),
+    "scalars and arrays, by pandas": (udf._on_frame(OF_CELLS, TYPES, "gpu"), pd.DataFrame(CELLS)),
 }
 
 
@@ -315,6 +306,47 @@ def test_a_task_leaves_nothing_on_the_device(standin, monkeypatch, name, end):
     assert standin.counted["freed"]
     if end != "failure":  # after which the worker ends
         assert standin.counted["freed"][-1] == 0  # nothing was in use any more when it was given back
+
+
+def hidden(values: list[Any]) -> pa.Array:
+    """Return rows of which the second is null, and holds values all the same."""
+    whole = pa.array(values, pa.list_(pa.float64()))
+    return pa.ListArray.from_arrays(whole.offsets, whole.values, mask=pa.array([k == 1 for k in range(len(values))]))
+
+
+LISTS = {
+    "none": pa.array([], pa.list_(pa.float64())),
+    "null alone": pa.array([None, None], pa.list_(pa.float64())),
+    "empty ones": pa.array([[], [1.0, 2.0], []]),
+    "nulls inside": pa.array([[1.0, None], None, [np.nan, 4.0]]),
+    "single precision": pa.array([[1.0, None], [3.0, 0.1]], pa.list_(pa.float32())),
+    "a slice": pa.array([[9.0], [1.0, None, 3.0], None, [4.0], [8.0, 8.0]])[1:4],
+    "hidden values": hidden([[1.0, 2.0], [3.0, 4.0], [5.0, None]]),
+    "hidden values, a slice": hidden([[1.0], [3.0, 4.0], [5.0, 6.0, 7.0]])[1:],
+    "many lengths": pa.array([[float(k)] * (k * 7 % 300) for k in range(300)]),
+}
+
+
+@pytest.mark.parametrize("nulls", [True, False])
+@pytest.mark.parametrize("name", LISTS)
+def test_rows_are_mapped_and_their_nulls_stay(name, nulls):
+    """In Arrow's arrays of every make: a null row stays null, a null in a row too, if that is asked for."""
+    source = LISTS[name]
+    found = udf._of_rows(source, gpu.Cpu(), kernel=lambda x: x * 2.0, nulls=nulls)
+    found.validate(full=True)
+    null = None if nulls else np.nan
+    expected = [None if row is None else [null if v is None else v * 2.0 for v in row] for row in source.to_pylist()]
+
+    assert found.type == source.type
+    np.testing.assert_equal(found.to_pylist(), expected)
+
+
+def test_cells_are_mapped_and_their_nulls_stay():
+    """Of a slice of a struct of scalars and arrays, in their order; NaN is not null."""
+    cells = pa.array([{"a": [0.0], "x": 0.0}, {"a": [1.0, None], "x": None}, {"a": None, "x": np.nan}])[1:]
+    found = udf._of_cells(cells, gpu.Cpu(), arrays={"a": lambda x: x + 1.0}, together=lambda x: x - 1.0)
+
+    np.testing.assert_equal(found.to_pylist(), [{"a": [2.0, None], "x": None}, {"a": None, "x": np.nan}])
 
 
 def test_memory_comes_from_the_pool_of_rapids(standin, monkeypatch):

@@ -27,7 +27,6 @@ echo "{\\"name\\":\\"gpu\\",\\"addresses\\":[\\"$one\\"]}"
 ONE = """#!/bin/sh
 echo '{"name":"gpu","addresses":["5"]}'
 """
-
 FOUND = """#!/bin/sh
 found=$(nvidia-smi --query-gpu=index --format=csv,noheader | sed 's/.*/"&"/' | paste -s -d ,)
 echo "{\\"name\\":\\"gpu\\",\\"addresses\\":[$found]}"

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from pyspark.ml import Transformer
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from sparkscale.arrays import namespace
@@ -77,12 +77,11 @@ class RowTransformer(Displayed, ColumnParams, persistence.Writable, Transformer)
         """Add what becomes of a vector; return its SQL, and the columns that were added."""
         entries = partial(_of_entries, self._kernel()) if self._keeps_zero() else None
         strict = self.getHandleInvalid() == "error"
-        return vectors.through_arrays(df, column, self._of_array(df, column, device), entries, strict)
+        return vectors.through_arrays(df, column, self._of_array(df.sparkSession, column, device), entries, strict)
 
-    def _of_array(self, df: DataFrame, column: FeatureColumn, device: str) -> vectors.Made:
+    def _of_array(self, spark: SparkSession, column: FeatureColumn, device: str) -> vectors.Made:
         if device == "cpu":
             return lambda array: F.expr(self._text(column, array))
-        spark = df.sparkSession
         return lambda array: udf.of_array(spark, F.expr(self._checked(column, array)), self._kernel(), device)
 
     def _check_column(self, column: FeatureColumn) -> None:

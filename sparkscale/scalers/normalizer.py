@@ -117,4 +117,4 @@ class Normalizer(RowNorm):
         if device != "cpu":
             return super()._vector(df, column, device)
         strict = self.getHandleInvalid() == "error"
-        return vectors.normalized(df, column, self.getP(), self._of_array(df, column, device), strict)
+        return vectors.normalized(df, column, self.getP(), self._of_array(df.sparkSession, column, device), strict)

@@ -1,4 +1,4 @@
-"""Kernels in UDFs: of Arrow's arrays, or of pandas, which the RAPIDS Accelerator runs and PySpark before 4.1 has alone.
+"""Kernels in Arrow UDFs, or in pandas UDFs with the RAPIDS Accelerator and with PySpark before 4.1.
 
 Only arrays and structs of them and of numbers go in and out, since at a vector the plugin leaves the work to the CPU.
 All scalars and arrays go as one struct, and so through one Python process; scalars are a matrix at once.
@@ -7,6 +7,7 @@ All scalars and arrays go as one struct, and so through one Python process; scal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,21 +25,19 @@ from sparkscale.spark.gpu import Cpu, Kernel, device_of_task, has_plugin
 __all__ = ["of_array", "with_mapped"]
 
 Mapped = Callable[[pa.Array, Cpu], pa.Array]
-DOUBLES = pa.list_(pa.float64())
+DOUBLES = "array<double>"
+ARROW = {"double": pa.float64(), DOUBLES: pa.list_(pa.float64()), "array<float>": pa.list_(pa.float32())}
 
 
 def of_array(spark: SparkSession, array: Column, kernel: Kernel, device: str) -> Column:
     """Return what the kernel makes of an array of doubles; null stays null, and in arrays becomes NaN."""
-
-    def mapped(arrays: pa.ListArray, worker: Cpu) -> pa.ListArray:
-        return _of_rows(arrays, kernel, worker)
-
     arrow_udf = _arrow_udf(spark)
     if arrow_udf:
-        made: Column = arrow_udf(_on_arrow(mapped, device), "array<double>")(array)
-        return made
-    found = pandas_udf(_on_series(mapped, device), "array<double>")(array)  # type: ignore[call-overload]
-    return F.transform(found, lambda y: F.coalesce(y, F.lit(float("nan"))))  # pandas takes NaN for null
+        mapped: Column = arrow_udf(_on_arrow(partial(_of_rows, kernel=kernel), device), DOUBLES)(array)
+        return mapped
+    by_pandas = _by_pandas(partial(_of_cells, arrays={"c": kernel}, together=kernel), {"c": DOUBLES}, device)
+    # Pandas takes NaN for null.
+    return F.transform(by_pandas(F.struct(array.alias("c")))["c"], lambda y: F.coalesce(y, F.lit(float("nan"))))
 
 
 def with_mapped(
@@ -76,34 +75,29 @@ def with_mapped(
     if not columns:
         return df, [], []
     before, after = fresh(), fresh()
-    names, kinds = [f"c{k}" for k in range(len(columns))], [_sent(c) for c in columns]
-    cells = (f"cast({source} AS {kind}) AS {n}" for source, kind, n in zip(sources, kinds, names, strict=True))
+    types = {f"c{k}": _sent(c) for k, c in enumerate(columns)}
+    cells = (f"cast({source} AS {kind}) AS {n}" for source, (n, kind) in zip(sources, types.items(), strict=True))
     sent = f"struct({', '.join(cells)})"
     df = df.withColumn(before, F.expr(for_plugin(sent) if has_plugin(df.sparkSession) else sent))
-    arrays = {n: kernel for n, c, kernel in zip(names, columns, kernels, strict=True) if c.kind == "array"}
-    made = ", ".join(f"{n} {kind}" for n, kind in zip(names, kinds, strict=True))
-
-    def mapped(cells: pa.StructArray, worker: Cpu) -> pa.StructArray:
-        return _of_cells(cells, arrays, together, worker)
-
+    arrays = {n: kernel for n, c, kernel in zip(types, columns, kernels, strict=True) if c.kind == "array"}
+    mapped = partial(_of_cells, arrays=arrays, together=together)
     arrow_udf = _arrow_udf(df.sparkSession)
     if arrow_udf:
-        df = df.withColumn(after, arrow_udf(_on_arrow(mapped, device), made)(F.col(before)))
-        texts = [f"{after}.{n}" for n in names]
+        df = df.withColumn(after, arrow_udf(_on_arrow(mapped, device), _struct(types))(F.col(before)))
+        texts = [f"{after}.{n}" for n in types]
     else:
-        by_pandas = pandas_udf(_on_frame(mapped, [_arrow_type(c) for c in columns], device), made)  # type: ignore[call-overload]
-        df = df.withColumn(after, by_pandas(F.col(before)))
+        df = df.withColumn(after, _by_pandas(mapped, types, device)(F.col(before)))
         # Pandas takes NaN for null, so what was null is told by what was sent.
         scalar = "CASE WHEN {0} IS NOT NULL THEN coalesce({1}, double('NaN')) END"
         array = interpreted(f"transform({{1}}, (y, i) -> {scalar.format('get({0}, i)', 'y')})")
-        texts = [(array if n in arrays else scalar).format(f"{before}.{n}", f"{after}.{n}") for n in names]
-    single = ["array<float>" if n in arrays else "float" for n in names]
+        texts = [(array if n in arrays else scalar).format(f"{before}.{n}", f"{after}.{n}") for n in types]
+    single = ["array<float>" if n in arrays else "float" for n in types]
     texts = [f"cast({t} AS {kind})" if c.single else t for c, t, kind in zip(columns, texts, single, strict=True)]
     return df, texts, [after, before]
 
 
 def _arrow_udf(spark: SparkSession) -> Any:
-    """Return PySpark's UDF of Arrow's arrays, if there is one, and not the RAPIDS Accelerator, which knows pandas alone.
+    """Return ``arrow_udf``, or None with PySpark before 4.1 or with the RAPIDS Accelerator, whose UDFs are of pandas.
 
     Of 500,000 arrays of 64 on an H100 transform takes 1.4 s by it and 3.8 s by pandas, of 100,000 on 2 cores 0.9 and 2.1.
     """
@@ -112,12 +106,11 @@ def _arrow_udf(spark: SparkSession) -> Any:
 
 def _sent(column: FeatureColumn) -> str:
     """Return the type that a column is sent as."""
-    return "double" if column.kind == "scalar" else f"array<{'float' if column.single else 'double'}>"
+    return "double" if column.kind == "scalar" else "array<float>" if column.single else DOUBLES
 
 
-def _arrow_type(column: FeatureColumn) -> pa.DataType:
-    """Return that type in Arrow's terms."""
-    return pa.float64() if column.kind == "scalar" else pa.list_(pa.float32() if column.single else pa.float64())
+def _struct(types: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in types.items())
 
 
 def _on_arrow(mapped: Mapped, device: str) -> Any:
@@ -129,34 +122,25 @@ def _on_arrow(mapped: Mapped, device: str) -> Any:
     return computed
 
 
-def _on_series(mapped: Mapped, device: str) -> Any:
-    def computed(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:  # as above
-        with device_of_task(device) as worker:
-            for arrays in batches:
-                yield mapped(_from_pandas(arrays, DOUBLES), worker).to_pandas()
-
-    return computed
+def _by_pandas(mapped: Mapped, types: Mapping[str, str], device: str) -> Any:
+    return pandas_udf(_on_frame(mapped, types, device), _struct(types))  # type: ignore[call-overload]
 
 
-def _on_frame(mapped: Mapped, types: Sequence[pa.DataType], device: str) -> Any:
+def _on_frame(mapped: Mapped, types: Mapping[str, str], device: str) -> Any:
     def computed(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:  # as above
         with device_of_task(device) as worker:
             for frame in batches:
-                cells = [_from_pandas(frame[n], kind) for n, kind in zip(frame.columns, types, strict=True)]
-                found = mapped(pa.StructArray.from_arrays(cells, [*frame.columns]), worker)
-                yield pd.DataFrame({n: found.field(n).to_pandas() for n in frame.columns})
+                cells = [pa.array(frame[n], ARROW[kind], from_pandas=False) for n, kind in types.items()]
+                found = mapped(pa.StructArray.from_arrays(cells, [*types]), worker)
+                yield pd.DataFrame({n: found.field(n).to_pandas() for n in types})
 
     return computed
 
 
-def _from_pandas(series: pd.Series, kind: pa.DataType) -> pa.Array:
-    return pa.array(series.to_numpy(), kind)
-
-
-def _of_cells(cells: pa.StructArray, arrays: Mapping[str, Kernel], together: Kernel, worker: Cpu) -> pa.StructArray:
+def _of_cells(cells: pa.StructArray, worker: Cpu, *, arrays: Mapping[str, Kernel], together: Kernel) -> pa.StructArray:
     """Map the columns of a struct: arrays each by its kernel, and all scalars as one matrix; null stays null."""
     columns = {field.name: cells.field(field.name) for field in cells.type}
-    made = {n: _of_rows(columns[n], kernel, worker, nulls=True) for n, kernel in arrays.items()}
+    made = {n: _of_rows(columns[n], worker, kernel=kernel, nulls=True) for n, kernel in arrays.items()}
     scalars = [n for n in columns if n not in arrays]
     if scalars:
         rows = np.column_stack([columns[n].to_numpy(zero_copy_only=False) for n in scalars])
@@ -165,30 +149,33 @@ def _of_cells(cells: pa.StructArray, arrays: Mapping[str, Kernel], together: Ker
     return pa.StructArray.from_arrays([made[n] for n in columns], [*columns])
 
 
-def _as_arrow(values: npt.NDArray[Any], source: pa.Array) -> pa.Array:
-    """Return values as Arrow's, null where the source is."""
-    return pa.array(values, source.type, mask=_null(source) if source.null_count else None)
-
-
-def _null(array: pa.Array) -> npt.NDArray[Any]:
-    found: npt.NDArray[Any] = array.is_null().to_numpy(zero_copy_only=False)
-    return found
-
-
-def _of_rows(arrays: pa.ListArray, kernel: Kernel, worker: Cpu, *, nulls: bool = False) -> pa.ListArray:
+def _of_rows(arrays: pa.ListArray, worker: Cpu, *, kernel: Kernel, nulls: bool = False) -> pa.ListArray:
     """Map rows of whatever lengths, those of one length together; null and rows without a value stay.
 
     A null inside a row is NaN to the kernel, and stays null only with ``nulls``.
     """
     lengths = arrays.value_lengths().fill_null(0).to_numpy()
+    offsets = np.cumsum(np.append(0, lengths))
     values = arrays.flatten()
     rows = values.to_numpy(zero_copy_only=False)
-    made = np.empty(rows.shape, rows.dtype)
-    of_row = np.unique(lengths[lengths > 0])
-    for length in of_row:
-        at = np.repeat(lengths == length, lengths) if len(of_row) > 1 else slice(None)
-        made[at] = worker.apply(kernel, rows[at].reshape(-1, length)).ravel()
-    offsets = pa.array(np.cumsum(np.append(0, lengths)), pa.int32())
+    made = np.empty_like(rows)
+    distinct = np.unique(lengths[lengths > 0])
+    for length in distinct:
+        if len(distinct) == 1:
+            made = worker.apply(kernel, rows.reshape(-1, length)).ravel()
+        else:
+            at = offsets[:-1][lengths == length, None] + np.arange(length)
+            made[at] = worker.apply(kernel, rows[at])
     mask = pa.array(_null(arrays)) if arrays.null_count else None
-    found = _as_arrow(made, values) if nulls else pa.array(made)
-    return pa.ListArray.from_arrays(offsets, found, mask=mask)
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), _as_arrow(made, values, nulls), mask=mask)
+
+
+def _as_arrow(values: npt.NDArray[Any], source: pa.Array, nulls: bool = True) -> pa.Array:
+    """Return values in the type of the source, with ``nulls`` null where it is."""
+    mask = _null(source) if nulls and source.null_count else None
+    return pa.array(values.astype(source.type.to_pandas_dtype(), copy=False), mask=mask)
+
+
+def _null(array: pa.Array) -> npt.NDArray[Any]:
+    found: npt.NDArray[Any] = array.is_null().to_numpy(zero_copy_only=False)
+    return found
