@@ -73,6 +73,7 @@ def tune(train: DataFrame, scaling: list[Any]) -> CrossValidatorModel:
         estimatorParamMaps=grid,
         evaluator=MulticlassClassificationEvaluator(labelCol="target", metricName="accuracy"),
         numFolds=3,
+        parallelism=2,
         seed=7,
     )
     return validator.fit(train)

@@ -29,7 +29,14 @@ hypothesis.settings.register_profile(
     ],
     print_blob=True,
 )
+# Numbers are computed alike in both worlds: on the second, half as many examples.
+hypothesis.settings.register_profile("connect", hypothesis.settings.get_profile("sparkscale"), max_examples=30)
 hypothesis.settings.load_profile("sparkscale")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--world") == "connect":
+        hypothesis.settings.load_profile("connect")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

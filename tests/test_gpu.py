@@ -143,13 +143,14 @@ every_choice = pytest.mark.parametrize(
             marks=[] if (e.name, c) == ("StandardScaler", {}) else pytest.mark.one_world,
         )
         for e, c in EVERY_CHOICE
+        if not c or {"clip", "formula"} & {*c}  # the others change the numbers of a map alone
     ],
 )
 
 
 @every_choice
 def test_scalers_by_all_choices(entry, choice, spoilt):
-    """Of their Params, on a column of each kind, with invalid values."""
+    """Of Params that change what is computed, on a column of each kind, with invalid values."""
     assert_devices_agree(entry.scaler(inputCols=FEW, **choice), spoilt, scaled(FEW))
 
 

@@ -60,8 +60,11 @@ DATA: list[Row] = [
 
 
 def few(examples: int) -> Any:
-    """Examples are few and are not shrunk, because each runs Spark jobs."""
-    return settings(max_examples=examples, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+    """Examples are few and are not shrunk, because each runs Spark jobs; of 60 that the profile has, so many."""
+    return settings(
+        max_examples=examples * settings.default.max_examples // 60,
+        phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    )
 
 
 def choices(entry: Entry) -> st.SearchStrategy[dict[str, Any]]:
