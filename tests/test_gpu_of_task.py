@@ -271,8 +271,6 @@ PARTS = arrow.groups([FeatureColumn("a", "array")])
 FIT = partial(summarize._of_partition, parts=PARTS, statistic=Moments, skip=False, device="gpu", chunk=None, tile=None)
 BY_BATCH = batches._Within(PARTS, None, False, 1 << 20, "gpu")
 KEYED = BATCH.append_column("b", pa.array([k % 2 for k in range(len(ROWS))]))
-
-
 OF_ROWS = partial(udf._of_rows, kernel=kernels.layer_norm)
 OF_CELLS = partial(udf._of_cells, arrays={"c6": kernels.layer_norm}, together=kernels.layer_norm)
 CELLS = {**{f"c{k}": VALID[:, k] for k in range(6)}, "c6": [*VALID]}

@@ -60,9 +60,10 @@ DATA: list[Row] = [
 
 
 def few(examples: int) -> Any:
-    """Examples are few and are not shrunk, because each runs Spark jobs; of 60 that the profile has, so many."""
+    """Examples are few and are not shrunk, because each runs Spark jobs; a profile with fewer has in proportion."""
+    all_examples = settings.get_profile("sparkscale").max_examples
     return settings(
-        max_examples=examples * settings.default.max_examples // 60,
+        max_examples=examples * settings.default.max_examples // all_examples,
         phases=(Phase.explicit, Phase.reuse, Phase.generate),
     )
 
