@@ -2,101 +2,135 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.stamp
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+REPORTS := build/tests
 
 # Workers must run the environment's Python; another Spark on the machine must not replace the environment's.
 export PYTHON
 export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 unexport SPARK_HOME PYSPARK_DRIVER_PYTHON PYTHONPATH
 
-.PHONY: help demo test worlds connect-and-compat bench zip notebooks docs setup machine lint types layers docstrings classic connect compat clean
-ifneq ($(MAKECMDGOALS),worlds)
-.NOTPARALLEL:  # one Spark at a time
+.PHONY: help demo test test-all beside bench zip notebooks docs setup machine clean \
+	lint types layers docstrings plain classic connect third-parties compat worlds others
+ifeq ($(filter worlds others,$(MAKECMDGOALS)),)
+.NOTPARALLEL:  # but for what these two run
 endif
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make demo    set up, then run the main example (examples/flights.py)'
-	@echo 'make test    set up, then run all checks: lint, types, layers, docstrings, docs, tests on classic Spark'
-	@echo '             and on Spark Connect, and the core tests on older versions of PySpark'
-	@echo 'make bench   set up, then run the benchmarks'
-	@echo 'make zip     set up, then build dist/sparkscale.zip for spark-submit --py-files'
-	@echo 'make notebooks  set up, then run the notebooks in examples/ and save them with what they show'
-	@echo 'make docs    set up, then build the documentation, into build/docs'
-	@echo 'make clean   remove .venv, .nox, build/docs and the caches'
+	@echo 'make demo      set up, then run the main example (examples/flights.py)'
+	@echo 'make test      set up, then check what needs Spark alone: lint, types, layers, docstrings, docs, tests'
+	@echo '               without a Spark session, on classic Spark and on Spark Connect'
+	@echo 'make test-all  make test, then make beside: tests with third parties (PyTorch, Keras, MLflow, XGBoost,'
+	@echo '               JupyterLab, ...), older versions of PySpark, the sdist and the wheel; some 7 GB'
+	@echo 'make setup     install all of that, for the examples and notebooks'
+	@echo 'make bench     set up, then run the benchmarks'
+	@echo 'make zip       set up, then build dist/sparkscale.zip for spark-submit --py-files'
+	@echo 'make notebooks set up, then run the notebooks in examples/ and save them with what they show'
+	@echo 'make docs      set up, then build the documentation, into build/docs'
+	@echo 'make clean     remove .venv, .nox, build and the caches'
 	@echo
-	@echo 'Parts of make test: lint types layers docstrings docs classic connect compat.'
-	@echo 'Another Python:     make PYTHON=python3.12 test'
+	@echo 'Parts of make test:   lint types layers docstrings docs plain classic connect.'
+	@echo 'Parts of make beside: third-parties compat.'
+	@echo 'Another Python:       make PYTHON=python3.12 test'
 
-demo: setup
+demo: $(VENV)/.demo
 	@echo '==> examples/flights.py'
 	@$(BIN)/python examples/flights.py
 
-# The worlds at the same time: neither keeps two cores busy by itself.
 test: lint types layers docstrings docs
-	@$(MAKE) --no-print-directory -j2 worlds
+	@$(MAKE) --no-print-directory -j3 worlds
 	@echo '==> all checks passed'
 
-worlds: classic connect-and-compat
+test-all: test beside
 
-connect-and-compat:
-	@$(MAKE) --no-print-directory connect compat
+beside: $(VENV)/.all
+	@$(MAKE) --no-print-directory -j2 others
+	@echo '==> all checks of what lives beside passed'
 
-bench: setup
+# At the same time: none of them keeps two cores busy by itself.
+worlds: plain classic connect
+
+others: third-parties compat
+
+bench: $(VENV)/.test
 	@echo '==> benchmarks'
 	@$(BIN)/python -m benchmarks
 
-zip: setup
+zip: $(VENV)/.test
 	@$(BIN)/python tools/build_zip.py
 
-notebooks: setup
+notebooks: $(VENV)/.all
 	@$(BIN)/python tools/run_notebooks.py
 
-lint: setup
+lint: $(VENV)/.test
 	@echo '==> ruff'
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-types: setup
+types: $(VENV)/.test
 	@echo '==> mypy'
 	@$(BIN)/mypy --strict sparkscale examples/typed.py
 
-layers: setup
+layers: $(VENV)/.test
 	@echo '==> import-linter'
 	@$(BIN)/lint-imports
 
-docstrings: setup
+docstrings: $(VENV)/.test
 	@echo '==> numpydoc'
 	@find sparkscale -name '*.py' | sort | xargs $(BIN)/numpydoc lint
 
-docs: setup
+docs: $(VENV)/.test
 	@echo '==> sphinx'
 	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
 
-classic: setup
+# JUnit's files hold the time and the number of Spark jobs of each test.
+plain: $(VENV)/.test
+	@echo '==> pytest without a Spark session; every branch of the layers below Spark'
+	@$(BIN)/pytest --world=none -m 'not beside' --cov --durations=10 --junitxml=$(REPORTS)/plain.xml
+
+classic: $(VENV)/.test
 	@echo '==> pytest on classic Spark'
-	@$(BIN)/pytest --world=classic --durations=30
+	@$(BIN)/pytest --world=classic -m 'not beside' --within-budget --durations=20 --junitxml=$(REPORTS)/classic.xml
 
-connect: setup
+connect: $(VENV)/.test
 	@echo '==> pytest on Spark Connect'
-	@$(BIN)/pytest --world=connect --durations=30
+	@$(BIN)/pytest --world=connect -m 'core and not beside' --within-budget --durations=20 --junitxml=$(REPORTS)/connect.xml
 
-compat: setup
+third-parties: $(VENV)/.all
+	@echo '==> pytest with third parties'
+	@$(BIN)/pytest -m beside -o 'norecursedirs=.*' --durations=20 --junitxml=$(REPORTS)/beside.xml
+
+compat: $(VENV)/.all
 	@echo '==> older versions of PySpark, the sdist and the wheel'
 	@$(BIN)/nox
-
-setup: machine $(STAMP)
 
 machine:
 	@sh tools/check_machine.sh
 
-# Redone when pyproject.toml has changed. The check of the machine comes before anything is installed.
-$(STAMP): pyproject.toml | machine
-	@echo '==> setting up $(VENV)'
+# One environment, to which each step adds, redone when pyproject.toml has changed. The check of the machine comes before
+# anything is installed, and so does that of the network.
+setup: $(VENV)/.all
+
+$(VENV)/.demo: pyproject.toml | machine
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --editable '.[connect]' --group dev
+	@sh tools/check_index.sh $(BIN)/python
+	@echo '==> setting up $(VENV) with PySpark and what the example needs: some 800 MB, a minute or two'
+	@$(PIP) install --quiet --upgrade 'pip>=25.1'
+	@$(PIP) install --editable . --group example
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	@sh tools/check_index.sh $(BIN)/python
+	@echo '==> adding to $(VENV) what the tests need: some 300 MB'
+	@$(PIP) install --editable '.[connect]' --group test --group lint --group docs
+	@touch $@
+
+$(VENV)/.all: $(VENV)/.test
+	@sh tools/check_index.sh $(BIN)/python
+	@echo '==> adding to $(VENV) the third parties: some 6 GB, several minutes'
+	@$(PIP) install --editable '.[connect]' --group dev
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .nox build/docs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .nox build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

@@ -23,7 +23,7 @@ class Cluster:
         self.folder, self.number, self.workers = folder, workers, []
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Cluster:  # noqa: PYI034  # Self needs Python 3.11
         try:
             return self._started()
         except BaseException:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
+
+BUDGET = Path(__file__).parent / "jobs.json"  # Spark jobs that a whole run may take, in each world
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # the lightest
 # Sessions are short and queries small: what the JVM spends on its second compiler and on several threads of garbage
@@ -29,32 +34,45 @@ hypothesis.settings.register_profile(
     ],
     print_blob=True,
 )
-# Numbers are computed alike in both worlds: on the second, half as many examples.
-hypothesis.settings.register_profile("connect", hypothesis.settings.get_profile("sparkscale"), max_examples=30)
 hypothesis.settings.load_profile("sparkscale")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--world") == "connect":
-        hypothesis.settings.load_profile("connect")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--world",
-        choices=("classic", "connect"),
-        default="classic",
-        help="which Spark the tests run on; both cannot live in one process (default: classic)",
+        choices=("none", "classic", "connect"),
+        help="only the tests that need no Spark session, or only those that need one, on classic Spark or Spark Connect; "
+        "both cannot live in one process (default: all, on classic)",
+    )
+    parser.addoption(
+        "--within-budget",
+        action="store_true",
+        help=f"fail if the tests run more Spark jobs than {BUDGET.name} allows a whole run",
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    world, budget = config.getoption("--world"), None
+    if config.getoption("--within-budget"):
+        budgets = json.loads(BUDGET.read_text())
+        if world not in budgets:
+            raise pytest.UsageError(f"--within-budget is for a whole world: give --world={' or '.join(budgets)}, too")
+        budget = budgets[world]
+    config.pluginmanager.register(JobsOfRun(budget))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is the same in both worlds runs on classic only: what needs no Spark, and what is marked so."""
-    if config.getoption("--world") == "connect":
-        needs_spark = {"spark", "run", "request"}
-        same = {i for i in items if i.get_closest_marker("one_world") or not needs_spark & set(i.fixturenames)}
-        config.hook.pytest_deselected(items=list(same))
-        items[:] = [item for item in items if item not in same]
+    """Of one world, only what needs it; on Connect without what is the same there, and is marked so."""
+    chosen = config.getoption("--world")
+    if chosen:
+        left_out = set()
+        for item in items:
+            needs_session = bool({"spark", "world"} & set(item.fixturenames))
+            elsewhere = chosen == "connect" and item.get_closest_marker("one_world")
+            if needs_session == (chosen == "none") or elsewhere:
+                left_out.add(item)
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = [item for item in items if item not in left_out]
 
 
 def has_gpu() -> bool:
@@ -74,7 +92,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 @pytest.fixture(scope="session")
 def world(request: pytest.FixtureRequest) -> str:
     """The Spark that the tests run on: ``classic`` or ``connect``."""
-    return request.config.getoption("--world")
+    return request.config.getoption("--world") or "classic"
 
 
 @pytest.fixture(scope="session")
@@ -111,3 +129,65 @@ def spark(world: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spar
         session.sparkContext.setLogLevel("ERROR")
     yield session
     session.stop()
+
+
+# --- Spark jobs are what a run costs: they are counted --------------------------------------------------------------
+
+JOBS_BEFORE, JOBS_AFTER = pytest.StashKey[int](), pytest.StashKey[int]()
+
+
+def jobs_so_far() -> int:
+    """Return how many jobs the session of the tests has run; on Connect its server lives in this process's JVM.
+
+    Jobs of programs that a test starts are not among them, nor what a test's fixtures run when they are torn down.
+    """
+    context = SparkContext._active_spark_context
+    return context._jsc.sc().dagScheduler().numTotalJobs() if context else 0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    item.stash[JOBS_BEFORE] = jobs_so_far()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[pytest.TestReport]:
+    """Note with the last report of a test, and so in JUnit's file, how many jobs it has run."""
+    if call.when != "teardown":  # the last of which stops the session
+        item.stash[JOBS_AFTER] = jobs_so_far()
+    else:
+        item.user_properties.append(("jobs", item.stash[JOBS_AFTER] - item.stash[JOBS_BEFORE]))
+    return (yield)
+
+
+class JobsOfRun:
+    """Adds up the jobs of all tests, shows the dearest files, and keeps to the budget."""
+
+    def __init__(self, budget: int | None) -> None:
+        self.budget, self.by_file = budget, Counter()
+
+    @property
+    def total(self) -> int:
+        return self.by_file.total()
+
+    @property
+    def exceeded(self) -> bool:
+        return self.budget is not None and self.total > self.budget
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "teardown":
+            self.by_file[report.location[0]] += dict(report.user_properties)["jobs"]
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.exceeded and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        files = ", ".join(f"{Path(file).name} {n}" for file, n in self.by_file.most_common(8) if n)
+        terminalreporter.write_line(f"{self.total} Spark jobs{f': {files}' if files else ''}")
+        if self.exceeded:
+            terminalreporter.write_line(
+                f"The budget is {self.budget}: have tests share frames and fits, or raise it in {BUDGET.name}.",
+                red=True,
+            )

@@ -1,6 +1,7 @@
-"""Runs on a cluster whose tasks are given GPUs, made-up or real, and prints what they did with them; a script of its tests.
+"""Runs on clusters whose tasks are given GPUs, made-up or real, and prints what they did with them; a script of its tests.
 
-Arguments: the master, the amount of a GPU that a task gets or "none", and a discovery script.
+Argument: JSON, a list of clusters. Each has a master; if its tasks are given a GPU, the amount of it that a task gets, and a
+discovery script; and the environment of its executors. The plainest comes first: the JVM keeps its settings for the others.
 """
 
 import json
@@ -22,30 +23,37 @@ def used(batches):
     for _ in batches:
         pass
     worker = device_of_task("auto")
-    time.sleep(1)  # so that each executor gets a task
+    time.sleep(1)  # so that each executor gets its tasks
     given = TaskContext.get().resources()
     address = given["gpu"].addresses[0] if "gpu" in given else "none"
     chosen = str(worker.cupy.cuda.runtime.getDevice()) if isinstance(worker, Gpu) else "cpu"
     yield pa.RecordBatch.from_pydict({"address": [address], "chosen": [chosen]})
 
 
-def main(master, amount, script):
+def started(master, amount=None, script=None, **env):
+    """Return a session on a cluster."""
     builder = SparkSession.builder.master(master).config("spark.ui.enabled", "false")
-    if amount != "none":
+    for name, value in env.items():
+        builder = builder.config(f"spark.executorEnv.{name}", value)
+    if amount:
         for role, value in (("worker", "1"), ("executor", "1"), ("task", amount)):
             builder = builder.config(f"spark.{role}.resource.gpu.amount", value)
         builder = builder.config("spark.worker.resource.gpu.discoveryScript", script)
-    if master.startswith("local-cluster"):  # wait for all executors, so that each gets a task
+    if master.startswith("local-cluster"):  # wait for all executors, so that each gets its tasks
         workers, cores, _ = master.partition("[")[2].split(",")
         builder = builder.config("spark.cores.max", str(int(workers) * int(cores)))
         builder = builder.config("spark.scheduler.minRegisteredResourcesRatio", "1")
-    spark = builder.getOrCreate()
+    return builder.getOrCreate()
+
+
+def tried(spark):
+    """Return what four tasks did, and how far what they scale on a GPU is from what the CPU makes of it."""
     df = spark.range(100).selectExpr("double(id) x", "array(double(id), sqrt(id)) a")
     stage = StandardScaler(inputCols=["x", "a"], withMean=True)
     found = {"asked": asked("auto", spark)}
     try:
         tasks = spark.range(0, 4, 1, 4).mapInArrow(used, "address string, chosen string").collect()
-        found["tasks"] = sorted({(task.address, task.chosen) for task in tasks})
+        found["tasks"] = sorted((task.address, task.chosen) for task in tasks)
         expected, made = (stage.setDevice(d).fit(df).transform(df).collect() for d in ("cpu", "gpu"))
         flat = [np.array([[r.x_scaled, *r.a_scaled] for r in rows]) for rows in (expected, made)]
         found["difference"] = float(abs(flat[0] - flat[1]).max())
@@ -53,8 +61,8 @@ def main(master, amount, script):
         found["error"] = f"{type(failed).__name__}: {failed}"
     finally:
         spark.stop()
-    print(json.dumps(found))
+    return found
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    print(json.dumps([tried(started(**cluster)) for cluster in json.loads(sys.argv[1])]))  # noqa: T201  # the test reads it

@@ -1,4 +1,4 @@
-"""What the laws are tried on: hypothesis strategies for numbers, blocks and rows, and DataFrames of such rows."""
+"""What the laws are tried on: hypothesis strategies for numbers, blocks and rows, and exact arithmetic on them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from pyspark.ml.linalg import DenseVector, SparseVector, VectorUDT
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import ArrayType, DoubleType, LongType, StructField, StructType
 
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
 from sparkscale.statistics import CoMoments
@@ -148,69 +145,34 @@ def assert_same_co_moments(expected: CoMoments, actual: CoMoments, values: np.nd
     assert np.all(np.abs(actual.comoments - expected.comoments) <= np.outer(scale, scale) + underflow)
 
 
-# --- rows and DataFrames ---------------------------------------------------------------------------------------
+# --- rows -----------------------------------------------------------------------------------------------------
 
 
 @st.composite
 def tables(
-    draw: st.DrawFn, min_rows: int = 1, max_rows: int = 9, columns: Sequence[Any] = COLUMNS, nulls: bool = True
+    draw: st.DrawFn,
+    min_rows: int = 1,
+    max_rows: int = 9,
+    features: int = FEATURES,
+    columns: Sequence[Any] = COLUMNS,
+    nulls: bool = True,
 ) -> list[Row]:
     """Rows of features with nulls, NaN and infinities; a row may be null altogether, except for the first."""
-    matrix = draw(matrices(draw(st.integers(min_rows, max_rows)), columns=columns))
+    matrix = draw(matrices(draw(st.integers(min_rows, max_rows)), features, columns))
     rows: list[Row] = [[None if nulls and np.isnan(v) and draw(st.booleans()) else float(v) for v in r] for r in matrix]
     if nulls:
         rows[1:] = [None if draw(st.integers(0, 7)) == 0 else r for r in rows[1:]]
     return rows
 
 
+@st.composite
+def cuts(draw: st.DrawFn, rows: Sequence[Any]) -> list[Sequence[Any]]:
+    """Rows torn into partitions: of one row, of all, of none."""
+    places = sorted(draw(st.lists(st.integers(0, len(rows)), max_size=6)))
+    return [rows[start:end] for start, end in zip([0, *places], [*places, len(rows)], strict=True)]
+
+
 def matrix_of(rows: Sequence[Row], features: int = FEATURES) -> np.ndarray:
     """Return rows as numbers; null is NaN."""
     values = [[np.nan] * features if r is None else [np.nan if v is None else v for v in r] for r in rows]
     return np.array(values, dtype=np.float64).reshape(len(values), features)
-
-
-KINDS = ("scalar", "array", "dense", "sparse", "mixed")
-
-
-def names_of(kinds: Sequence[str], features: int = FEATURES) -> list[str]:
-    """Return the columns of a frame that hold the data in these kinds."""
-    scalars = [f"s{i}" for i in range(features)]
-    return [name for kind in kinds for name in (scalars if kind == "scalar" else [kind])]
-
-
-def frame(
-    spark: SparkSession, rows: Sequence[Row], features: int = FEATURES, row_weights: Sequence[float] | None = None
-) -> DataFrame:
-    """Return the same rows as scalars, as an array, and as dense, sparse and mixed vectors, with ``id`` and ``w``."""
-    fields = [StructField("id", LongType()), StructField("w", DoubleType())]
-    fields += [StructField(f"s{i}", DoubleType()) for i in range(features)]
-    fields += [StructField("array", ArrayType(DoubleType()))]
-    fields += [StructField(kind, VectorUDT()) for kind in ("dense", "sparse", "mixed")]
-    records = []
-    for i, row in enumerate(rows):
-        weight = 1.0 if row_weights is None else float(row_weights[i])
-        if row is None:
-            records.append((i, weight, *[None] * features, None, None, None, None))
-            continue
-        numbers = [np.nan if v is None else v for v in row]
-        full = DenseVector(numbers)
-        few = SparseVector(features, [(j, v) for j, v in enumerate(numbers) if v != 0])
-        records.append((i, weight, *row, list(row), full, few, few if i % 2 else full))
-    return spark.createDataFrame(records, StructType(fields))
-
-
-def values_of(df: DataFrame, names: Sequence[str], features: int = FEATURES) -> np.ndarray:
-    """Return columns as numbers, in the order of ``id``; null is NaN, and so is each element of a null."""
-    found = []
-    for row in sorted(df.select("id", *names).collect(), key=lambda r: r["id"]):
-        cells: list[float] = []
-        for name in names:
-            cell = row[name]
-            if cell is None:
-                cells += [np.nan] * (1 if name[0] == "s" and name[1:2].isdigit() else features)
-            elif isinstance(cell, float):
-                cells.append(cell)
-            else:
-                cells += [np.nan if v is None else v for v in (cell if isinstance(cell, list) else cell.toArray())]
-        found.append(cells)
-    return np.array(found, dtype=np.float64)

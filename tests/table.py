@@ -6,10 +6,15 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from pyspark.ml import Estimator, Model
 
 import sparkscale
 from sparkscale.statistics import CoMoments, Extrema, Moments, Squares, Statistic
+
+# Those that Spark has, too: what is not a law of every scaler is tried on them.
+SCALERS = (sparkscale.MinMaxScaler, sparkscale.MaxAbsScaler, sparkscale.StandardScaler)
+each_scaler = pytest.mark.parametrize("scaler", SCALERS, ids=lambda c: c.__name__)
 
 
 @dataclass(frozen=True)
@@ -108,3 +113,10 @@ def public_models() -> set[type]:
 def choice_id(choice: dict[str, Any]) -> str:
     """Return a short name of a combination of Params."""
     return ",".join(f"{name}={value}" for name, value in choice.items()) or "defaults"
+
+
+def model_of(scaler: Any, fitted: Any) -> Any:
+    """Return the model that a scaler fits, without a job: another of its statistic was fitted on the same columns and rows."""
+    model = scaler._model()
+    model._learn(fitted._columns, fitted.statistics, skips=fitted._skips)
+    return scaler._copyValues(model)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sparkscale.affine import AffineMap
+from sparkscale.affine import AffineMap, MatrixMap
 from strategies import EPS, SUBNORMAL
 
 pytestmark = pytest.mark.core
@@ -127,6 +127,36 @@ def test_a_slice_maps_its_features(m: AffineMap, start: int, stop: int) -> None:
 def test_keeps_zero(center: list[float], scale: list[float], offset: list[float], expected: bool) -> None:
     """A map keeps zero if each feature maps 0 to 0, so that what is sparse stays sparse."""
     assert expected is AffineMap(center, scale, offset).keeps_zero
+
+
+@given(m=maps(), x=arrays(np.float64, (3, 4), elements=NUMBERS))
+def test_the_identity_changes_nothing(m: AffineMap, x: np.ndarray) -> None:
+    """To the bit, also beside another map."""
+    both = AffineMap.concat([AffineMap.identity(4), m])
+
+    np.testing.assert_array_equal(AffineMap.identity(4).apply(x), x)
+    assert (both[:4], both[4:]) == (AffineMap.identity(4), m)
+
+
+def test_maps_beside_each_other_divide_if_all_do() -> None:
+    """Of none there is a map of no feature."""
+    m = AffineMap([1.0], [2.0], [3.0])
+
+    assert AffineMap.concat([m, m]).divides
+    assert not AffineMap.concat([m.inverse(), m.inverse()]).divides
+    assert len(AffineMap.concat([])) == 0
+
+
+def test_a_matrix_has_a_length_and_equals_its_like() -> None:
+    """Of all its parts."""
+    parts = {"center": [1.0, 2.0], "matrix": np.eye(2), "back": np.eye(2), "offset": [0.0, 0.0]}
+    m = MatrixMap(**parts)
+
+    assert len(m) == 2
+    assert m == MatrixMap(**parts)
+    assert m != AffineMap.identity(2)
+    for name, value in parts.items():
+        assert m != MatrixMap(**parts | {name: np.add(value, 1.0)}), name
 
 
 def test_equality_is_of_all_parts() -> None:

@@ -16,8 +16,8 @@ import array_api_strict as strict
 import numpy as np
 import pytest
 from array_api_compat import is_cupy_array
-from conftest import has_gpu
 
+from conftest import has_gpu
 from sparkscale import kernels
 from sparkscale.affine import AffineMap, MatrixMap
 from sparkscale.arrays import namespace
@@ -303,6 +303,7 @@ def test_extrema_of_infinities(monkeypatch: pytest.MonkeyPatch, kind: Any) -> No
         np.testing.assert_array_equal(back(getattr(found, name)), getattr(expected, name), err_msg=name)
 
 
+@pytest.mark.beside
 def test_cupy_has_each_function_that_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     """By name and by signature; the real library, which imports without a device."""
     cupy = pytest.importorskip("array_api_compat.cupy", reason="CuPy has no wheel for this platform")

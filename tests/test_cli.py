@@ -6,91 +6,158 @@ import contextlib
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
+import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from pyspark.sql import SparkSession
 
 import sparkscale
 from processes import undisturbed
-from sparkscale import MinMaxScaler, StandardScalerModel
+from sparkscale import MinMaxScalerModel, StandardScaler, StandardScalerModel
 from sparkscale.cli import SCALERS, main
+from sparkscale.scalers._persistence import StageReader
+from sparkscale.spark.columns import FeatureColumn
+from sparkscale.statistics import Extrema
 
 ROWS = [(k, float(k), None if k == 3 else k * k, f"n{k}") for k in range(8)]
+NAMES = ("id", "a", "a_b", "name")
+# What fit is asked for: of the rows in each format by other columns, and with other options.
+FITS = {
+    "parquet": "--scaler=standard --columns a* --with-mean",
+    "csv": "--scaler min-max --columns a_* --columns numeric,a --json",
+    "json": "--scaler batch-norm --columns a --columns a_b --epsilon 0.5 --gamma 2,3 --momentum none --output-cols x,y"
+    " --handle-invalid skip --json",
+    "orc": "--scaler min-max --columns a_b --output-col y --max 7 --json",
+}
 
 
-def run(*args: str, code: int = 0) -> Any:
+def run(*args: Any, code: int = 0) -> Any:
     """Run a command in this process, in the session that there is."""
     done = CliRunner().invoke(main, [str(a) for a in args])
     assert done.exit_code == code, (done.output, done.exception)
     return done
 
 
-@pytest.fixture
-def folder(spark, tmp_path):
-    """Rows in every format."""
-    df = spark.createDataFrame(ROWS, "id int, a double, a_b int, name string")
-    for kind in ("parquet", "json", "orc"):
-        df.write.format(kind).save(str(tmp_path / f"rows.{kind}"))
-    df.write.option("header", "true").csv(str(tmp_path / "rows.csv"))
-    return tmp_path
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows in every format. Tests write elsewhere."""
+    folder = tmp_path_factory.mktemp("rows")
+    kinds = (pa.int32(), pa.float64(), pa.int32(), pa.string())
+    columns = zip(NAMES, kinds, zip(*ROWS, strict=True), strict=True)
+    table = pa.table({name: pa.array(cells, kind) for name, kind, cells in columns})
+    pq.write_table(table, folder / "rows.parquet")
+    pyarrow.csv.write_csv(table, folder / "rows.csv")
+    pyarrow.orc.write_table(table, str(folder / "rows.orc"))
+    (folder / "rows.json").write_text("".join(f"{json.dumps(row)}\n" for row in table.to_pylist()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def view(spark: SparkSession) -> Iterator[str]:
+    """The same rows as a table, by its name."""
+    spark.createDataFrame(ROWS, "id int, a double, a_b int, name string").createOrReplaceTempView("some_rows")
+    yield "some_rows"
+    spark.catalog.dropTempView("some_rows")
+
+
+@pytest.fixture(scope="module")
+def fits(spark: SparkSession, folder: Path) -> dict[str, str]:
+    """What fit prints of the rows in each format."""
+    return {
+        kind: run("fit", folder / f"rows.{kind}", *options.split(), "--output", folder / f"model of {kind}").stdout
+        for kind, options in FITS.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def stages() -> dict[str, Any]:
+    return {}
 
 
 @pytest.fixture
-def model(folder):
+def loads_once(folder: Path, stages: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands load each stage that stays in the folder once, for all tests."""
+    load = StageReader.load
+
+    def load_once(self: StageReader, path: str) -> Any:
+        if Path(path).parent != folder:
+            return load(self, path)
+        if path not in stages:
+            stages[path] = load(self, path)
+        return stages[path]
+
+    monkeypatch.setattr(StageReader, "load", load_once)
+
+
+@pytest.fixture
+def model(folder: Path, fits: dict[str, str], loads_once: None) -> Path:
     """A model of two columns."""
-    run(
-        "fit",
-        folder / "rows.parquet",
-        "--scaler",
-        "standard",
-        "--columns",
-        "a*",
-        "--with-mean",
-        "--output",
-        folder / "m",
-    )
-    return folder / "m"
+    return folder / "model of parquet"
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv", "json", "orc"])
-def test_fit_reads_what_spark_reads(spark, folder, kind):
+@pytest.fixture(scope="module")
+def strict(spark: SparkSession, folder: Path) -> Path:
+    """A model that refuses null."""
+    model = MinMaxScalerModel().setInputCol("a_b").setHandleInvalid("error")
+    extrema = Extrema(*(np.array([n]) for n in (3.0, 0.0, 0.0, 4.0)))
+    model._learn([FeatureColumn("a_b", "scalar", size=1)], extrema, skips=False)
+    model.save(str(folder / "strict"))
+    return folder / "strict"
+
+
+@pytest.mark.parametrize(
+    ("kind", "learned"),
+    [
+        ("csv", {"id": {"min": 0, "max": 7}, "a": {"min": 0, "max": 7}, "a_b": {"min": 0, "max": 49}}),
+        ("json", {"a": {"runningMean": pytest.approx(25 / 7)}, "a_b": {"runningMean": pytest.approx(131 / 7)}}),
+        ("orc", {"a_b": {"min": 0, "max": 49}}),
+    ],
+)
+def test_fit_reads_what_spark_reads(fits: dict[str, str], kind: str, learned: dict[str, dict[str, Any]]) -> None:
     """By the ending of the name; CSV with a header and types."""
-    done = run("fit", folder / f"rows.{kind}", "--scaler=standard", "--columns", "a,a_b", "--output", folder / "model")
-    found = StandardScalerModel.load(str(folder / "model"))
+    features = {f.pop("feature"): f for f in json.loads(fits[kind])["features"]}
 
-    assert found.featureNames == ["a", "a_b"]
-    assert list(found.mean) == pytest.approx([3.5, 131 / 7])
-    assert list(found.invalidCounts) == [0, 1]
-    assert "a_b" in done.output and "18.7143" in done.output
+    assert {name: {key: features[name][key] for key in told} for name, told in learned.items()} == learned
+    assert {name: f["invalid"] for name, f in features.items()} == {name: int(name == "a_b") for name in learned}
 
 
-def test_fit_reads_tables(spark, folder):
-    """A name without a path is one."""
-    spark.read.parquet(str(folder / "rows.parquet")).createOrReplaceTempView("some_rows")
-    run("fit", "some_rows", "--scaler", "max-abs", "--columns", "numeric", "--output", folder / "model")
+def test_fit_saves_a_model_and_prints_it(fits: dict[str, str], folder: Path) -> None:
+    """Of Parquet, too."""
+    loaded = StandardScalerModel.load(str(folder / "model of parquet"))
 
-    assert sparkscale.MaxAbsScalerModel.load(str(folder / "model")).featureNames == ["id", "a", "a_b"]
+    assert loaded.featureNames == ["a", "a_b"]
+    assert list(loaded.mean) == pytest.approx([3.5, 131 / 7])
+    assert list(loaded.invalidCounts) == [0, 1]
+    assert "a_b" in fits["parquet"] and "18.7143" in fits["parquet"]
 
 
-def test_columns_are_names_patterns_and_numeric(folder):
+def test_fit_reads_tables_and_leaves_weights_out(view: str, tmp_path: Path) -> None:
+    """A name without a path is one; what is numeric and no weight is a feature."""
+    fit = ("fit", view, "--scaler", "standard", "--columns", "numeric", "--weight-col", "id")
+    done = run(*fit, "--output", tmp_path / "model", "--json")
+
+    assert [f["feature"] for f in json.loads(done.stdout)["features"]] == ["a", "a_b"]
+
+
+def test_columns_are_names_patterns_and_numeric(fits: dict[str, str]) -> None:
     """Each once, in the order in which they are asked for."""
-    done = run(
-        "fit", folder / "rows.csv", "--scaler", "min-max", "--columns", "a_*", "--columns", "numeric,a",
-        "--output", folder / "model", "--json",
-    )  # fmt: skip
-    assert [f["feature"] for f in json.loads(done.stdout)["features"]] == ["a_b", "id", "a"]
+    assert [f["feature"] for f in json.loads(fits["csv"])["features"]] == ["a_b", "id", "a"]
 
 
 @pytest.mark.parametrize("name", SCALERS)
-def test_each_param_of_a_scaler_is_an_option(spark, name):
+def test_each_param_of_a_scaler_is_an_option(name: str) -> None:
     """Made from the Params, and shown by --help."""
     text = run("fit", "--scaler", name, "--help").output
     params = {p.name for p in SCALERS[name]().params} - {"inputCol", "inputCols"}
@@ -100,15 +167,11 @@ def test_each_param_of_a_scaler_is_an_option(spark, name):
     assert kebab - options == set()
 
 
-def test_options_are_of_the_types_of_params(folder):
+def test_options_are_of_the_types_of_params(fits: dict[str, str]) -> None:
     """Flags, numbers, lists and none."""
-    done = run(
-        "fit", folder / "rows.parquet", "--scaler", "batch-norm", "--columns", "a", "--columns", "id", "--epsilon", "0.5",
-        "--gamma", "2,3", "--momentum", "none", "--output-cols", "x,y", "--handle-invalid", "skip", "--output",
-        folder / "model", "--json",
-    )  # fmt: skip
-    assert json.loads(done.stdout)["params"] == {
-        "inputCols": ["a", "id"],
+    assert "withMean=true" in fits["parquet"]
+    assert json.loads(fits["json"])["params"] == {
+        "inputCols": ["a", "a_b"],
         "outputCols": ["x", "y"],
         "epsilon": 0.5,
         "gamma": [2.0, 3.0],
@@ -117,42 +180,57 @@ def test_options_are_of_the_types_of_params(folder):
     }
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv", "json", "orc"])
-def test_transform_and_its_inverse(spark, folder, model, kind):
-    """Written by the ending of the name; the way back gives the input."""
-    run("transform", model, folder / "rows.parquet", folder / f"scaled.{kind}")
-    run("inverse", model, folder / f"scaled.{kind}", folder / "back.parquet")
-    found = spark.read.parquet(str(folder / "back.parquet")).orderBy("id").select("id", "a", "a_b", "name").collect()
-
-    for row, expected in zip(found, ROWS, strict=True):
-        assert list(row) == pytest.approx(list(expected))
-    assert not [name for name in os.listdir(folder) if "sparkscale_" in name]
+def rows_of(path: Path) -> list[list[Any]]:
+    """Return the rows that a command has written as JSON or Parquet."""
+    if path.suffix == ".json":
+        rows = [json.loads(line) for part in path.glob("*.json") for line in part.read_text().splitlines()]
+    else:
+        rows = pq.read_table(path).to_pylist()
+    return [[row.get(name) for name in NAMES] for row in sorted(rows, key=lambda row: row["id"])]
 
 
-def test_one_column_alone_has_an_output_alone(spark, folder):
+@pytest.mark.parametrize(
+    ("source", "scaled", "back"),
+    [pytest.param("parquet", "csv", "json", marks=pytest.mark.core), ("json", "orc", "parquet")],
+)
+def test_transform_and_its_inverse(
+    folder: Path, model: Path, tmp_path: Path, source: str, scaled: str, back: str
+) -> None:
+    """Read and written by the ending of the name, whatever the format; the way back gives the input."""
+    run("transform", model, folder / f"rows.{source}", tmp_path / f"scaled.{scaled}")
+    run("inverse", model, tmp_path / f"scaled.{scaled}", tmp_path / f"back.{back}")
+
+    for row, expected in zip(rows_of(tmp_path / f"back.{back}"), ROWS, strict=True):
+        assert row == pytest.approx(list(expected))
+    assert list((tmp_path / f"scaled.{scaled}").glob(f"part-*{scaled}"))
+    assert sorted(os.listdir(tmp_path)) == [f"back.{back}", f"scaled.{scaled}"]
+
+
+def test_one_column_alone_has_an_output_alone(
+    fits: dict[str, str], view: str, folder: Path, tmp_path: Path, loads_once: None
+) -> None:
     """As in a Pipeline: inputCol and outputCol."""
-    run(
-        "fit", folder / "rows.parquet", "--scaler", "min-max", "--columns", "a", "--output-col", "y", "--max", "7",
-        "--output", folder / "model",
-    )  # fmt: skip
-    run("transform", folder / "model", folder / "rows.parquet", folder / "out")
+    run("transform", folder / "model of orc", view, tmp_path / "out")
+    rows = sorted(pq.read_table(tmp_path / "out").to_pylist(), key=lambda row: row["id"])
 
-    assert [r.y for r in spark.read.parquet(str(folder / "out")).orderBy("id").collect()] == [
-        float(k) for k in range(8)
+    assert json.loads(fits["orc"])["params"] == {"inputCol": "a_b", "outputCol": "y", "max": 7.0}
+    assert [row["y"] for row in rows] == [None if k == 3 else k * k / 7 for k in range(8)]
+
+
+def test_merge_and_update(view: str, model: Path, tmp_path: Path) -> None:
+    """Both are the model of all rows."""
+    updated, merged = tmp_path / "updated", tmp_path / "merged"
+    printed = [
+        run("update", model, view, "--output", updated, "--json").stdout,
+        run("update", updated, view, "--overwrite", "--json").stdout,
+        run("merge", updated, model, "--output", merged, "--json").stdout,
     ]
 
-
-def test_merge_and_update(spark, folder, model):
-    """Both are the model of all rows."""
-    run("merge", model, model, "--output", folder / "merged")
-    run("update", model, folder / "rows.json", "--output", folder / "updated")
-    run("update", model, folder / "rows.json", "--overwrite")
-    found = [StandardScalerModel.load(str(folder / name)) for name in ("merged", "updated", "m")]
-
-    assert [m.count for m in found] == [16, 16, 16]
+    assert [json.loads(text)["rows"] for text in printed] == [16, 24, 32]
+    assert pq.read_table(merged / "data")["count"].to_pylist() == [[32.0, 28.0]]
 
 
-def test_show(model):
+def test_show(model: Path) -> None:
     """A table for people, JSON for machines, SQL for databases."""
     text, told = run("show", model).output, json.loads(run("show", model, "--json").stdout)
 
@@ -171,22 +249,23 @@ def refused(*args: Any, code: int = 1) -> str:
     return lines[-1]
 
 
-def test_errors_are_a_line_with_the_remedy(folder, model):
+@pytest.mark.core
+def test_errors_are_a_line_with_the_remedy(view: str, model: Path, tmp_path: Path) -> None:
     """Without a trace."""
-    fit = ("fit", folder / "rows.parquet", "--scaler", "standard", "--output", folder / "other", "--columns")
+    fit = ("fit", view, "--scaler", "standard", "--output", tmp_path / "other", "--columns")
 
     assert "'nope' is no column. There are: id, a, a_b, name" in refused(*fit, "nope")
     assert "Cast it, or leave it out" in refused(*fit, "name")
     assert "ddof must be 0 or 1" in refused(*fit, "a", "--ddof", "3")
     assert "holds null, which handleInvalid='error' refuses" in refused(*fit, "a_b", "--handle-invalid", "error")
-    assert "no saved stage" in refused("show", folder / "nothing")
-    assert "PATH_NOT_FOUND" in refused("transform", model, folder / "nothing.parquet", folder / "out")
-    assert not (folder / "other").exists() and not (folder / "out").exists()
+    assert "no saved stage" in refused("show", tmp_path / "nothing")
+    assert "PATH_NOT_FOUND" in refused("transform", model, tmp_path / "nothing.parquet", tmp_path / "out")
+    assert os.listdir(tmp_path) == []
 
 
-def test_wrong_usage_ends_with_2(folder):
+def test_wrong_usage_ends_with_2(spark: SparkSession, tmp_path: Path) -> None:
     """As is the custom."""
-    fit = ("fit", folder / "rows.parquet", "--columns", "a", "--output", folder / "m", "--scaler")
+    fit = ("fit", tmp_path / "rows.parquet", "--columns", "a", "--output", tmp_path / "m", "--scaler")
 
     assert "'nope' is not one of" in refused(*fit, "nope", code=2)
     assert "No such option" in refused(*fit, "standard", "--clip", code=2)
@@ -195,88 +274,76 @@ def test_wrong_usage_ends_with_2(folder):
     assert "exclude each other" in refused(*fit, "standard", "--master", "local", "--remote", "sc://x", code=2)
 
 
-def test_what_exists_is_kept(spark, folder, model):
+@pytest.mark.core
+def test_what_exists_is_kept(view: str, model: Path, strict: Path, tmp_path: Path) -> None:
     """Without --overwrite, and where the job that would replace it fails."""
-    fit = ("fit", folder / "rows.parquet", "--scaler", "min-max", "--columns", "a", "--output", model)
+    scaled = tmp_path / "scaled.parquet"
+    fit = ("fit", view, "--scaler", "min-max", "--columns", "a", "--output", model)
     assert "already exists" in refused(*fit)
-    scaled, rows = folder / "scaled.parquet", folder / "rows.parquet"
-    run("transform", model, rows, scaled)
-    assert "already exists" in refused("transform", model, rows, scaled)
-    before = spark.read.parquet(str(scaled)).count()
-    failing = MinMaxScaler(inputCol="a_b", handleInvalid="error").fit(spark.read.parquet(str(rows)).where("id < 3"))
-    failing.save(str(folder / "failing"))
+    run("transform", model, view, scaled)
+    assert "already exists" in refused("transform", model, view, scaled)
+    before = pq.read_table(scaled)
 
-    assert "holds null" in refused("transform", folder / "failing", rows, scaled, "--overwrite")
-    assert spark.read.parquet(str(scaled)).count() == before == 8
-    run("transform", model, rows, scaled, "--overwrite")
-    assert spark.read.parquet(str(scaled)).count() == 8
+    assert "holds null" in refused("transform", strict, view, scaled, "--overwrite")
+    assert pq.read_table(scaled).equals(before) and before.num_rows == 8
+    run("transform", model, view, scaled, "--overwrite")
+    assert pq.read_table(scaled).num_rows == 8
 
 
-def test_a_failing_job_leaves_nothing(spark, folder):
+@pytest.mark.core
+def test_a_failing_job_leaves_nothing(view: str, strict: Path, loads_once: None, tmp_path: Path) -> None:
     """So that it can be run again."""
-    failing = MinMaxScaler(inputCol="a_b", handleInvalid="error").fit(
-        spark.read.parquet(str(folder / "rows.parquet")).where("id < 3")
-    )
-    failing.save(str(folder / "failing"))
-    before = sorted(os.listdir(folder))
-
-    assert "holds null" in refused("transform", folder / "failing", folder / "rows.parquet", folder / "scaled.parquet")
-    assert sorted(os.listdir(folder)) == before
+    assert "holds null" in refused("transform", strict, view, tmp_path / "scaled.parquet")
+    assert os.listdir(tmp_path) == []
 
 
-def test_a_table_that_would_end_with_the_session_is_refused(folder, model):
+def test_a_table_that_would_end_with_the_session_is_refused(view: str, model: Path) -> None:
     """As those of a catalog in memory do."""
-    written = refused("transform", model, folder / "rows.parquet", "some_table", "--output-format", "table")
+    written = refused("transform", model, view, "some_table", "--output-format", "table")
 
     assert "would end with this session" in written
 
 
-def test_numeric_leaves_weights_out(folder):
-    """They are no features."""
-    fit = ("fit", folder / "rows.parquet", "--scaler", "standard", "--columns", "numeric", "--weight-col", "id")
-    done = run(*fit, "--output", folder / "model", "--json")
-
-    assert [f["feature"] for f in json.loads(done.stdout)["features"]] == ["a", "a_b"]
-
-
-def test_json_has_every_digit(spark, folder):
+def test_json_has_every_digit(spark: SparkSession, tmp_path: Path) -> None:
     """Of small numbers, too; what is not finite is null."""
-    values = [(1e-12 * k / 3, 5.0) for k in range(4)]
-    spark.createDataFrame(values, "x double, y double").write.parquet(str(folder / "small"))
-    done = run(
-        "fit", folder / "small", "--scaler", "standard", "--columns", "x,y", "--output", folder / "model", "--json"
-    )
-    x, y = json.loads(done.stdout)["features"]
+    df = spark.createDataFrame([([1e-12 * k / 3, 5.0],) for k in range(4)], "a array<double>")
+    df.createOrReplaceTempView("small_numbers")
+    fit = ("fit", "small_numbers", "--scaler", "standard", "--columns", "a", "--output", tmp_path / "model", "--json")
+    x, y = json.loads(run(*fit).stdout)["features"]
+    spark.catalog.dropTempView("small_numbers")
 
-    assert x["std"] == float(StandardScalerModel.load(str(folder / "model")).std[0])
+    assert x["std"] == float(StandardScaler(inputCol="a").fit(df).std[0])
     assert (y["scale"], y["constant"]) == (None, True)
 
 
-def test_stages_that_are_no_models_are_shown_and_refused(folder):
+def test_stages_that_are_no_models_are_shown_and_refused(
+    view: str, folder: Path, loads_once: None, tmp_path: Path
+) -> None:
     """What learns nothing has Params; what a stage cannot do is said."""
     sparkscale.LayerNorm(inputCol="v", epsilon=0.5).save(str(folder / "norm"))
 
     assert "'epsilon': 0.5" in run("show", folder / "norm").output
     assert json.loads(run("show", folder / "norm", "--json").stdout)["features"] == []
-    error = refused("inverse", folder / "norm", folder / "rows.parquet", folder / "out")
+    error = refused("inverse", folder / "norm", view, tmp_path / "out")
     assert "holds a LayerNorm, which has no inverseTransform" in error
 
 
-def test_what_the_jvm_says_is_told(folder, model):
+@pytest.mark.core
+def test_what_the_jvm_says_is_told(model: Path, tmp_path: Path) -> None:
     """Not that a call failed."""
-    (folder / "broken.parquet").write_bytes(b"no Parquet, though it says so")
-    error = refused("transform", model, folder / "broken.parquet", folder / "out")
+    (tmp_path / "broken.parquet").write_bytes(b"no Parquet, though it says so")
+    error = refused("transform", model, tmp_path / "broken.parquet", tmp_path / "out")
 
     assert "An error occurred while calling" not in error
     assert "broken.parquet" in error or "Parquet" in error
 
 
-def test_a_server_that_is_not_there(folder, model):
+def test_a_server_that_is_not_there() -> None:
     """Is missed at once."""
     assert "No Spark Connect server answers at sc://localhost:1" in refused(
-        "show", model, "--remote", "sc://localhost:1"
+        "show", "model", "--remote", "sc://localhost:1"
     )
-    assert "is no Spark Connect server" in refused("show", model, "--remote", "http://localhost", code=2)
+    assert "is no Spark Connect server" in refused("show", "model", "--remote", "http://localhost", code=2)
 
 
 def program(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -291,25 +358,7 @@ def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 @pytest.mark.one_world
-@pytest.mark.parametrize("where", ["--master", "--remote"])
-def test_executors_on_this_machine_run_the_python_of_the_command(tmp_path, where):
-    """Whose environment may not be activated: another Python is found first."""
-    pq.write_table(pa.table({"a": [[1.0, 2.0], [3.0, 5.0]]}), tmp_path / "rows.parquet")
-    other = tmp_path / "python3"
-    other.write_text("#!/bin/sh\nexit 1\n")
-    other.chmod(0o755)
-    command = [sys.executable, "-m", "sparkscale", "fit", "rows.parquet", "--scaler=standard", "--columns=a", "--json"]
-    command += ["--output=model", where, "local[1]"]
-    env = undisturbed() | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    del env["PYSPARK_PYTHON"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180, env=env)
-
-    assert done.returncode == 0, done.stderr
-    assert [feature["mean"] for feature in json.loads(done.stdout)["features"]] == [2.0, 3.5]
-
-
-@pytest.mark.one_world
-def test_it_runs_as_a_program(tmp_path):
+def test_it_runs_as_a_program(tmp_path: Path) -> None:
     """Wherever it is installed; nothing but the result, or the line of an error, on either stream."""
     (tmp_path / "rows.csv").write_text('x\n1\n3\n""\n')
     home = tmp_path / "with space"
@@ -346,7 +395,7 @@ for args in (
 
 
 @pytest.mark.one_world
-def test_tables_are_written_to_a_catalog_that_lasts(tmp_path):
+def test_tables_are_written_to_a_catalog_that_lasts(tmp_path: Path) -> None:
     """And are kept where the job that would replace them fails."""
     pq.write_table(pa.table({"x": [1.0, 3.0]}), tmp_path / "rows.parquet")
     pq.write_table(pa.table({"x": [1.0, None]}), tmp_path / "bad.parquet")
@@ -361,25 +410,46 @@ def test_tables_are_written_to_a_catalog_that_lasts(tmp_path):
     assert sum(len(part.read_text().splitlines()) for part in (tmp_path / "back.json").glob("*.json")) == 2
 
 
-@pytest.mark.one_world
-@pytest.mark.parametrize(("where", "bar"), [("--master", b"[Stage "), ("--remote", b"% Complete (")])
-def test_a_terminal_shows_progress(tmp_path, where, bar):
-    """With Spark's own bar, of classic and of Connect; the model comes after it."""
-    (tmp_path / "rows").mkdir()
+@pytest.fixture(scope="module", params=["--master", "--remote"])
+def printed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, int, bytes]:
+    """What fit prints on a terminal, and how it ends, on classic or on Connect, where another Python is found first."""
+    folder = tmp_path_factory.mktemp("terminal")
+    (folder / "rows").mkdir()
     for k in range(16):
-        pq.write_table(pa.table({"x": np.arange(20_000.0) + k}), tmp_path / "rows" / f"{k}.parquet")
-    command = [sys.executable, "-m", "sparkscale", "fit", str(tmp_path / "rows"), "--scaler", "standard"]
-    command += ["--columns", "x", "--output", str(tmp_path / "model"), where, "local[1]"]
+        pq.write_table(pa.table({"a": [[1.0, 2.0], [3.0, 5.0]] * 10_000}), folder / "rows" / f"{k}.parquet")
+    other = folder / "python3"
+    other.write_text("#!/bin/sh\nexit 1\n")
+    other.chmod(0o755)
+    command = [sys.executable, "-m", "sparkscale", "fit", str(folder / "rows"), "--scaler", "standard", "--json"]
+    command += ["--columns", "a", "--output", str(folder / "model"), request.param, "local[1]"]
     command += ["--conf", "spark.ui.enabled=false", "--conf", "spark.sql.files.openCostInBytes=134217728"]
-    env = undisturbed() | {"SPARK_TESTING": "1"}
+    env = undisturbed() | {"SPARK_TESTING": "1", "PATH": f"{folder}:{os.environ['PATH']}"}
+    env.pop("PYSPARK_PYTHON", None)
     ours, terminal = pty.openpty()
     process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, env=env)
     os.close(terminal)
-    printed = b""
+    text = b""
     with contextlib.suppress(OSError), open(ours, "rb", buffering=0) as stream:  # an error is how it ends
         while part := stream.read(65536):
-            printed += part
+            text += part
+    return request.param, process.wait(timeout=180), text
 
-    assert process.wait(timeout=180) == 0, printed
-    before, _, model = printed.partition(b"StandardScalerModel")
-    assert bar in before and b"mean" in model, printed
+
+@pytest.mark.one_world
+def test_executors_on_this_machine_run_the_python_of_the_command(printed: tuple[str, int, bytes]) -> None:
+    """Whose environment may not be activated: another Python is found first."""
+    _, code, text = printed
+
+    assert code == 0, text
+    (model,) = re.findall(rb'\{"class".*\}', text)
+    assert [feature["mean"] for feature in json.loads(model)["features"]] == [2.0, 3.5]
+
+
+@pytest.mark.one_world
+def test_a_terminal_shows_progress(printed: tuple[str, int, bytes]) -> None:
+    """With Spark's own bar, of classic and of Connect; the model comes after it."""
+    where, code, text = printed
+    before, _, model = text.partition(b"StandardScalerModel")
+
+    assert code == 0, text
+    assert {"--master": b"[Stage ", "--remote": b"% Complete ("}[where] in before and b"mean" in model, text

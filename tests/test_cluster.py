@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,33 +21,13 @@ from cluster import Cluster
 ROOT = Path(__file__).parent.parent
 PACKAGES = Path(sysconfig.get_path("purelib"))
 
-
-@pytest.fixture(scope="module")
-def package() -> Path:
-    """The zip that ``make zip`` builds."""
-    subprocess.run([sys.executable, str(ROOT / "tools" / "build_zip.py")], check=True, capture_output=True)
-    return ROOT / "dist" / "sparkscale.zip"
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("cluster")) as found:
-        yield found
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> str:
-    """The Python of this process, with the sparkscale of this checkout."""
-    script = tmp_path / "driver"
-    script.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}:$PYTHONPATH" exec {sys.executable} "$@"\n')
-    script.chmod(0o755)
-    return str(script)
+pytestmark = pytest.mark.slow  # it starts Sparks of its own
 
 
 def python(folder: Path, *missing: str) -> str:
     """Return a Python that has what is installed here, but for sparkscale and what is missing."""
     packages = folder / "packages"
-    packages.mkdir()
+    packages.mkdir(parents=True)
     left_out = ("sparkscale", "array_api_compat", "click", "__editable__", "_sparkscale", *missing)
     for path in PACKAGES.iterdir():
         if not path.name.startswith(left_out) and path.suffix != ".pth":
@@ -66,93 +48,75 @@ def rows(folder: Path, number: int = 1000, files: int = 8) -> np.ndarray:
     return values
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.one_world]  # it starts Sparks of its own
-JOB = str(ROOT / "examples" / "spark_submit_job.py")
+@dataclass(frozen=True)
+class Submitted:
+    """A job that has ended: the table that it read, where it wrote, what it said, and what came of its parts."""
+
+    values: np.ndarray
+    folder: Path
+    output: str
+    came: dict[str, Any]
 
 
-def test_a_job_is_submitted_with_the_zip(cluster, package, driver, tmp_path):
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Submitted:
+    """``cluster_job.py``, submitted with the zip that ``make zip`` builds; in the middle of its slow fit a worker dies."""
+    subprocess.run([sys.executable, str(ROOT / "tools" / "build_zip.py")], check=True, capture_output=True)
+    folder = tmp_path_factory.mktemp("job")
+    values = rows(folder)
+    arguments = [str(ROOT / "examples" / "spark_submit_job.py"), str(folder), python(folder / "lacking", "pyarrow")]
+    command = ["--py-files", str(ROOT / "dist" / "sparkscale.zip"), str(ROOT / "tests" / "cluster_job.py"), *arguments]
+    with Cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        submitted = cluster.submit(*command, python=python(folder / "whole"))
+        for _ in range(1200):
+            if (folder / "begun").exists() or not submitted.runs():
+                break
+            time.sleep(0.1)
+        time.sleep(3)
+        assert submitted.runs(), submitted.output()[-4000:]
+        cluster.kill_worker(0)
+        output = submitted.output()
+    assert submitted.process.returncode == 0, output[-4000:]
+    (line,) = [line for line in output.splitlines() if line.startswith("came of it: ")]
+    return Submitted(values, folder, output, json.loads(line.removeprefix("came of it: ")))
+
+
+def test_a_job_is_submitted_with_the_zip(job):
     """It fits, scales and saves, where executors have sparkscale from the zip alone."""
-    values = rows(tmp_path)
-    paths = [str(tmp_path / name) for name in ("rows", "model", "scaled")]
-    command = ["--py-files", str(package), JOB, *paths, "x", "y"]
-    job = cluster.submit(*command, python=python(tmp_path), PYSPARK_DRIVER_PYTHON=driver)
-    output = job.output()
+    scaled = pq.read_table(job.folder / "third-scaled").to_pandas().sort_values("x")
+    expected = (job.values - job.values.mean(axis=0)) / job.values.std(axis=0, ddof=1)
 
-    assert job.process.returncode == 0, output[-4000:]
-    found = pq.read_table(paths[2]).to_pandas().sort_values("x")
-    expected = (values - values.mean(axis=0)) / values.std(axis=0, ddof=1)
+    assert job.came["example"] is None
+    assert (job.folder / "third-model").exists()
     np.testing.assert_allclose(
-        found[["x_scaled", "y_scaled"]], expected[np.argsort(values[:, 0])], rtol=1e-9, atol=1e-12
+        scaled[["x_scaled", "y_scaled"]], expected[np.argsort(job.values[:, 0])], rtol=1e-9, atol=1e-12
     )
-    assert "x" in output and "1000" in output
+    assert "x" in job.output
+    assert "1000" in job.output
 
 
-def test_executors_lack_pyarrow(cluster, package, driver, tmp_path):
+def test_executors_lack_pyarrow(job):
     """The error names it, and says what to do."""
-    rows(tmp_path)
-    paths = [str(tmp_path / n) for n in ("rows", "model", "scaled")]
-    command = ["--py-files", str(package), JOB, *paths, "x", "y"]
-    job = cluster.submit(*command, python=python(tmp_path, "pyarrow"), PYSPARK_DRIVER_PYTHON=driver)
-    output = job.output()
+    error = job.came["without pyarrow"]
 
-    assert job.process.returncode != 0
-    assert "sparkscale.errors.WorkerEnvironmentError" in output
-    assert "The Python of the executors lacks pyarrow" in output
-    assert not (tmp_path / "model").exists()
+    assert error.startswith("sparkscale.errors.WorkerEnvironmentError")
+    assert "The Python of the executors lacks pyarrow" in error
+    assert not (job.folder / "second-model").exists()
 
 
-def test_executors_lack_sparkscale(cluster, driver, tmp_path):
-    """Submitted without the zip."""
-    rows(tmp_path)
-    paths = [str(tmp_path / n) for n in ("rows", "model", "scaled")]
-    job = cluster.submit(JOB, *paths, "x", "y", python=python(tmp_path), PYSPARK_DRIVER_PYTHON=driver)
-    output = job.output()
+def test_executors_lack_sparkscale(job):
+    """Where they do not get the zip."""
+    error = job.came["without sparkscale"]
 
-    assert "The Python of the executors lacks sparkscale" in output
-    assert "--py-files" in output
+    assert "The Python of the executors lacks sparkscale" in error
+    assert "--py-files" in error
 
 
-SLOW = """
-import sys, time
-from pathlib import Path
-from pyspark.sql import SparkSession
-from sparkscale import StandardScaler
+def test_a_worker_dies_in_the_middle_of_a_fit(job):
+    """What it had done is done again elsewhere, and counted once."""
+    count, *learned = job.came["slow"]
 
-folder = sys.argv[1]
-
-def slowly(batches):
-    import sparkscale
-    assert ".zip" in sparkscale.__file__, sparkscale.__file__
-    for batch in batches:
-        Path(folder, "begun").touch()
-        time.sleep(2)
-        yield batch
-
-spark = SparkSession.builder.getOrCreate()
-df = spark.read.parquet(folder + "/rows").repartition(8).mapInArrow(slowly, "x double, y double")
-model = StandardScaler(inputCols=["x", "y"]).fit(df)
-print("found", model.count, *map(repr, map(float, [*model.mean, *model.std])))
-"""
-
-
-def test_a_worker_dies_in_the_middle_of_a_fit(cluster, package, tmp_path):
-    """What it had done is done again elsewhere, and counted once. The last test: the cluster lacks a worker after it."""
-    values = rows(tmp_path)
-    (tmp_path / "slow.py").write_text(SLOW)
-    job = cluster.submit("--py-files", str(package), str(tmp_path / "slow.py"), str(tmp_path), python=python(tmp_path))
-    for _ in range(1200):
-        if (tmp_path / "begun").exists() or not job.runs():
-            break
-        time.sleep(0.1)
-    time.sleep(3)
-    assert job.runs(), job.output()[-4000:]
-    cluster.kill_worker(0)
-    output = job.output()
-
-    assert job.process.returncode == 0, output[-4000:]
-    assert "Lost executor" in output
-    (line,) = [line for line in output.splitlines() if line.startswith("found ")]
-    found = line.split()[1:]
-    assert found[0] == "1000"
-    expected = [*values.mean(axis=0), *values.std(axis=0, ddof=1)]
-    np.testing.assert_allclose([float(n) for n in found[1:]], expected, rtol=1e-12)
+    assert "Lost executor" in job.output
+    assert count == 1000
+    expected = [*job.values.mean(axis=0), *job.values.std(axis=0, ddof=1)]
+    np.testing.assert_allclose(learned, expected, rtol=1e-12)

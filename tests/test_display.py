@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import sparkscale
+from models import learned
 from sparkscale import (
     BatchNorm,
     BatchNormModel,
@@ -21,7 +22,6 @@ from sparkscale import (
     StandardScalerModel,
     WhitenerModel,
 )
-from sparkscale.blocks import DenseBlock
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.statistics import MovingAverage
 
@@ -67,11 +67,7 @@ def read(stage) -> Reader:
 
 def fitted(kind, rows=ROWS, names=NAMES, **params):
     """A model as fit would leave it, without Spark."""
-    model = kind()
-    model._set(inputCols=list(names[: rows.shape[1]]), **params)
-    columns = [FeatureColumn(name, "scalar", False, 1) for name in names[: rows.shape[1]]]
-    model._learn(columns, model._statistic.of(DenseBlock(rows)), skips=False)
-    return model
+    return learned(kind()._set(**params), rows, *names[: rows.shape[1]])
 
 
 def test_a_model_shows_what_its_summary_has():

@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 
 import pytest
+from pyspark.sql import SparkSession
 
 import sparkscale
 
@@ -24,14 +25,16 @@ def examples() -> list[doctest.DocTest]:
 
 
 EXAMPLES = examples()
+# Those that speak of ``spark`` get the session; those of export need the frameworks.
+WITH_SPARK = [
+    pytest.param(e, id=e.name, marks=pytest.mark.beside if e.name.startswith("sparkscale.export") else pytest.mark.core)
+    for e in EXAMPLES
+    if any("spark." in line.source for line in e.examples)
+]
+WITHOUT_SPARK = [e for e in EXAMPLES if not any("spark." in line.source for line in e.examples)]
 
 
-@pytest.mark.core
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.name)
-def test_docstring(example: doctest.DocTest, request: pytest.FixtureRequest) -> None:
-    """The example prints what it says; those that speak of ``spark`` get the session."""
-    if any("spark." in e.source for e in example.examples):
-        example.globs["spark"] = request.getfixturevalue("spark")
+def check(example: doctest.DocTest) -> None:
     report: list[str] = []
 
     results = doctest.DocTestRunner().run(example, out=report.append)
@@ -40,7 +43,20 @@ def test_docstring(example: doctest.DocTest, request: pytest.FixtureRequest) -> 
     assert results.attempted
 
 
-@pytest.mark.core
+@pytest.mark.parametrize("example", WITH_SPARK)
+def test_docstring_with_spark(example: doctest.DocTest, spark: SparkSession) -> None:
+    """The example prints what it says."""
+    example.globs["spark"] = spark
+
+    check(example)
+
+
+@pytest.mark.parametrize("example", WITHOUT_SPARK, ids=lambda e: e.name)
+def test_docstring_without_spark(example: doctest.DocTest) -> None:
+    """The example prints what it says."""
+    check(example)
+
+
 @pytest.mark.parametrize("name", [n for n in sparkscale.__all__ if not n.endswith("Model")])
 def test_every_stage_has_an_example(name: str) -> None:
     """The docstring of a stage that users make shows its use."""

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def run(request: pytest.FixtureRequest):
+def run(world: str):
     """Return a function that runs an example in this world and returns what it printed."""
-    options = ["--remote", "local[2]"] if request.config.getoption("--world") == "connect" else []
+    options = ["--remote", "local[2]"] if world == "connect" else []
     # With SPARK_TESTING a local Connect server takes a free port, so that it can run beside the tests' own.
     environment = undisturbed() | {"SPARK_TESTING": "1", "PYSPARK_PYTHON": sys.executable}
 
@@ -32,6 +32,7 @@ def run(request: pytest.FixtureRequest):
     return run
 
 
+@pytest.mark.core
 def test_flights(run):
     """The flights example counts all rows, merges to the year's models, and gives the same numbers after a reload."""
     output = run("flights.py")
@@ -40,6 +41,7 @@ def test_flights(run):
     assert output.rstrip().endswith("identical: True")
 
 
+@pytest.mark.beside  # scikit-learn has the table
 @pytest.mark.one_world
 def test_logistic_regression(run):
     """A tuned Pipeline with our scaler is as accurate as one with Spark's, and is the same after a reload."""
@@ -49,10 +51,10 @@ def test_logistic_regression(run):
     assert lines[-1] == f"accuracy of the loaded Pipeline: {best}"
 
 
+@pytest.mark.beside
 @pytest.mark.one_world
 def test_batch_norm_digits(run):
     """The layer exported from Spark scores as one with PyTorch's own statistics of the whole set."""
-    pytest.importorskip("torch")
     last = run("batch_norm_digits.py").splitlines()[-1]
     assert last.startswith("largest difference of a score, sparkscale and PyTorch: ")
     assert float(last.rsplit(maxsplit=1)[-1]) < 1e-4

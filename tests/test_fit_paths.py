@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from unittest.mock import Mock
 
 import numpy as np
@@ -11,18 +11,23 @@ import pytest
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructField, StructType
 
-from sparkscale import MaxAbsScaler, MinMaxScaler, StandardScaler
+import scans
+from frames import KINDS, names_of
+from sparkscale import MinMaxScaler, StandardScaler
+from sparkscale.blocks import DenseBlock
 from sparkscale.errors import SizeMismatchError
 from sparkscale.spark import aggregates, arrow, partials, summarize
 from sparkscale.spark.batches import Batches, _Within
 from sparkscale.spark.columns import FeatureColumn, KeyColumn
 from sparkscale.spark.gpu import Cpu, Gpu
 from sparkscale.statistics import Extrema, Moments
+from table import each_scaler
 
-SCALERS = (MinMaxScaler, MaxAbsScaler, StandardScaler)
-each_scaler = pytest.mark.parametrize("scaler", SCALERS, ids=lambda c: c.__name__)
+# A scaler of each statistic that SQL knows, too.
+each_statistic = pytest.mark.parametrize("scaler", [MinMaxScaler, StandardScaler], ids=["Extrema", "Moments"])
+COLUMNS = ["x", "a", "v", "y", "z", "k"]
+SCALARS, SCALARS_AT = ["x", "y", "z", "k"], [0, 7, 8, 9]
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +39,7 @@ def data(spark):
         "CASE WHEN id % 5 = 1 THEN null WHEN id % 7 = 3 THEN double('NaN') ELSE sin(id) * 10 END AS x",
         "float(id) / 3 AS y",
         "3.3D AS z",
+        "1e3D + id AS k",
         "CASE WHEN id % 6 = 2 THEN null ELSE array(double(id), CASE WHEN id % 4 > 0 THEN 1D / id END, -2D) END AS a",
         "1D + id % 3 AS w",
     )
@@ -44,7 +50,6 @@ def data(spark):
     return df.withColumn("v", row("id"))
 
 
-@pytest.fixture
 def by_arrow(monkeypatch):
     """Close the way of SQL aggregates."""
     monkeypatch.setattr(aggregates, "suits", lambda *args: False)
@@ -54,6 +59,28 @@ def merged_on_executors(monkeypatch):
     """Make the driver collect nothing that executors have not merged, a few partitions a task."""
     monkeypatch.setattr(summarize, "DRIVER_BYTES", 0)
     monkeypatch.setattr(partials, "FAN_IN", 2)
+
+
+def fitted_through_arrow(scaler, df, merged_on):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        by_arrow(monkeypatch)
+        if merged_on == "executors":
+            merged_on_executors(monkeypatch)
+        else:
+            monkeypatch.setattr(summarize, "DRIVER_BYTES", 1 << 60)
+        return scaler.fit(df)
+
+
+@pytest.fixture(scope="module")
+def arrow_fits(data):
+    """Models of all columns, by scaler and by where partial statistics were merged."""
+
+    @cache
+    def fitted(scaler, merged_on):
+        df = data.coalesce(1) if merged_on == "one partition" else data
+        return fitted_through_arrow(scaler(inputCols=COLUMNS), df, merged_on)
+
+    return fitted
 
 
 def spied(monkeypatch):
@@ -76,21 +103,41 @@ def facts(statistic):
     return {name: getattr(statistic, name) for name in names}
 
 
-def same(one, other, rel=1e-13):
+def same(one, other, rel=1e-13, at=slice(None)):
+    """Two statistics agree, the one with some features of the other."""
     for name, expected in facts(other).items():
-        assert getattr(one, name) == pytest.approx(expected, rel=rel), name
+        assert getattr(one, name) == pytest.approx(expected[at], rel=rel), name
+
+
+@pytest.fixture
+def ways(monkeypatch):
+    """Record which way a fit takes, and spare it the way."""
+    taken = []
+
+    def ones(columns, statistic):
+        sizes = tuple(c.size or 3 for c in columns)
+        return summarize.Summary(statistic.of(DenseBlock(np.ones((1, sum(sizes))))), sizes)
+
+    def by_sql(df, columns, statistic, *, strict):
+        taken.append("SQL")
+        return ones(columns, statistic).statistic
+
+    def through_arrow(df, columns, statistic, *rest):
+        taken.append("Arrow")
+        return ones(columns, statistic)
+
+    monkeypatch.setattr(aggregates, "summarize", by_sql)
+    monkeypatch.setattr(summarize, "_scan", through_arrow)
+    return taken
 
 
 @pytest.mark.core
 @each_scaler
-def test_few_scalars_are_fitted_by_sql_aggregates(data, monkeypatch, scaler):
+def test_few_scalars_are_fitted_by_sql_aggregates(data, ways, scaler):
     """For a few scalar columns the statistic comes from SQL."""
-    answers = spied(monkeypatch)
-    model = scaler(inputCols=["x", "y", "z"]).fit(data)
+    scaler(inputCols=["x", "y", "z"]).fit(data)
 
-    assert [type(a) for a in answers] == [Moments if scaler is StandardScaler else Extrema]
-    assert model.statistics is not None
-    same(model.statistics, answers[0], rel=0)
+    assert ways == ["SQL"]
 
 
 @pytest.mark.parametrize(
@@ -103,12 +150,11 @@ def test_few_scalars_are_fitted_by_sql_aggregates(data, monkeypatch, scaler):
     ],
     ids=["array", "vector", "weights", "skip"],
 )
-def test_all_else_is_fitted_through_arrow(data, monkeypatch, params):
+def test_all_else_is_fitted_through_arrow(data, ways, params):
     """Arrays, vectors, weights and dropped rows are beyond the SQL aggregates."""
-    answers = spied(monkeypatch)
     StandardScaler(**params).fit(data)
 
-    assert answers == []
+    assert ways == ["Arrow"]
 
 
 def test_many_scalars_are_fitted_through_arrow(data, monkeypatch):
@@ -123,83 +169,100 @@ def test_many_scalars_are_fitted_through_arrow(data, monkeypatch):
 
 
 @pytest.mark.core
-@each_scaler
-@pytest.mark.parametrize("policy", ["keep", "error"])
-def test_sql_and_arrow_agree(data, monkeypatch, scaler, policy):
-    """Counts and extrema to the bit, moments to rounding."""
-    columns = ["x", "y", "z"] if policy == "keep" else ["y", "z"]
-    by_sql = scaler(inputCols=columns, handleInvalid=policy).fit(data)
-    monkeypatch.setattr(aggregates, "suits", lambda *args: False)
-    by_arrow = scaler(inputCols=columns, handleInvalid=policy).fit(data)
+@each_statistic
+def test_sql_and_arrow_agree(data, arrow_fits, monkeypatch, scaler):
+    """Counts and extrema to the bit, moments to rounding; well-conditioned columns need no second scan."""
+    answers = spied(monkeypatch)
+    by_sql, by_arrow = scaler(inputCols=SCALARS).fit(data), arrow_fits(scaler, "driver")
 
-    same(by_sql.statistics, by_arrow.statistics, rel=1e-13 if scaler is StandardScaler else 0)
-    assert by_sql.statistics.count.tolist() == by_arrow.statistics.count.tolist()
-    assert by_sql.invalidCounts == by_arrow.invalidCounts
-    assert by_sql.constantFeatures == by_arrow.constantFeatures
+    assert [type(a) for a in answers] == [Moments if scaler is StandardScaler else Extrema]
+    same(by_sql.statistics, answers[0], rel=0)
+    same(by_sql.statistics, by_arrow.statistics, rel=1e-13 if scaler is StandardScaler else 0, at=SCALARS_AT)
+    assert by_sql.statistics.count.tolist() == by_arrow.statistics.count[SCALARS_AT].tolist()
+    assert by_sql.invalidCounts == [by_arrow.invalidCounts[k] for k in SCALARS_AT]
+    assert by_sql.constantFeatures == [name for name in by_arrow.constantFeatures if name in SCALARS] == ["z"]
     if scaler is StandardScaler:
-        assert by_sql.std[len(columns) - 1] == by_arrow.std[len(columns) - 1] == 0.0
+        assert by_sql.std[2] == by_arrow.std[SCALARS_AT[2]] == 0.0
 
 
-@pytest.mark.core
-@each_scaler
-def test_merging_on_executors_agrees(data, by_arrow, monkeypatch, scaler):
-    """All kinds, merged in a tree on executors or on the driver, give one statistic."""
-    columns = ["x", "a", "v", "y"]
-    direct = scaler(inputCols=columns).fit(data)
-    merged_on_executors(monkeypatch)
-    merged = scaler(inputCols=columns).fit(data)
+def test_sql_and_arrow_agree_where_invalid_values_are_errors(data, monkeypatch):
+    """Values pass through the check on either way."""
+    answers, strict = spied(monkeypatch), StandardScaler(inputCols=["y", "z"], handleInvalid="error")
+    by_sql, by_arrow = strict.fit(data), fitted_through_arrow(strict, data, "driver")
 
-    assert merged.numFeatures == direct.numFeatures == 8
-    assert merged.count == direct.count == 43
-    same(merged.statistics, direct.statistics, rel=1e-13 if scaler is StandardScaler else 0)
-    assert merged.invalidCounts == direct.invalidCounts
+    assert len(answers) == 1
+    same(by_sql.statistics, by_arrow.statistics)
+    assert by_sql.statistics.count.tolist() == by_arrow.statistics.count.tolist()
+    assert by_sql.invalidCounts == by_arrow.invalidCounts == [0, 0]
+    assert by_sql.constantFeatures == by_arrow.constantFeatures == ["z"]
+    assert by_sql.std[1] == by_arrow.std[1] == 0.0
 
 
-@pytest.mark.parametrize("params", [{"weightCol": "w"}, {"handleInvalid": "skip"}], ids=["weights", "skip"])
-def test_merging_on_executors_agrees_for_weights_and_skip(data, by_arrow, monkeypatch, params):
+@pytest.mark.parametrize(
+    "scaler", [MinMaxScaler, pytest.param(StandardScaler, marks=pytest.mark.core)], ids=["Extrema", "Moments"]
+)
+def test_merging_on_executors_agrees(arrow_fits, scaler):
+    """All kinds, merged in a tree on executors, on the driver, or never torn apart, give one statistic."""
+    direct, merged, whole = (arrow_fits(scaler, where) for where in ("driver", "executors", "one partition"))
+
+    assert merged.numFeatures == direct.numFeatures == whole.numFeatures == 10
+    assert merged.count == direct.count == whole.count == 43
+    for other in (merged, whole):
+        same(other.statistics, direct.statistics, rel=1e-13 if scaler is StandardScaler else 0)
+        assert other.invalidCounts == direct.invalidCounts
+
+
+def test_merging_on_executors_agrees_for_weights_and_skip(data):
     """Weights and dropped rows come through the tree."""
-    direct = StandardScaler(inputCols=["x", "a", "v"], **params).fit(data)
-    merged_on_executors(monkeypatch)
-    merged = StandardScaler(inputCols=["x", "a", "v"], **params).fit(data)
+    scaler = StandardScaler(inputCols=["x", "a", "v"], weightCol="w", handleInvalid="skip")
+    direct, merged = (fitted_through_arrow(scaler, data, where) for where in ("driver", "executors"))
 
+    assert 0 < merged.count < 43
     assert merged.count == direct.count
+    assert (merged.statistics.weight > merged.statistics.count).all()
     same(merged.statistics, direct.statistics)
 
 
-def test_merging_on_executors_refuses_lengths_that_differ(spark, by_arrow, monkeypatch):
+def test_merging_on_executors_refuses_lengths_that_differ():
     """A mismatch that shows only between partitions is found by the task that merges them."""
-    merged_on_executors(monkeypatch)
-    df = spark.range(0, 8, 1, 8).selectExpr("array_repeat(1D, CASE WHEN id = 7 THEN 5 ELSE 4 END) AS a")
+    parts = arrow.groups([FeatureColumn("a", "array")])
+    found = [partials.Partial(k, 0, 0, n, 0.0, Extrema.of(DenseBlock(np.ones((1, n))))) for k, n in ((6, 4), (7, 5))]
+    task = partials._merge_task(
+        (partials.to_batch(each, Extrema) for each in found), fan_in=2, parts=parts, kind=Extrema
+    )
 
     with pytest.raises(SizeMismatchError, match="'a' holds arrays of length 4 and 5"):
-        MinMaxScaler(inputCol="a").fit(df)
+        next(task)
 
 
-def test_merging_on_executors_of_partitions_without_a_value(spark, by_arrow, monkeypatch):
+def test_merging_on_executors_of_partitions_without_a_value(spark):
     """Partitions that hold only nulls, and so do not know a length, meet others that do."""
-    merged_on_executors(monkeypatch)
     df = spark.range(0, 8, 1, 8).selectExpr(
         "CASE WHEN id IN (3, 6) THEN array(double(id), 1D) END AS a", "double(id) AS x"
     )
-    model = MinMaxScaler(inputCols=["a", "x"]).fit(df)
+    model = fitted_through_arrow(MinMaxScaler(inputCols=["a", "x"]), df, "executors")
 
     assert model.originalMax.toArray().tolist() == [6.0, 1.0, 7.0]
     assert model.invalidCounts == [6, 6, 0]
 
 
-@pytest.mark.core
-@pytest.mark.parametrize("how", ["direct", "executors"])
-def test_a_fit_repeats_to_the_bit(data, by_arrow, monkeypatch, how):
-    """Partial statistics are merged in partition order, never in the order in which they come."""
-    if how == "executors":
-        merged_on_executors(monkeypatch)
-    found = {
-        tuple(v.hex() for array in m.statistics.arrays().values() for v in array.tolist())
-        for _ in range(3)
-        for m in [StandardScaler(inputCols=["x", "a", "v"]).fit(data)]
-    }
+def bits(statistic):
+    return [v.hex() for array in statistic.arrays().values() for v in array.tolist()]
 
-    assert len(found) == 1
+
+@pytest.mark.parametrize("merged_on", ["driver", "executors"])
+def test_a_fit_repeats_to_the_bit(data, arrow_fits, monkeypatch, merged_on):
+    """Partial statistics are merged in partition order, never in the order in which they come."""
+    expected, collect, came = bits(arrow_fits(StandardScaler, merged_on).statistics), partials.collect, []
+    monkeypatch.setattr(partials, "collect", lambda df: came.extend(collect(df)) or came)
+    again = fitted_through_arrow(StandardScaler(inputCols=COLUMNS), data, merged_on)
+
+    assert bits(again.statistics) == expected
+    parts = arrow.groups(again._columns)
+    for order in (came[::-1], came[1::2] + came[::2], came[3:] + came[:3]):
+        monkeypatch.setattr(partials, "collect", lambda df, order=order: order)
+        merged = summarize._summary(partials.merge_on_driver(None, parts, Moments), parts, Moments)
+        assert bits(merged.statistic) == expected
 
 
 @pytest.mark.core
@@ -214,18 +277,10 @@ def test_an_ill_conditioned_column_falls_back(spark, monkeypatch):
     assert model.mean[0] == 1e9 + 4.5
 
 
-def test_a_well_conditioned_column_does_not_fall_back(spark, monkeypatch):
-    """The second scan is for columns that need it."""
-    answers = spied(monkeypatch)
-    StandardScaler(inputCol="x").fit(spark.range(100).selectExpr("1e3D + id AS x"))
-
-    assert [a is None for a in answers] == [False]
-
-
 def test_overflowing_sums_fall_back(spark, monkeypatch):
     """Sums beyond the range of a double are not taken for statistics; the mean of large values is."""
     answers = spied(monkeypatch)
-    df = spark.range(4).selectExpr("1e308D + id * 0D AS x")
+    df = spark.range(0, 4, 1, 1).selectExpr("1e308D + id * 0D AS x")
     model = StandardScaler(inputCol="x").fit(df)
 
     assert answers == [None]
@@ -233,26 +288,18 @@ def test_overflowing_sums_fall_back(spark, monkeypatch):
 
 
 SCANS = {
-    "scalars by SQL": ({"inputCols": ["x", "y"]}, False, False),
-    "scalars by Arrow": ({"inputCols": ["x", "y"]}, True, False),
-    "array": ({"inputCol": "a"}, True, False),
-    "vector": ({"inputCol": "v"}, True, False),
-    "all kinds": ({"inputCols": ["x", "y", "a", "v"]}, True, False),
-    "skip": ({"inputCols": ["x", "a", "v"], "handleInvalid": "skip"}, True, False),
-    "error": ({"inputCols": ["x", "y", "a", "v"], "handleInvalid": "error"}, True, False),
-    "executors": ({"inputCols": ["x", "a", "v"]}, True, True),
+    "extrema by SQL": (MinMaxScaler(inputCols=["x", "y"]), None),
+    "moments by SQL": (StandardScaler(inputCols=["x", "y"]), None),
+    "all kinds": (StandardScaler(inputCols=["x", "y", "a", "v"]), "driver"),
+    "error": (StandardScaler(inputCols=["x", "y", "a", "v"], handleInvalid="error"), "driver"),
+    "skip, merged on executors": (StandardScaler(inputCols=["x", "a", "v"], handleInvalid="skip"), "executors"),
 }
 
 
-@pytest.mark.parametrize("scaler", [MinMaxScaler, StandardScaler], ids=lambda c: c.__name__)
 @pytest.mark.parametrize("case", SCANS)
-def test_a_fit_reads_the_data_once(spark, monkeypatch, tmp_path, scaler, case):
+def test_a_fit_reads_the_data_once(spark, tmp_path, case):
     """Each row is computed exactly once, whichever way the fit takes."""
-    params, arrow, executors = SCANS[case]
-    if arrow:
-        monkeypatch.setattr(aggregates, "suits", lambda *args: False)
-    if executors:
-        merged_on_executors(monkeypatch)
+    scaler, merged_on = SCANS[case]
     log = str(tmp_path / "read")
 
     def read(i):
@@ -263,41 +310,34 @@ def test_a_fit_reads_the_data_once(spark, monkeypatch, tmp_path, scaler, case):
     x = F.udf(read, "double").asNondeterministic()
     df = spark.range(0, 20, 1, 3).select(x("id").alias("x")).selectExpr("x", "x * 2 AS y", "array(x, 1D) AS a")
     df = df.withColumn("v", array_to_vector("a"))
-    model = scaler(**params).fit(df)
+    model = fitted_through_arrow(scaler, df, merged_on) if merged_on else scaler.fit(df)
 
     assert model.count == 20
     with open(log) as file:
         assert sorted(int(line) for line in file) == list(range(20))
 
 
-@pytest.mark.parametrize("scaler", [MinMaxScaler, StandardScaler], ids=lambda c: c.__name__)
-@pytest.mark.parametrize("column", ["x", "a", "v"])
-def test_the_number_of_partitions_does_not_matter(spark, scaler, column):
-    """One partition, several, and empty ones among them give one statistic."""
-    found = []
-    for partitions in (1, 7, 30):
-        df = spark.range(0, 20, 1, partitions).selectExpr(
-            "double(id * id) / 7 AS x", "array(double(id), 1D / (id + 1)) AS a"
-        )
-        found.append(scaler(inputCol=column).fit(df.withColumn("v", array_to_vector("a"))).statistics)
+@each_statistic
+def test_the_number_of_partitions_does_not_matter(spark, scaler):
+    """To SQL neither: one partition, several, and empty ones among them give one statistic."""
+    found = [
+        scaler(inputCol="x").fit(spark.range(0, 20, 1, n).selectExpr("double(id * id) / 7 AS x")).statistics
+        for n in (1, 30)
+    ]
 
-    for other in found[1:]:
-        same(other, found[0], rel=1e-13 if scaler is StandardScaler else 0)
+    same(*found, rel=1e-13 if scaler is StandardScaler else 0)
 
 
-def test_batches_do_not_matter(spark, monkeypatch):
+def test_batches_do_not_matter(monkeypatch):
     """A partition that comes in several Arrow batches gives the statistic of one that comes whole."""
-    rows = [(Vectors.dense([i, 1.0]) if i % 3 else Vectors.sparse(2, {0: float(i)}),) for i in range(50)]
-    df = spark.createDataFrame(rows, StructType([StructField("v", VectorUDT())])).coalesce(1)
-    whole = StandardScaler(inputCol="v").fit(df)
-    size = spark.conf.get("spark.sql.execution.arrow.maxRecordsPerBatch")
-    try:
-        spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "7")
-        parts = StandardScaler(inputCol="v").fit(df)
-    finally:
-        spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", size)
+    monkeypatch.setattr(arrow, "ROWS", 7)  # else the sparse ones would be put together
+    rows = [[float(i) if i % 4 else None, 0.0 if i % 3 else 1.0, -i / 7.0] if i % 9 else None for i in range(1, 50)]
+    found = []
+    for size in (50, 7):
+        monkeypatch.setattr(scans, "ROWS", size)
+        found.append(scans.fit(StandardScaler(inputCols=names_of(KINDS)), scans.Partitions([rows])).statistics)
 
-    same(parts.statistics, whole.statistics)
+    same(*found)
 
 
 def test_a_frame_with_a_shuffle_is_fitted(spark):

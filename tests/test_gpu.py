@@ -8,48 +8,59 @@ on it reaches for a device's memory from the host; not that a device computes th
 from __future__ import annotations
 
 import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.util import PythonEvalType
 
 import sparkscale
+from frames import arrays, cells, cells_of_each, frame
+from scans import Partitions
+from scans import fit as fit_without_spark
 from sparkscale import BatchNorm, LayerNorm, MinMaxScaler, Normalizer, StandardScaler, Whitener
 from sparkscale.errors import InvalidValueError, ParamError, ScalingError, SizeMismatchError
 from sparkscale.spark import arrow, partials
 from sparkscale.spark.columns import resolve
-from strategies import frame
-from table import EVERY_CHOICE, TABLE, choice_id
-from test_rows import CASES, ONE_OF_EACH, SIZE, lists, on
-from test_rows import frame as rows_frame
+from sparkscale.statistics import CoMoments, Extrema, Moments
+from store import Store
+from table import EVERY_CHOICE, TABLE, choice_id, model_of
+from test_rows import ONE_OF_EACH, SIZE, frame_of_rows, on
 
 pytestmark = pytest.mark.gpu
 
 FEATURES = 3
 SPOILT = [[1.5, -2.0, 0.0], [None, 4.0, 0.0], None, [np.nan, np.inf, 0.0], [7.25, 0.0, 0.0], [-3.0, 1e-3, 0.0]]
 CLEAN = np.random.default_rng(0).normal([3.0, 0.0, 1e6], [2.0, 1e-3, 1.0], (40, FEATURES)).tolist()
-KINDS = ["s0", "s1", "s2", "single", "whole", "decimal", "array", "singles", "wholes", "dense", "sparse", "mixed"]
+EVERY = ["s0", "s1", "s2", "single", "whole", "decimal", "array", "singles", "wholes", "dense", "sparse", "mixed"]
 FEW = ["s1", "array", "mixed"]
+UDFS = 4  # of a transform of every column: one of all scalars and arrays, and one of each vector
+BY_STATISTIC = {entry.statistic: entry for entry in TABLE}
+DEVICES = ("cpu", "gpu")
 
 
 @pytest.fixture(scope="module")
 def spoilt(spark):
-    """Rows with nulls, NaN and infinities in columns of every kind and type."""
-    return columns(spark, SPOILT)
+    """Rows with nulls, NaN and infinities in columns of every kind and type, in one partition."""
+    return of_every_type(spark, SPOILT).coalesce(1)
 
 
 @pytest.fixture(scope="module")
 def clean(spark):
-    """Rows without, in two partitions."""
-    return columns(spark, CLEAN).repartition(2)
+    """Rows without; on classic Spark in two partitions."""
+    return of_every_type(spark, CLEAN)
 
 
-def columns(spark: Any, rows: Any) -> Any:
-    found = frame(spark, rows, row_weights=np.linspace(0.5, 2.0, len(rows)))
+def of_every_type(spark: Any, rows: Any) -> DataFrame:
+    """Return rows as columns of every kind, and of every type of numbers."""
+    df = frame(spark, rows, row_weights=np.linspace(0.5, 2.0, len(rows)))
     texts = {
         "single": "float(s0)",
         "whole": "if(abs(s1) < 1e9D, int(s1), NULL)",
@@ -58,258 +69,373 @@ def columns(spark: Any, rows: Any) -> Any:
         "wholes": "transform(array, x -> if(abs(x) < 1e9D, int(x), 0))",
         "step": "id % 3",
     }
-    return found.withColumns({name: F.expr(text) for name, text in texts.items()})
+    return df.withColumns({name: F.expr(text) for name, text in texts.items()})
 
 
-def cells(df: Any, names: list[str]) -> list[list[Any]]:
-    """Return the columns of all rows, in their order."""
-    found = sorted(df.select("id", *names).collect(), key=lambda r: r["id"])
-    return [[r[n].toArray().tolist() if hasattr(r[n], "toArray") else r[n] for n in names] for r in found]
+@pytest.fixture(scope="module")
+def fitted(spoilt, clean):
+    """Give the model of every column by statistic, ``handleInvalid`` and device, each fitted once."""
+
+    @cache
+    def fit(statistic: Any, handle_invalid: str, device: str = "cpu") -> Any:
+        scaler = BY_STATISTIC[statistic].scaler(inputCols=EVERY, handleInvalid=handle_invalid, device=device)
+        with on_gpu(int(device == "gpu")):
+            return scaler.fit(clean if handle_invalid == "error" else spoilt)
+
+    return fit
 
 
-def assert_same(actual: Any, expected: Any) -> None:
+@pytest.fixture(params=["arrow", "pandas"])
+def udfs(request, monkeypatch):
+    """Spark's UDFs: as PySpark has them, and of pandas alone, as before 4.1 and with the RAPIDS Accelerator."""
+    if request.param == "pandas":
+        if not hasattr(F, "arrow_udf"):
+            pytest.skip("it is pandas that all the others go through")
+        monkeypatch.delattr(F, "arrow_udf")
+
+
+def assert_same(actual: Any, expected: Any, where: str = "") -> None:
     """Null is null, NaN is NaN, and numbers agree to 1e-12."""
     if isinstance(expected, list):
-        assert isinstance(actual, list) and len(actual) == len(expected)
+        assert isinstance(actual, list) and len(actual) == len(expected), where
         for one, other in zip(actual, expected, strict=True):
-            assert_same(one, other)
+            assert_same(one, other, where)
     else:
-        assert (actual is None) == (expected is None), (actual, expected)
+        assert (actual is None) == (expected is None), (where, actual, expected)
         if expected is not None:
-            assert type(actual) is type(expected)
-            assert actual == pytest.approx(expected, rel=1e-12, abs=1e-12, nan_ok=True)
+            assert type(actual) is type(expected), where
+            assert actual == pytest.approx(expected, rel=1e-12, abs=1e-12, nan_ok=True), where
 
 
 @contextmanager
-def on_gpu(*, used: bool = True) -> Any:
-    """See to it that tasks use a device meanwhile, or do not; the double tells."""
+def on_gpu(times: int = 1) -> Iterator[None]:
+    """See to it that tasks take a device meanwhile, so many times at least; or, if that is 0, never. The double tells."""
     trace = Path(os.environ.get("STANDIN_TRACE", ""))
 
-    def tasks() -> int:
-        return len(trace.read_text()) if trace.is_file() else 0
+    def taken() -> int:
+        return len(trace.read_text().splitlines()) if trace.is_file() else 0
 
-    before = tasks()
+    before = taken()
     yield
     if "STANDIN_TRACE" in os.environ:
-        assert (tasks() > before) is used
+        assert taken() - before >= times if times else taken() == before
 
 
-def assert_devices_agree(scaler: Any, df: Any, outputs: list[str]) -> Any:
-    """Fit, transform and the way back; returns the model of the GPU."""
-    with on_gpu(used=False):
-        cpu = scaler.copy().setDevice("cpu").fit(df)
-    with on_gpu():
-        gpu = scaler.copy().setDevice("gpu").fit(df)
+def assert_same_statistics(cpu: Any, gpu: Any) -> None:
+    """Two models have learned the same."""
     for name, expected in cpu.statistics.arrays().items():
         if name not in {"origin", "shift"}:  # of which the sum counts
             scale = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
-            found = getattr(gpu.statistics, name)
-            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13 * scale, err_msg=name)
+            actual = getattr(gpu.statistics, name)
+            np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-13 * scale, err_msg=name)
     assert gpu.count == cpu.count
-    # Each by the CPU's model, so that a difference is of the transform.
-    model = cpu.copy().setDevice("gpu")
-    made, expected = model.transform(df), cpu.transform(df)
-    assert described(made) == described(expected)
-    with on_gpu(used=False):
-        wanted = cells(expected, outputs)
-    with on_gpu():
-        assert_same(cells(made, outputs), wanted)
-    inputs = [*model._input_names()]
-    back = [x.inverseTransform(expected.drop(*inputs)) for x in (model, cpu)]
-    assert described(back[0]) == described(back[1])
-    with on_gpu(used=False):
-        wanted = cells(back[1], inputs)
-    with on_gpu():
-        assert_same(cells(back[0], inputs), wanted)
-    return gpu
 
 
-def described(df: Any) -> Any:
+def collected(frames: Mapping[str, tuple[DataFrame, list[str]]]) -> dict[str, list[list[Any]]]:
+    """Return the cells of some columns of frames, by one query for all whose columns are of the same types."""
+    alike: dict[Any, dict[str, DataFrame]] = defaultdict(dict)
+    for name, (df, columns) in frames.items():
+        selected = df.select("id", *columns)
+        alike[tuple(kind for _, kind in selected.dtypes)][name] = selected
+    return {name: rows for group in alike.values() for name, rows in cells_of_each(group).items()}
+
+
+def assert_devices_agree(models: Mapping[str, Any], df: DataFrame, udfs: int = UDFS, *, back: bool = True) -> None:
+    """Transform and the way back, each by so many UDFs; models are the CPU's, so that a difference is of the transform."""
+    df, cpu, gpu = df.coalesce(1), {}, {}
+    for name, model in models.items():
+        inputs, outputs = [*model._input_names()], [*model._output_names()]
+        there, scaled = model.copy().setDevice("gpu"), model.transform(df)
+        cpu[name], gpu[name] = (scaled, outputs), (there.transform(df), outputs)
+        if back:
+            given = scaled.drop(*inputs)
+            cpu[f"{name}, back"], gpu[f"{name}, back"] = ((m.inverseTransform(given), inputs) for m in (model, there))
+    for name in cpu:
+        assert described(gpu[name][0]) == described(cpu[name][0]), name
+    with on_gpu(0):
+        expected = collected(cpu)
+    with on_gpu(udfs * len(gpu)):
+        actual = collected(gpu)
+    for name, rows in expected.items():
+        assert_same(actual[name], rows, name)
+
+
+def described(df: DataFrame) -> Any:
     """Return columns by name, type and metadata."""
     return [(f.name, f.dataType.simpleString(), f.metadata) for f in df.schema]
 
 
-def scaled(names: list[str]) -> list[str]:
-    return [f"{name}_scaled" for name in names]
+# --- fit -------------------------------------------------------------------------------------------------------
 
 
-every_choice = pytest.mark.parametrize(
-    ("entry", "choice"),
-    [
-        pytest.param(
-            e,
-            c,
-            id=f"{e.name}-{choice_id(c)}",
-            marks=[] if (e.name, c) == ("StandardScaler", {}) else pytest.mark.one_world,
-        )
-        for e, c in EVERY_CHOICE
-        if not c or {"clip", "formula"} & {*c}  # the others change the numbers of a map alone
-    ],
-)
+@pytest.mark.parametrize("statistic", BY_STATISTIC, ids=lambda s: s.__name__)
+@pytest.mark.parametrize("handle_invalid", ["keep", "skip", "error"])
+def test_fit_on_every_kind_and_type(fitted, statistic, handle_invalid):
+    """Scalars, arrays and vectors, sparse ones too, of doubles, singles, integers and decimals.
+
+    With invalid values; without, where they are refused.
+    """
+    assert_same_statistics(*(fitted(statistic, handle_invalid, device) for device in DEVICES))
 
 
-@every_choice
-def test_scalers_by_all_choices(entry, choice, spoilt):
-    """Of Params that change what is computed, on a column of each kind, with invalid values."""
-    assert_devices_agree(entry.scaler(inputCols=FEW, **choice), spoilt, scaled(FEW))
+class AskedError(Exception):
+    """What a fit asks for."""
 
 
 @pytest.mark.parametrize(
-    "entry",
-    [pytest.param(e, id=e.name, marks=[] if e.name == "BatchNorm" else pytest.mark.one_world) for e in TABLE],
+    ("scaler", "statistic"),
+    [*((e.scaler, e.statistic) for e in TABLE), (Whitener, CoMoments)],
+    ids=lambda c: c.__name__,
 )
-@pytest.mark.parametrize("handle_invalid", ["keep", "skip"])
-def test_scalers_on_every_kind_and_type(entry, handle_invalid, spoilt):
-    """Scalars, arrays and vectors, sparse ones too, of doubles, singles, integers and decimals, with invalid values."""
-    assert_devices_agree(entry.scaler(inputCols=KINDS, handleInvalid=handle_invalid), spoilt, scaled(KINDS))
+def test_every_scaler_fits_where_it_is_told(monkeypatch, scaler, statistic):
+    """Its statistic, on its device, with its weights."""
+
+    def asked(df: Any, columns: Any, kind: Any, *, handle_invalid: str, weight: Any, device: str) -> Any:
+        raise AskedError(kind, handle_invalid, weight and weight.name, device)
+
+    monkeypatch.setattr("sparkscale.scalers._model.summarize", asked)
+    weight = {"weightCol": "w"} if scaler().hasParam("weightCol") else {}
+    stage = scaler(inputCol="array", handleInvalid="skip", device="gpu", **weight)
+
+    with pytest.raises(AskedError) as question:
+        stage.fit(Partitions([CLEAN]))
+    assert question.value.args == (statistic, "skip", weight.get("weightCol"), "gpu")
 
 
-@pytest.mark.one_world
-@pytest.mark.parametrize("entry", TABLE, ids=lambda e: e.name)
-@pytest.mark.parametrize("columns", [FEW, ["single", "singles", "wholes"]], ids=["doubles", "others"])
-def test_clean_rows_pass_where_others_are_refused(entry, columns, clean):
-    """Under "error"."""
-    assert_devices_agree(entry.scaler(inputCols=columns, handleInvalid="error"), clean, scaled(columns))
+@pytest.mark.core
+def test_weights(spoilt):
+    """Rows count as they do on the CPU."""
+    stage = StandardScaler(inputCols=FEW, weightCol="w")
+    with on_gpu(0):
+        cpu = stage.fit(spoilt)
+    with on_gpu():
+        gpu = stage.setDevice("gpu").fit(spoilt)
+
+    assert_same_statistics(cpu, gpu)
 
 
 def test_a_partition_without_a_row_that_is_left(spark):
     """Under "skip"; of mini-batches, too."""
-    rows = [(k, float(k) if k < 8 else None, k % 2 if k < 8 else 2) for k in range(16)]
-    df = spark.createDataFrame(rows, "id int, x double, step int").repartitionByRange(2, "id")
+    df = spark.range(0, 16, 1, 2).selectExpr("if(id < 8, double(id), NULL) AS x", "if(id < 8, id % 2, 2) AS step")
     pooled, batches = (
         BatchNorm(inputCol="x", handleInvalid="skip", device="gpu", **params)
         for params in ({}, {"statistics": "meanOfBatches", "batchCol": "step"})
     )
 
     with on_gpu():
-        assert (pooled.fit(df).count, batches.fit(df).numBatchesTracked) == (8, 2)
+        assert pooled.fit(df).count == 8
+    with on_gpu():
+        assert batches.fit(df).numBatchesTracked == 2
 
 
-@pytest.mark.skipif(not hasattr(F, "arrow_udf"), reason="it is pandas that all the others go through")
-def test_workers_with_pandas_alone(monkeypatch, spark, spoilt):
-    """As with PySpark before 4.1, and with the RAPIDS Accelerator."""
-    monkeypatch.delattr(F, "arrow_udf")
-    assert_devices_agree(StandardScaler(inputCols=KINDS, withMean=True), spoilt, scaled(KINDS))
-    test_rows_by_themselves(spark, ONE_OF_EACH[0], "keep")
-    test_rows_of_several_lengths(spark)
+def test_a_model_goes_on_where_it_computes(clean):
+    """Update and merge, after it was saved."""
+    halves, store = [clean.filter("id < 20"), clean.filter("id >= 20")], Store()
+    stage = StandardScaler(inputCols=["s0", "array"], device="gpu")
+    stage.fit(halves[0]).write().session(store).save("model")
+    model = sparkscale.StandardScalerModel.read().session(store).load("model")
+
+    assert model.getDevice() == "gpu"
+    with on_gpu():
+        updated = model.update(halves[1])
+    for other in (updated, model.merge(stage.fit(halves[1]))):
+        np.testing.assert_allclose(other.std.toArray(), np.std(CLEAN, axis=0, ddof=1)[[0, 0, 1, 2]], rtol=1e-12)
+
+
+# --- transform and the way back --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("handle_invalid", ["keep", "skip", "error"])
+def test_transform_of_every_kind_and_type(fitted, spoilt, clean, handle_invalid):
+    """By a map that leaves sparse vectors sparse, with invalid values; without, where they are refused."""
+    stage = StandardScaler(inputCols=EVERY, handleInvalid=handle_invalid)
+    model = model_of(stage, fitted(Moments, handle_invalid))
+
+    assert_devices_agree({"model": model}, clean if handle_invalid == "error" else spoilt)
+
+
+def test_transform_between_bounds(fitted, spoilt):
+    """Of every column."""
+    model = model_of(MinMaxScaler(inputCols=EVERY, min=-3.0, max=7.0, clip=True), fitted(Extrema, "keep"))
+
+    assert_devices_agree({"model": model}, spoilt)
+
+
+def test_transform_by_all_choices(spoilt):
+    """Of Params that change what is computed, by every scaler: the others change the numbers of a map alone."""
+    choices = [(entry, choice) for entry, choice in EVERY_CHOICE if not choice or {"clip", "formula"} & {*choice}]
+    scalers = {f"{entry.name}, {choice_id(choice)}": entry.scaler(inputCols=FEW, **choice) for entry, choice in choices}
+    models = {name: fit_without_spark(scaler, Partitions([SPOILT])) for name, scaler in scalers.items()}
+
+    assert_devices_agree(models, spoilt, udfs=2)
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("scaler", [StandardScaler, BatchNorm])
-def test_weights(scaler, spoilt):
-    """Rows count as they do on the CPU."""
-    assert_devices_agree(scaler(inputCols=FEW, weightCol="w"), spoilt, scaled(FEW))
+def test_transform_by_every_kind_of_udf(udfs, fitted, spoilt):
+    """Every column."""
+    model = model_of(StandardScaler(inputCols=EVERY, withMean=True), fitted(Moments, "keep"))
 
-
-@pytest.mark.parametrize("method", ["pca", "zca"])
-def test_whitening(method, clean):
-    """A map by a matrix."""
-    names = ["s0", "array", "mixed"]
-    stage = Whitener(inputCols=names, outputCol="white", method=method, epsilon=0.1)
-    found = assert_devices_agree(stage, clean, ["white"])
-
-    assert_same(
-        cells(found.transform(clean), ["white"])[0][0], cells(stage.fit(clean).transform(clean), ["white"])[0][0]
-    )
-    assert_devices_agree(Whitener(inputCol="s0", epsilon=0.1), clean, ["s0_scaled"])
+    assert_devices_agree({"model": model}, spoilt)
 
 
 @pytest.mark.core
 def test_many_inputs_become_one_vector(spoilt):
     """And are taken out of it again."""
-    names = ["s0", "single", "array", "mixed"]
-    assert_devices_agree(MinMaxScaler(inputCols=names, outputCol="out", min=-1.0), spoilt, ["out"])
+    stage = MinMaxScaler(inputCols=["s0", "single", "array", "mixed"], outputCol="out", min=-1.0)
+
+    assert_devices_agree({"model": stage.fit(spoilt)}, spoilt, udfs=1)
 
 
-@pytest.mark.parametrize("statistics", ["population", "meanOfBatches", "moving"])
-def test_batch_norm_of_tensors(statistics, clean):
+def test_whitening(clean):
+    """A map by a matrix, of many columns and of one."""
+    stages = Whitener(inputCols=FEW, outputCol="white", epsilon=0.1), Whitener(inputCol="s0", epsilon=0.1)
+    (cpu, one), gpu = ([stage.copy().setDevice(device).fit(clean) for stage in stages] for device in DEVICES)
+    zca = {cpu.method: "zca"}
+
+    for model, other in ((cpu, gpu[0]), (one, gpu[1])):
+        assert_same_statistics(model, other)
+    row = [CLEAN[0][1], *CLEAN[0], *CLEAN[0]]
+    for params in ({}, zca):
+        assert_same(*(model.copy(params).affine.apply(row).tolist() for model in (gpu[0], cpu)))
+    assert_devices_agree({"pca": cpu, "zca": cpu.copy(zca), "one": one}, clean, udfs=1)
+
+
+@pytest.fixture(scope="module")
+def tensors(clean):
+    """Give the model of tensors by statistics and device, each fitted once."""
+
+    @cache
+    def fit(statistics: str, device: str = "cpu") -> Any:
+        params = {} if statistics == "population" else {"statistics": statistics}
+        gains = {"gamma": [2.0, 0.5], "beta": [1.0, 0.0]}
+        stage = BatchNorm(inputCols=["array", "mixed"], shape=[1, 3], batchCol="step", device=device, **gains, **params)
+        with on_gpu(int(device == "gpu")):
+            return stage.fit(clean)
+
+    return fit
+
+
+STATISTICS = ("population", "meanOfBatches", "moving")
+
+
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_batch_norm_of_tensors(tensors, statistics):
     """Channels, and mini-batches."""
-    params = {} if statistics == "population" else {"statistics": statistics, "batchCol": "step"}
-    stage = BatchNorm(inputCols=["array", "mixed"], shape=[1, 3], gamma=[2.0, 0.5], beta=[1.0, 0.0], **params)
-    model = assert_devices_agree(stage, clean, ["array_scaled", "mixed_scaled"])
-
-    if statistics != "population":
-        made = [m.normalizeBatches(clean) for m in (model, model.copy().setDevice("cpu"))]
-        with on_gpu():
-            found = cells(made[0], ["array_scaled"])
-        with on_gpu(used=False):
-            assert_same(found, cells(made[1], ["array_scaled"]))
+    assert_same_statistics(*(tensors(statistics, device) for device in DEVICES))
 
 
-def test_a_model_goes_on_where_it_computes(clean, tmp_path):
-    """Update and merge, after it was saved."""
-    halves = [clean.filter("id < 20"), clean.filter("id >= 20")]
-    stage = StandardScaler(inputCols=["s0", "array"], device="gpu")
-    stage.fit(halves[0]).write().overwrite().save(str(tmp_path / "model"))
-    model = sparkscale.StandardScalerModel.load(str(tmp_path / "model"))
-    whole = stage.copy().setDevice("cpu").fit(clean)
-
-    assert model.getDevice() == "gpu"
-    for found in (model.update(halves[1]), model.merge(stage.fit(halves[1]))):
-        np.testing.assert_allclose(found.std.toArray(), whole.std.toArray(), rtol=1e-12)
+def test_tensors_are_normalized(tensors, clean):
+    """Whatever was learned of them."""
+    assert_devices_agree({statistics: tensors(statistics) for statistics in STATISTICS}, clean, udfs=2)
 
 
-ROW_CASES = [
-    *(pytest.param(n, "keep", id=n, marks=[] if n in ONE_OF_EACH[::3] else pytest.mark.one_world) for n in CASES),
-    *(pytest.param(n, "skip", id=f"{n}, skip", marks=pytest.mark.one_world) for n in ONE_OF_EACH),
-]
+def test_mini_batches_are_normalized_by_their_own(tensors, clean):
+    """The statistics are the device's."""
+    model = tensors("meanOfBatches")
+    with on_gpu():
+        actual = cells(model.copy().setDevice("gpu").normalizeBatches(clean), "id", "array_scaled")
+    with on_gpu(0):
+        expected = cells(model.normalizeBatches(clean), "id", "array_scaled")
+
+    assert len(expected) == 40
+    assert_same(actual, expected)
 
 
-@pytest.mark.parametrize(("name", "handle_invalid"), ROW_CASES)
-def test_rows_by_themselves(spark, name, handle_invalid):
-    """Every stage without a fit, on arrays of double and float and on dense and sparse vectors, with invalid values."""
+# --- rows by themselves ----------------------------------------------------------------------------------------
+
+
+def assert_devices_agree_on_rows(spark: Any, stages: Mapping[str, tuple[str, str]]) -> None:
+    """Cases, each with what it does with invalid values, on arrays of double and float and on dense and sparse vectors."""
     rng = np.random.default_rng(3)
     rows = rng.normal(size=(7, SIZE)).astype(np.float32).astype(np.float64).tolist()
     rows[1][2], rows[2][0], rows[3] = None, float("nan"), None
     rows[4] = [0.0] * SIZE
     rows[5][1:4] = [float("inf"), float("-inf"), None]
-    df = rows_frame(spark, rows)
-    stage = on(name, "a", "f", "v").setHandleInvalid(handle_invalid)
-    made = [stage.copy().setDevice(device).transform(df) for device in ("gpu", "cpu")]
+    df = frame_of_rows(spark, rows).coalesce(1)
+    cpu, gpu = (
+        {
+            label: on(name, "a", "f", "v").setHandleInvalid(invalid).setDevice(device).transform(df)
+            for label, (name, invalid) in stages.items()
+        }
+        for device in DEVICES
+    )
+    columns = ["a_scaled", "f_scaled", "v_scaled"]
 
-    assert described(made[0]) == described(made[1])
-    for column in ("a_scaled", "f_scaled", "v_scaled"):
-        with on_gpu():
-            found = lists(made[0], column)[0]
-        with on_gpu(used=False):
-            expected = lists(made[1], column)[0]
-        assert len(found) == len(expected) == (7 if handle_invalid == "keep" else 3)
-        for one, other in zip(found, expected, strict=True):
-            assert (one is None) == (other is None)
-            if other is not None:
-                assert [v is None for v in one] == [v is None for v in other]
-                tolerance = 1e-6 if column == "f_scaled" else 1e-12
-                np.testing.assert_allclose(
-                    np.array(one, dtype=float), np.array(other, dtype=float), rtol=tolerance, atol=tolerance
-                )
+    for label in stages:
+        assert described(gpu[label]) == described(cpu[label]), label
+    with on_gpu(2 * len(stages)):  # of arrays, and of the vectors
+        actual = cells_of_each({label: out.select("id", *columns) for label, out in gpu.items()})
+    with on_gpu(0):
+        expected = cells_of_each({label: out.select("id", *columns) for label, out in cpu.items()})
+    for label, (_, invalid) in stages.items():
+        assert len(actual[label]) == len(expected[label]) == (7 if invalid == "keep" else 3), label
+        for (number, *one), (other_number, *other) in zip(actual[label], expected[label], strict=True):
+            assert number == other_number, label
+            for column, some, others in zip(columns, one, other, strict=True):
+                assert (some is None) == (others is None), label
+                if others is not None:
+                    assert [v is None for v in some] == [v is None for v in others], label
+                    tolerance = 1e-6 if column == "f_scaled" else 1e-12
+                    np.testing.assert_allclose(
+                        np.array(some, dtype=float),
+                        np.array(others, dtype=float),
+                        rtol=tolerance,
+                        atol=tolerance,
+                        err_msg=label,
+                    )
+
+
+def test_rows_by_every_kind_of_udf(spark, udfs):
+    """With invalid values."""
+    assert_devices_agree_on_rows(spark, {"keep": (ONE_OF_EACH[0], "keep")})
+
+
+def test_rows_by_themselves(spark):
+    """Every stage without a fit, with invalid values, which some also drop."""
+    kept = {name: (name, "keep") for name in ONE_OF_EACH[1:]}
+
+    assert_devices_agree_on_rows(spark, kept | {f"{name}, skip": (name, "skip") for name in ONE_OF_EACH[::3]})
 
 
 def test_scalars_are_clipped(spoilt):
     """The one stage without a fit that takes them."""
-    names = ["s0", "s1", "single", "whole", "array"]
-    stages = [sparkscale.ClipByValue(inputCols=names, low=-1.0, high=1.0, device=d) for d in ("gpu", "cpu")]
+    df, names = spoilt, ["s0", "s1", "single", "whole", "array"]
+    outputs = {device: [f"{name}_{device}" for name in names] for device in DEVICES}
+    for device in DEVICES:
+        stage = sparkscale.ClipByValue(inputCols=names, outputCols=outputs[device], low=-1.0, high=1.0, device=device)
+        df = stage.transform(df)
+    rows = cells(df, *outputs["gpu"], *outputs["cpu"])
 
-    assert_same(*(cells(s.transform(spoilt), scaled(names)) for s in stages))
+    assert len(rows) == len(SPOILT)
+    assert_same([row[: len(names)] for row in rows], [row[len(names) :] for row in rows])
 
 
 @pytest.mark.core
-def test_rows_of_several_lengths(spark):
+def test_rows_of_several_lengths(spark, udfs):
     """Rows of one length are computed together; the others, and empty ones, by themselves."""
     rows = [[3.0, 4.0], [], None, [6.0, 8.0, 0.0], [0.6, 0.8], [None, 5.0], [2.0]]
     df = spark.createDataFrame(list(enumerate(rows)), "id int, a array<double>").coalesce(1)
-    stages = [Normalizer(inputCol="a", device=d) for d in ("gpu", "cpu")]
+    for device in DEVICES:
+        df = Normalizer(inputCol="a", outputCol=device, device=device).transform(df)
+    outputs = cells(df, "cpu", "gpu")
 
-    assert_same(*(cells(s.transform(df), ["a_scaled"]) for s in stages))
+    assert len(outputs) == len(rows)
+    assert_same([gpu for _, gpu in outputs], [cpu for cpu, _ in outputs])
 
 
-def test_an_empty_frame_stays_empty(spark):
+# --- frames without rows, and what is sent ---------------------------------------------------------------------
+
+
+def test_an_empty_frame_stays_empty(fitted, spoilt):
     """No row, no work: and the columns are there."""
-    df = spark.createDataFrame([(1.0, [1.0, 2.0])], "x double, a array<double>")
-    model = MinMaxScaler(inputCols=["x", "a"], device="gpu").fit(df)
+    empty = spoilt.filter("id < 0")
+    model = model_of(MinMaxScaler(inputCols=EVERY, device="gpu"), fitted(Extrema, "keep"))
+    out = model.transform(empty)
 
-    assert model.transform(df.filter("x > 5")).collect() == []
+    assert out.columns == [*empty.columns, *model._output_names()]
+    assert out.collect() == []
     with pytest.raises(ScalingError, match="no usable row"):
-        MinMaxScaler(inputCol="x", device="gpu").fit(df.filter("x > 5"))
+        MinMaxScaler(inputCol="s0", device="gpu").fit(empty)
 
 
 def nodes(plan: Any) -> Any:
@@ -320,9 +446,9 @@ def nodes(plan: Any) -> Any:
 
 
 @pytest.mark.one_world  # it looks at the plan
-def test_transform_sends_numbers(spark, spoilt):
+def test_transform_sends_numbers(fitted, spoilt):
     """What goes to Python and back is arrays and structs of numbers: at vectors the RAPIDS Accelerator would leave it."""
-    model = StandardScaler(inputCols=KINDS, device="gpu").fit(spoilt)
+    model = model_of(StandardScaler(inputCols=EVERY, device="gpu"), fitted(Moments, "keep"))
     plan = model.transform(spoilt)._jdf.queryExecution().executedPlan()
     udfs = [n.udfs().apply(0) for n in nodes(plan) if n.nodeName() == "ArrowEvalPython"]
     types = {u.children().apply(0).dataType().catalogString() for u in udfs} | {
@@ -331,15 +457,16 @@ def test_transform_sends_numbers(spark, spoilt):
 
     sent = ["double"] * 6 + ["array<double>", "array<float>", "array<double>"]
 
-    assert len(udfs) == 4  # of all scalars and arrays, and of each vector
+    assert len(udfs) == UDFS
     assert {u.evalType() for u in udfs} == {PythonEvalType.SQL_SCALAR_ARROW_ITER_UDF}
     assert types == {"array<double>", f"struct<{','.join(f'c{k}:{kind}' for k, kind in enumerate(sent))}>"}
 
 
 @pytest.mark.one_world
 def test_fit_sends_numbers(spoilt):
-    """The same of what fit sends, and of what comes back of each statistic."""
-    sent = arrow.select(spoilt, arrow.groups(resolve(spoilt, KINDS)), False, resolve(spoilt, ["w"])[0])
+    """The same of what fit sends, and of what comes back of each statistic; of vectors of unknown size also their sizes."""
+    df = spoilt.withMetadata("mixed", {})
+    sent = arrow.select(df, arrow.groups(resolve(df, EVERY)), False, resolve(df, ["w"])[0])
     kinds = {kind for _, kind in sent.dtypes}
     back = {part.split()[1] for entry in TABLE for part in partials.schema(entry.statistic).split(", ")}
 
@@ -348,35 +475,35 @@ def test_fit_sends_numbers(spoilt):
 
 
 @pytest.mark.parametrize("stage", [StandardScaler(inputCol="s0"), LayerNorm(inputCol="array")], ids=["scaler", "row"])
-def test_another_device_is_refused(clean, stage):
-    """Before any job."""
-    with pytest.raises(ParamError, match="device must be one of 'cpu', 'gpu', 'auto'. Got 'cuda'"):
-        getattr(stage.setDevice("cuda"), "fit" if hasattr(stage, "fit") else "transform")(clean)
+def test_another_device_is_refused(stage):
+    """Before any look at the data."""
+    with pytest.raises(ParamError, match=r"device must be one of 'cpu', 'gpu', 'auto'\. Got 'cuda'"):
+        getattr(stage.setDevice("cuda"), "fit" if hasattr(stage, "fit") else "transform")(None)
 
 
 # --- jobs that fail, last: a worker may take its device when its task is over already ------------------------------
 
 
-def test_invalid_values_are_refused(spoilt, clean):
+def test_invalid_values_are_refused(spoilt):
     """In the job, by the message that the CPU has."""
-    stage = StandardScaler(inputCols=FEW, handleInvalid="error", device="gpu")
-    model = stage.fit(clean)
+    stage = StandardScaler(inputCols=FEW, handleInvalid="error")
+    model = fit_without_spark(stage, Partitions([CLEAN])).setDevice("gpu")
 
-    with pytest.raises(InvalidValueError, match="Column '(s1|array|mixed)' holds"):
-        stage.fit(spoilt)
-    for made in (model, LayerNorm(inputCols=["array", "mixed"], handleInvalid="error", device="gpu")):
+    with pytest.raises(InvalidValueError, match=r"Column '(s1|array|mixed)' holds"):
+        stage.setDevice("gpu").fit(spoilt)
+    for strict in (model, LayerNorm(inputCols=["array", "mixed"], handleInvalid="error", device="gpu")):
         with pytest.raises(Exception, match=r"sparkscale.InvalidValueError\] Column '(s1|array|mixed)' holds"):
-            made.transform(spoilt).collect()
+            strict.transform(spoilt).collect()
 
 
 def test_a_wrong_length_is_refused(spark):
     """As on the CPU: in the job, with the column's name."""
-    df = spark.createDataFrame([([1.0, 2.0],), ([3.0, 5.0],)], "a array<double>")
-    longer = spark.createDataFrame([([1.0, 2.0, 3.0],)], "a array<double>")
-    model = MinMaxScaler(inputCol="a", device="gpu").fit(df)
+    df, longer = arrays(spark, [1.0, 2.0], [3.0, 5.0]), arrays(spark, [1.0, 2.0, 3.0])
+    scaler = MinMaxScaler(inputCol="array")
+    model = fit_without_spark(scaler, Partitions([[[1.0, 2.0], [3.0, 5.0]]], features=2)).setDevice("gpu")
 
     with pytest.raises(Exception, match="Column 'a' holds a row of length 3"):
-        model.transform(longer).collect()
+        model.setInputCol("a").transform(longer).collect()
     with pytest.raises(Exception, match="Column 'a' holds a row of length 3"):
         LayerNorm(inputCol="a", gamma=[1.0, 2.0], device="gpu").transform(longer).collect()
     with pytest.raises(SizeMismatchError, match="arrays of length"):

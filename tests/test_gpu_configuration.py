@@ -127,26 +127,42 @@ def expressions_of(df: Any) -> set[str]:
     return set(expressions(df._jdf.queryExecution().optimizedPlan()))
 
 
+# Params of a StandardScaler's model, or of a MinMaxScaler's.
 MAPS = {
-    "standard": StandardScaler(withMean=True),
-    "min-max": MinMaxScaler(min=-1.0),
-    "clipped": MinMaxScaler(clip=True),
-    "refusing": StandardScaler(handleInvalid="error"),
-    "skipping": StandardScaler(handleInvalid="skip"),
+    "standard": (StandardScaler, {"withMean": True}),
+    "min-max": (MinMaxScaler, {"min": -1.0}),
+    "clipped": (MinMaxScaler, {"clip": True}),
+    "refusing": (StandardScaler, {"handleInvalid": "error"}),
+    "skipping": (StandardScaler, {"handleInvalid": "skip"}),
 }
+
+
+@pytest.fixture(scope="module", params=[2, 40])
+def table(spark, request):
+    """So many scalars, an array, and one of floats."""
+    scalars = (f"sqrt(id + {k}) AS x{k}" for k in range(request.param))
+    return spark.range(9).selectExpr(*scalars, "array(double(id), sqrt(id)) AS a", "array(float(id), 2F) AS f")
+
+
+@pytest.fixture(scope="module")
+def models(table):
+    """A model of each scaler, to be given Params."""
+    return {scaler: scaler(inputCols=table.columns).fit(table) for scaler in (StandardScaler, MinMaxScaler)}
+
+
+def with_params(models, name):
+    scaler, params = MAPS[name]
+    model = models[scaler]
+    return model.copy({model.getParam(param): value for param, value in params.items()})
 
 
 @pytest.mark.one_world
 @pytest.mark.parametrize("name", MAPS)
-@pytest.mark.parametrize("columns", [2, 40])
-def test_the_accelerator_runs_the_maps_of_scalars_and_arrays(spark, monkeypatch, name, columns):
+def test_the_accelerator_runs_the_maps_of_scalars_and_arrays(monkeypatch, table, models, name):
     """Each expression is one that it has on the device, so that nothing goes back to the CPU."""
-    names = [*(f"x{k}" for k in range(columns)), "a", "f"]
-    scalars = (f"sqrt(id + {k}) AS x{k}" for k in range(columns))
-    df = spark.range(9).selectExpr(*scalars, "array(double(id), sqrt(id)) AS a", "array(float(id), 2F) AS f")
-    model = MAPS[name].copy().setInputCols(names).fit(df)
+    model = with_params(models, name)
     monkeypatch.setattr(gpu, "has_plugin", lambda session: True)
-    used = expressions_of(model.transform(df))
+    used = expressions_of(model.transform(table))
 
     assert {"Divide", "ArrayTransform", "CaseWhen"} <= used
     assert used - set(PLUGIN["expressions"]) == set()
@@ -154,17 +170,17 @@ def test_the_accelerator_runs_the_maps_of_scalars_and_arrays(spark, monkeypatch,
 
 @pytest.mark.one_world
 @pytest.mark.parametrize("name", MAPS)
-def test_the_accelerator_runs_what_is_around_python(spark, monkeypatch, name):
+def test_the_accelerator_runs_what_is_around_python(monkeypatch, table, models, name):
     """What is sent to workers, and what is made of what comes back, of fit and of transform."""
-    df = spark.range(9).selectExpr("sqrt(id) AS x", "array(double(id), sqrt(id)) AS a", "array(float(id), 2F) AS f")
-    stage = MAPS[name].copy().setInputCols(df.columns)
-    model = stage.fit(df).setDevice("gpu")
-    clipped = ClipByValue(inputCols=df.columns, low=0.0, device="gpu", handleInvalid=stage.getHandleInvalid())
+    model = with_params(models, name).setDevice("gpu")
+    policy = model.getHandleInvalid()
+    clipped = ClipByValue(inputCols=table.columns, low=0.0, device="gpu", handleInvalid=policy)
+    clipped.setOutputCols([f"{c}_clipped" for c in table.columns])
     monkeypatch.setattr(gpu, "has_plugin", lambda session: True)
     for module in (arrow, udf):
         monkeypatch.setattr(module, "has_plugin", lambda session: True)
-    sent = arrow.select(df, arrow.groups(resolve(df, df.columns)), stage.getHandleInvalid() == "error", None)
-    used = set().union(*map(expressions_of, (sent, model.transform(df), clipped.transform(df))))
+    sent = arrow.select(table, arrow.groups(resolve(table, table.columns)), policy == "error", None)
+    used = set().union(*map(expressions_of, (sent, model.transform(table), clipped.transform(table))))
 
     by_pandas = {f"PythonUDF {PythonEvalType.SQL_SCALAR_PANDAS_ITER_UDF}"}
 

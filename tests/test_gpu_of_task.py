@@ -144,7 +144,7 @@ ADDRESSES = {"not usable": "7", "another part": "MIG-2"}
 
 def test_gpu_without_a_device_is_an_error(reason):
     """It says what was looked for, and how to have it."""
-    with pytest.raises(DeviceError, match="(?s)spark.task.resource.gpu.amount.*cupy-cuda12x") as failed:
+    with pytest.raises(DeviceError, match=r"(?s)spark.task.resource.gpu.amount.*cupy-cuda12x") as failed:
         device_of_task("gpu", Task([ADDRESSES.get(reason, "9")]))
     assert REASONS[reason] in str(failed.value)
 
@@ -159,6 +159,7 @@ def test_auto_without_a_device_is_the_cpu(reason, caplog):
     assert REASONS[reason] in record.message
 
 
+@pytest.mark.beside
 def test_the_real_library_without_a_device(monkeypatch):
     """CuPy itself imports, and has none here."""
     cupy = pytest.importorskip("cupy", reason="CuPy has no wheel for this platform")
@@ -171,6 +172,7 @@ def test_the_real_library_without_a_device(monkeypatch):
         device_of_task("gpu", None)
 
 
+@pytest.mark.beside
 def test_the_double_has_no_name_that_the_real_library_has_not(standin):
     """Else it would let pass what fails on a device."""
     cupy = pytest.importorskip("cupy", reason="CuPy has no wheel for this platform")
@@ -210,7 +212,7 @@ def test_a_row_that_has_no_room_is_an_error(standin, monkeypatch):
     """Nothing smaller can be tried."""
     monkeypatch.setattr(standin, "asarray", lambda a: (_ for _ in ()).throw(standin.OutOfMemoryError("full")))
 
-    with pytest.raises(DeviceError, match="(?s)partition 7: OutOfMemoryError: full.*Let fewer tasks share it"):
+    with pytest.raises(DeviceError, match=r"(?s)partition 7: OutOfMemoryError: full.*Let fewer tasks share it"):
         Gpu(standin, 7).of(Moments, DenseBlock(ROWS))
 
 
@@ -298,7 +300,7 @@ def test_a_task_leaves_nothing_on_the_device(standin, monkeypatch, name, end):
             next(results)
     else:
         next(results)
-        assert end == "all" and [*results] or results.close() is None
+        assert (end == "all" and [*results]) or results.close() is None
 
     assert standin.counted["put"] > 1
     assert standin.counted["freed"]

@@ -16,7 +16,7 @@ import pytest
 
 from conftest import has_gpu
 
-pytestmark = pytest.mark.one_world  # each has a session of its own
+pytestmark = pytest.mark.slow  # each has sessions of its own
 
 TESTS = Path(__file__).parent
 # The first worker that asks is told of one device, the next of the other.
@@ -24,69 +24,70 @@ ONE_EACH = """#!/bin/sh
 if mkdir "$(dirname "$0")/asked" 2>/dev/null; then one=3; else one=5; fi
 echo "{\\"name\\":\\"gpu\\",\\"addresses\\":[\\"$one\\"]}"
 """
-ONE = """#!/bin/sh
-echo '{"name":"gpu","addresses":["5"]}'
-"""
 FOUND = """#!/bin/sh
 found=$(nvidia-smi --query-gpu=index --format=csv,noheader | sed 's/.*/"&"/' | paste -s -d ,)
 echo "{\\"name\\":\\"gpu\\",\\"addresses\\":[$found]}"
 """
 
 
-@pytest.fixture
-def run_on(tmp_path):
-    def run(master: str, amount: str, script: str = ONE, *, double: bool = True) -> Any:
-        """Return what the tasks of a cluster did."""
-        discovery = tmp_path / "discovery.sh"
-        discovery.write_text(script)
-        discovery.chmod(0o755)
-        paths = [str(TESTS.parent), *([str(TESTS / "standin")] if double else [])]
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "STANDIN_DEVICES": "8"}
-        env.pop("CUDA_VISIBLE_DEVICES", None)
-        command = [sys.executable, "-W", "ignore", str(TESTS / "gpu_cluster.py"), master, amount, str(discovery)]
-        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-4000:]
-        return json.loads(done.stdout.splitlines()[-1])
-
-    return run
+def run_on(folder: Path, script: str, *clusters: dict[str, str]) -> list[dict[str, Any]]:
+    """Return what the tasks of each cluster did; those with an amount are given GPUs."""
+    discovery = folder / "discovery.sh"
+    discovery.write_text(script)
+    discovery.chmod(0o755)
+    env = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
+    env.pop("CUDA_VISIBLE_DEVICES", None)
+    argument = json.dumps([{**c, "script": str(discovery)} if "amount" in c else c for c in clusters])
+    command = [sys.executable, "-W", "ignore", str(TESTS / "gpu_cluster.py"), argument]
+    done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_each_task_takes_the_device_that_it_is_assigned(run_on):
-    """Of two workers with one device each, whatever its number."""
-    found = run_on("local-cluster[2,1,1024]", "1", ONE_EACH)
+@pytest.fixture(scope="module")
+def clusters(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What tasks did without a GPU, and on two workers of one device each, which the double of CuPy stands in for."""
+    double = {"PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS / "standin")]), "STANDIN_DEVICES": "8"}
+    two_workers = {"master": "local-cluster[2,2,1024]", "amount": "0.5", **double}
+    return run_on(tmp_path_factory.mktemp("clusters"), ONE_EACH, {"master": "local[1]"}, two_workers)
 
-    assert found["asked"] == "auto"
-    assert found["tasks"] == [["3", "3"], ["5", "5"]]
-    assert found["difference"] < 1e-14
+
+def test_each_task_takes_the_device_that_it_is_assigned(clusters: list[dict[str, Any]]) -> None:
+    """Of two workers with one device each, whatever its number; the tasks that share a device, half of it each, agree."""
+    _, on_two_workers = clusters
+
+    assert on_two_workers["asked"] == "auto"
+    assert on_two_workers["tasks"] == [["3", "3"], ["3", "3"], ["5", "5"], ["5", "5"]]
+    assert on_two_workers["difference"] < 1e-14
 
 
-def test_tasks_that_share_a_device_agree_on_it(run_on):
-    """Two at a time, each with half of it."""
-    found = run_on("local-cluster[1,2,1024]", "0.5")
+@pytest.mark.skipif(has_gpu(), reason="there is a device")
+def test_a_cluster_without_gpus(clusters: list[dict[str, Any]]) -> None:
+    """Auto is the CPU, and gpu an error of the first task."""
+    without, _ = clusters
 
-    assert found["tasks"] == [["5", "5"]]
-    assert found["difference"] < 1e-14
+    assert without["asked"] == "cpu"
+    assert without["tasks"] == [["none", "cpu"]] * 4
+    assert without["error"].startswith("DeviceError: device='gpu', but CuPy")
+    assert "spark.task.resource.gpu.amount" in without["error"]
+
+
+@pytest.mark.beside
+@pytest.mark.skipif(has_gpu(), reason="there is a device")
+def test_the_real_library_finds_no_gpu(tmp_path: Path) -> None:
+    """The error of such a cluster, where CuPy is installed, says so."""
+    pytest.importorskip("cupy", reason="CuPy has no wheel for this platform")
+    (without,) = run_on(tmp_path, ONE_EACH, {"master": "local[1]"})
+
+    assert "finds no device" in without["error"]
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not has_gpu(), reason="there is no device")
-def test_tasks_compute_on_the_device_that_nvidia_smi_found(run_on):
+def test_tasks_compute_on_the_device_that_nvidia_smi_found(tmp_path: Path) -> None:
     """The real library and a real device, of which each of two tasks gets a half."""
-    found = run_on("local-cluster[1,2,1024]", "0.5", FOUND, double=False)
+    (found,) = run_on(tmp_path, FOUND, {"master": "local-cluster[1,2,1024]", "amount": "0.5"})
 
     assert found["asked"] == "auto"
-    assert found["tasks"] == [["0", "0"]]
+    assert found["tasks"] == [["0", "0"]] * 4
     assert found["difference"] < 1e-14
-
-
-def test_a_cluster_without_gpus(run_on):
-    """The real library finds none: auto is the CPU, and gpu an error of the first task."""
-    pytest.importorskip("cupy", reason="CuPy has no wheel for this platform")
-    if has_gpu():
-        pytest.skip("there is a device")
-    found = run_on("local[1]", "none", double=False)
-
-    assert found["asked"] == "cpu"
-    assert found["tasks"] == [["none", "cpu"]]
-    assert found["error"].startswith("DeviceError: device='gpu', but CuPy")
-    assert "spark.task.resource.gpu.amount" in found["error"]

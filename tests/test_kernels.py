@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from frames import near
 from sparkscale import kernels
 from sparkscale.errors import ParamError
 
@@ -28,10 +29,6 @@ def case(name: str) -> tuple[dict[str, Any], Any, float]:
     """Return inputs, expected values and tolerance of a worked case."""
     found = CASES[name]
     return found["inputs"], found["expected"], found["rtol"]
-
-
-def near(actual: Any, expected: Any, rtol: float = 1e-12, atol: float = 0.0) -> None:
-    np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
 
 
 # --- worked cases ----------------------------------------------------------------------------------------------
@@ -352,4 +349,5 @@ def test_a_negative_epsilon_is_refused() -> None:
 def test_an_empty_array_has_norm_0() -> None:
     """And is normalized to itself."""
     assert float(kernels.global_norm([np.zeros((0, 3))])) == 0.0
+    assert float(kernels.global_norm([])) == 0.0
     assert kernels.normalize(np.zeros((2, 0))).shape == (2, 0)

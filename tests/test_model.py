@@ -8,6 +8,8 @@ import pytest
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import DenseVector
 
+from frames import INF, NAN, arrays, scalars
+from models import learned
 from sparkscale import (
     MaxAbsScaler,
     MaxAbsScalerModel,
@@ -17,16 +19,47 @@ from sparkscale import (
     StandardScalerModel,
 )
 from sparkscale.affine import AffineMap
+from sparkscale.blocks import DenseBlock
+from sparkscale.spark.columns import FeatureColumn
 from sparkscale.statistics import Extrema, Moments
+from table import SCALERS, each_scaler
 
-SCALERS = (MinMaxScaler, MaxAbsScaler, StandardScaler)
-each_scaler = pytest.mark.parametrize("scaler", SCALERS, ids=lambda c: c.__name__)
+COLUMNS = ["a", "x", "y", "zero"]
+FEATURES = ["a_0", "a_1", "x", "y", "zero"]
 
 
 @pytest.fixture(scope="module")
 def data(spark):
-    rows = [(1.0, [1.0, 5.0], 1.0), (2.0, [None, 5.0], 2.0), (6.0, [4.0, 5.0], 1.0)]
-    return spark.createDataFrame(rows, "x double, a array<double>, w double")
+    rows = [
+        (1.0, [1.0, 5.0], -7.0, 0.0, 1.0),
+        (2.0, [None, 5.0], 1.0, 0.0, 2.0),
+        (6.0, [4.0, 5.0], 3.0, 0.0, 1.0),
+    ]
+    return spark.createDataFrame(rows, "x double, a array<double>, y double, zero double, w double")
+
+
+@pytest.fixture(scope="module")
+def models(data):
+    """A model of all columns of each scaler. Tests that set Params copy it."""
+    return {scaler: scaler(inputCols=COLUMNS).fit(data) for scaler in SCALERS}
+
+
+@pytest.fixture(scope="module")
+def pairs(data):
+    """A scaler of each class and its model, of one column, with a Param beside. Tests that set Params copy it."""
+    scalers = {scaler: scaler(inputCol="x", handleConstant="unit") for scaler in SCALERS}
+    return {kind: (scaler, scaler.fit(data)) for kind, scaler in scalers.items()}
+
+
+@pytest.fixture
+def min_max(pairs):
+    """A MinMaxScalerModel of one column, to be changed."""
+    return pairs[MinMaxScaler][1].copy()
+
+
+@pytest.fixture(scope="module")
+def weighted(data):
+    return StandardScaler(inputCol="x", weightCol="w").fit(data)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +70,11 @@ def halves(spark):
     return df.filter("id < 3"), df.filter("id >= 3"), df
 
 
-def scalars(spark, *values):
-    return spark.createDataFrame([(v,) for v in values], "x double")
+@pytest.fixture(scope="module")
+def fits(halves):
+    """The models of one half, of the other and of all rows: of a column of each kind, and of scalars alone."""
+    kinds = [(MinMaxScaler, ("x", "a", "v")), (StandardScaler, ("x", "a", "v")), (StandardScaler, ("x",))]
+    return {(kind, names): [kind(inputCols=[*names]).fit(df) for df in halves] for kind, names in kinds}
 
 
 def facts(statistic):
@@ -65,54 +101,49 @@ def frozen(model):
 
 @pytest.mark.core
 @each_scaler
-def test_a_model_knows_its_features(data, scaler):
+def test_a_model_knows_its_features(models, scaler):
     """Features are counted and named over all columns, in the order of the inputs."""
-    model = scaler(inputCols=["a", "x"]).fit(data)
+    model = models[scaler]
 
-    assert model.numFeatures == 3
-    assert model.featureNames == ["a_0", "a_1", "x"]
+    assert model.numFeatures == 5
+    assert model.featureNames == FEATURES
     assert model.count == 3
-    assert model.invalidCounts == [1, 0, 0]
-    assert model.constantFeatures == ["a_1"]
+    assert model.invalidCounts == [1, 0, 0, 0, 0]
+    assert model.constantFeatures == ["a_1", "zero"]
 
 
-@pytest.mark.core
-def test_min_max_has_sparks_attributes(data):
+def test_min_max_has_sparks_attributes(models):
     """originalMin and originalMax are vectors over all features."""
-    model = MinMaxScaler(inputCols=["x", "a"]).fit(data)
+    model = models[MinMaxScaler]
 
     assert isinstance(model, MinMaxScalerModel)
-    assert model.originalMin == DenseVector([1.0, 1.0, 5.0])
-    assert model.originalMax == DenseVector([6.0, 4.0, 5.0])
+    assert model.originalMin == DenseVector([1.0, 5.0, 1.0, -7.0, 0.0])
+    assert model.originalMax == DenseVector([4.0, 5.0, 6.0, 3.0, 0.0])
 
 
-@pytest.mark.core
-def test_max_abs_has_sparks_attribute(spark):
+def test_max_abs_has_sparks_attribute(models):
     """maxAbs is a vector over all features."""
-    df = spark.createDataFrame([(1.0, 0.0), (-7.0, 0.0)], "x double, y double")
-    model = MaxAbsScaler(inputCols=["x", "y"]).fit(df)
+    model = models[MaxAbsScaler]
 
     assert isinstance(model, MaxAbsScalerModel)
-    assert model.maxAbs == DenseVector([7.0, 0.0])
+    assert model.maxAbs == DenseVector([4.0, 5.0, 6.0, 7.0, 0.0])
 
 
-@pytest.mark.core
 @pytest.mark.parametrize(("ddof", "std"), [(1, 7**0.5), (0, (14 / 3) ** 0.5)])
-def test_standard_has_sparks_attributes(data, ddof, std):
+def test_standard_has_sparks_attributes(models, ddof, std):
     """mean and std are vectors over all features, whatever withMean and withStd say."""
-    model = StandardScaler(inputCols=["x", "a"], ddof=ddof, withStd=False).fit(data)
+    model = models[StandardScaler].copy().setDdof(ddof).setWithStd(False)
 
     assert isinstance(model, StandardScalerModel)
-    assert model.mean == DenseVector([3.0, 2.5, 5.0])
-    assert model.std[0] == pytest.approx(std, rel=1e-15)
-    assert model.std[2] == 0.0
+    assert model.mean == DenseVector([2.5, 5.0, 3.0, -1.0, 0.0])
+    assert model.std[2] == pytest.approx(std, rel=1e-15)
+    assert model.std[1] == 0.0
 
 
 @pytest.mark.core
-def test_statistics_are_raw_and_frozen(data):
+def test_statistics_are_raw_and_frozen(pairs):
     """The statistic is the mergeable one, in double, and cannot be assigned to."""
-    extrema = MinMaxScaler(inputCol="x").fit(data).statistics
-    moments = StandardScaler(inputCol="x").fit(data).statistics
+    extrema, moments = (pairs[scaler][1].statistics for scaler in (MinMaxScaler, StandardScaler))
 
     assert isinstance(extrema, Extrema)
     assert isinstance(moments, Moments)
@@ -129,38 +160,34 @@ def test_statistics_are_raw_and_frozen(data):
 
 
 @pytest.mark.core
-def test_weights_weigh(data):
+def test_weights_weigh(weighted):
     """Mean and variance are those of Spark's Summarizer: reliability weights under ddof=1."""
-    model = StandardScaler(inputCol="x", weightCol="w").fit(data)
-
-    assert model.mean[0] == pytest.approx(11 / 4)
-    assert model.std[0] ** 2 == pytest.approx((1.75**2 + 2 * 0.75**2 + 3.25**2) / (4 - 6 / 4))
-    assert StandardScaler(inputCol="x", weightCol="w", ddof=0).fit(data).std[0] ** 2 == pytest.approx(14.75 / 4)
+    assert weighted.mean[0] == pytest.approx(11 / 4)
+    assert weighted.std[0] ** 2 == pytest.approx((1.75**2 + 2 * 0.75**2 + 3.25**2) / (4 - 6 / 4))
+    assert weighted.copy().setDdof(0).std[0] ** 2 == pytest.approx(14.75 / 4)
 
 
-def test_weights_do_not_touch_the_count(data):
+def test_weights_do_not_touch_the_count(weighted):
     """count is the number of rows, not of their weights."""
-    assert StandardScaler(inputCol="x", weightCol="w").fit(data).count == 3
+    assert weighted.count == 3
 
 
-@pytest.mark.core
-def test_the_map_works_without_spark(data):
+def test_the_map_works_without_spark(pairs):
     """affine is a NumPy map that serving code applies by itself."""
-    model = MinMaxScaler(inputCol="x").fit(data)
+    affine = pairs[MinMaxScaler][1].affine
 
-    assert isinstance(model.affine, AffineMap)
-    assert model.affine.apply([[1.0], [3.5], [6.0]]).tolist() == [[0.0], [0.5], [1.0]]
+    assert isinstance(affine, AffineMap)
+    assert affine.apply([[1.0], [3.5], [6.0]]).tolist() == [[0.0], [0.5], [1.0]]
 
 
-def test_the_map_cannot_be_changed(data):
+def test_the_map_cannot_be_changed(pairs):
     """A model's map is read-only, so that no two users of it differ."""
     with pytest.raises(ValueError, match="read-only"):
-        MinMaxScaler(inputCol="x").fit(data).affine.center[0] = 1.0
+        pairs[MinMaxScaler][1].affine.center[0] = 1.0
 
 
-@pytest.mark.core
 @pytest.mark.parametrize(
-    ("scaler", "learned"),
+    ("scaler", "values"),
     [
         (MinMaxScaler, {"min": 1.0, "max": 6.0}),
         (MaxAbsScaler, {"maxAbs": 6.0}),
@@ -168,40 +195,40 @@ def test_the_map_cannot_be_changed(data):
     ],
     ids=lambda p: getattr(p, "__name__", ""),
 )
-def test_summary_is_a_table_of_features(data, scaler, learned):
+def test_summary_is_a_table_of_features(models, scaler, values):
     """One row a feature: counts, what was learned, the map and whether the feature is constant."""
-    model = scaler(inputCols=["x", "a"]).fit(data)
+    model = models[scaler]
     table = model.summary()
 
     assert isinstance(table, pd.DataFrame)
-    assert list(table.columns) == ["count", "invalid", *learned, "center", "scale", "offset", "constant"]
+    assert list(table.columns) == ["count", "invalid", *values, "center", "scale", "offset", "constant"]
     assert table.index.name == "feature"
-    assert list(table.index) == ["x", "a_0", "a_1"]
-    assert table.loc["x", list(learned)].to_dict() == learned
-    assert list(table["count"]) == [3, 2, 3]
-    assert list(table["invalid"]) == [0, 1, 0]
-    assert list(table["constant"]) == [False, False, True]
+    assert list(table.index) == FEATURES
+    assert table.loc["x", list(values)].to_dict() == values
+    assert list(table["count"]) == [2, 3, 3, 3, 3]
+    assert list(table["invalid"]) == [1, 0, 0, 0, 0]
+    assert list(table["constant"]) == [False, True, False, False, True]
     assert list(table["center"]) == model.affine.center.tolist()
 
 
-@pytest.mark.core
-def test_repr_says_what_sparks_says(data):
+def test_repr_says_what_sparks_says(models):
     """uid, number of features and the Params that shape the map."""
-    shown = [
-        repr(s.setInputCols(["x", "a"]).fit(data)).replace(s.uid, "U")
-        for s in (MinMaxScaler(max=2.0), MaxAbsScaler(), StandardScaler(withMean=True))
+    changed = (
+        models[MinMaxScaler].copy().setMax(2.0),
+        models[MaxAbsScaler],
+        models[StandardScaler].copy().setWithMean(True),
+    )
+
+    assert [repr(model).replace(model.uid, "U") for model in changed] == [
+        "MinMaxScalerModel: uid=U, numFeatures=5, min=0.0, max=2.0",
+        "MaxAbsScalerModel: uid=U, numFeatures=5",
+        "StandardScalerModel: uid=U, numFeatures=5, withMean=true, withStd=true",
     ]
 
-    assert shown == [
-        "MinMaxScalerModel: uid=U, numFeatures=3, min=0.0, max=2.0",
-        "MaxAbsScalerModel: uid=U, numFeatures=3",
-        "StandardScalerModel: uid=U, numFeatures=3, withMean=true, withStd=true",
-    ]
 
-
-def test_repr_of_an_inverse_has_its_model(data):
+def test_repr_of_an_inverse_has_its_model(pairs):
     """An inverse shows what it undoes."""
-    model = MaxAbsScaler(inputCol="x").fit(data)
+    model = pairs[MaxAbsScaler][1]
 
     assert repr(model.inverse()) == f"InverseModel of {model!r}"
 
@@ -211,12 +238,10 @@ def test_repr_never_fails():
     assert "numFeatures=0" in repr(MinMaxScalerModel())
 
 
-@pytest.mark.core
 @each_scaler
-def test_explain_params_explains_each(data, scaler):
+def test_explain_params_explains_each(pairs, scaler):
     """Estimator and model list the same Params, each with its text and value."""
-    estimator = scaler(inputCol="x")
-    model = estimator.fit(data)
+    estimator, model = pairs[scaler]
 
     assert [p.name for p in model.params] == [p.name for p in estimator.params]
     lines = model.explainParams().splitlines()
@@ -230,10 +255,9 @@ def test_explain_params_explains_each(data, scaler):
 
 @pytest.mark.core
 @each_scaler
-def test_a_model_has_its_estimators_uid_and_params(data, scaler):
+def test_a_model_has_its_estimators_uid_and_params(pairs, scaler):
     """Tuning finds a model's Params by its estimator's uid."""
-    estimator = scaler(inputCol="x", handleConstant="unit")
-    model = estimator.fit(data)
+    estimator, model = pairs[scaler]
 
     assert model.uid == estimator.uid
     assert {p.name: model.getOrDefault(p) for p in model.params if model.isSet(p)} == {
@@ -243,15 +267,14 @@ def test_a_model_has_its_estimators_uid_and_params(data, scaler):
     assert estimator.getParam("handleConstant") in model.extractParamMap()
 
 
-@pytest.mark.core
-def test_setting_a_param_on_a_model_changes_its_map(data):
+def test_setting_a_param_on_a_model_changes_its_map(data, pairs, min_max):
     """The map is computed from what was learned and the Params of now."""
-    model = MinMaxScaler(inputCol="x").fit(data)
-    assert model.setMin(-1.0) is model
-    assert model.affine.apply([1.0, 6.0]).tolist() == [-1.0, 1.0]
-    assert [row[0] for row in model.transform(data).select("x_scaled").collect()] == [-1.0, pytest.approx(-0.6), 1.0]
+    assert min_max.setMin(-1.0) is min_max
+    assert min_max.affine.apply([1.0, 6.0]).tolist() == [-1.0, 1.0]
+    rows = min_max.transform(data).select("x_scaled").collect()
+    assert [row[0] for row in rows] == [-1.0, pytest.approx(-0.6), 1.0]
 
-    model = StandardScaler(inputCol="x").fit(data).setWithMean(True).setDdof(0)
+    model = pairs[StandardScaler][1].copy().setWithMean(True).setDdof(0)
     assert model.affine.center.tolist() == [3.0]
     assert model.std[0] ** 2 == pytest.approx(14 / 3)
 
@@ -267,57 +290,59 @@ def test_fit_takes_extra_params(data):
 
 def test_changing_the_estimator_leaves_its_models(data):
     """A model keeps the Params of its fit."""
-    scaler = MinMaxScaler(inputCol="x")
+    scaler = MinMaxScaler(inputCol="a")
     model = scaler.fit(data)
     scaler.setMax(10.0)
 
     assert model.getMax() == 1.0
 
 
-@pytest.mark.core
-def test_a_copy_is_another_model(data):
+def test_a_copy_is_another_model(min_max):
     """A copy has its own Params and knows the same."""
-    model = MinMaxScaler(inputCol="x").fit(data)
-    before = frozen(model)
-    copy = model.copy({model.min: -1.0})
+    before = frozen(min_max)
+    copy = min_max.copy({min_max.min: -1.0})
     copy.setOutputCol("o")
 
-    assert (copy.getMin(), copy.uid) == (-1.0, model.uid)
-    assert copy.statistics is model.statistics
+    assert (copy.getMin(), copy.uid) == (-1.0, min_max.uid)
+    assert copy.statistics is min_max.statistics
     assert copy.featureNames == ["x"]
-    assert frozen(model) == before
+    assert frozen(min_max) == before
 
 
-def test_copies_of_an_inverse_are_alike(data):
+def test_copies_of_an_inverse_are_alike(min_max):
     """An inverse may be copied, as transform does when it is given Params."""
-    inverse = MinMaxScaler(inputCol="x").fit(data).inverse()
+    inverse = min_max.inverse()
     copy = inverse.copy()
 
     assert copy.uid == inverse.uid
     assert copy.inverse().affine == inverse.inverse().affine
 
 
-def test_an_inverse_stays_as_the_model_was(data):
+def test_an_inverse_stays_as_the_model_was(min_max):
     """Params that the model is given later do not redirect an inverse that was taken before, nor the other way."""
-    model = MinMaxScaler(inputCol="x", outputCol="y").fit(data)
-    inverse = model.inverse()
+    inverse = min_max.setOutputCol("y").inverse()
     expected = inverse.toSQL()
-    model.setMin(-1.0).setOutputCol("z")
+    min_max.setMin(-1.0).setOutputCol("z")
     inverse.inverse().setMax(9.0)
 
     assert inverse.toSQL() == expected
-    assert model.getMax() == 1.0
+    assert min_max.getMax() == 1.0
 
 
 # Learning more
 
+each_learned = pytest.mark.parametrize(
+    ("scaler", "columns"),
+    [(MinMaxScaler, ("x", "a", "v")), (StandardScaler, ("x", "a", "v")), (StandardScaler, ("x",))],
+    ids=["extrema", "moments", "moments of scalars"],
+)
+
 
 @pytest.mark.core
-@each_scaler
-@pytest.mark.parametrize("column", ["x", "a", "v"])
-def test_merge_is_a_fit_on_all(halves, scaler, column):
+@each_learned
+def test_merge_is_a_fit_on_all(fits, scaler, columns):
     """The model of A merged with the model of B is the model of A and B."""
-    one, other, whole = (scaler(inputCol=column).fit(df) for df in halves)
+    one, other, whole = fits[scaler, columns]
     merged = one.merge(other)
 
     assert merged.count == whole.count == 8
@@ -326,33 +351,31 @@ def test_merge_is_a_fit_on_all(halves, scaler, column):
 
 
 @pytest.mark.core
-@each_scaler
-def test_update_is_a_fit_on_all(halves, scaler):
+@each_learned
+def test_update_is_a_fit_on_all(halves, fits, scaler, columns):
     """The model of A updated with B is the model of A and B."""
-    first, second, both = halves
-    updated = scaler(inputCols=["x", "a", "v"]).fit(first).update(second)
-    whole = scaler(inputCols=["x", "a", "v"]).fit(both)
+    one, _, whole = fits[scaler, columns]
+    updated = one.update(halves[1])
 
     for name, expected in facts(whole.statistics).items():
         assert getattr(updated.statistics, name) == pytest.approx(expected, rel=1e-14)
 
 
-@pytest.mark.core
-def test_merge_and_update_leave_their_operands(halves):
+def test_merge_and_update_leave_their_operands(halves, fits):
     """Both return a new model; those that went in are as they were."""
-    one, other = (MinMaxScaler(inputCol="x").fit(df) for df in halves[:2])
+    one, other, _ = fits[StandardScaler, ("x", "a", "v")]
     before = frozen(one), frozen(other)
     merged, updated = one.merge(other), one.update(halves[1])
-    merged.setMin(-5.0)
-    updated.setMin(-5.0)
+    merged.setWithMean(True)
+    updated.setWithMean(True)
 
     assert (frozen(one), frozen(other)) == before
     assert merged.uid == updated.uid == one.uid
 
 
-def test_merge_takes_many(spark):
+def test_merge_takes_many():
     """Any number of models merge at once, none included."""
-    models = [MaxAbsScaler(inputCol="x").fit(scalars(spark, v)) for v in (1.0, -5.0, 3.0)]
+    models = [learned(MaxAbsScalerModel().setInputCol("x"), [[v]], "x") for v in (1.0, -5.0, 3.0)]
 
     assert models[0].merge(*models[1:]).maxAbs[0] == 5.0
     assert models[0].merge(*models[1:]).count == 3
@@ -360,10 +383,10 @@ def test_merge_takes_many(spark):
     assert models[0].merge() is not models[0]
 
 
-def test_merge_keeps_the_first_models_params(spark):
+def test_merge_keeps_the_first_models_params():
     """Params come from the model that merge is called on."""
-    one = MinMaxScaler(inputCol="x", max=2.0).fit(scalars(spark, 0.0, 1.0))
-    other = MinMaxScaler(inputCol="x", max=9.0).fit(scalars(spark, 4.0))
+    one = learned(MinMaxScalerModel().setMax(2.0).setInputCol("x"), [[0.0], [1.0]], "x")
+    other = learned(MinMaxScalerModel().setMax(9.0).setInputCol("x"), [[4.0]], "x")
 
     assert one.merge(other).affine.apply([4.0]).tolist() == [2.0]
 
@@ -381,10 +404,10 @@ def test_update_with_weights(halves):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("column", ["x", "a", "v"])
-def test_update_without_rows_changes_nothing(halves, column):
+@pytest.mark.parametrize("columns", [("x",), ("x", "a", "v")], ids=["scalars", "all kinds"])
+def test_update_without_rows_changes_nothing(halves, fits, columns):
     """An empty batch is no error once something is known."""
-    model = StandardScaler(inputCol=column).fit(halves[0])
+    model = fits[StandardScaler, columns][0]
     updated = model.update(halves[0].filter("id > 99"))
 
     assert frozen(updated) == frozen(model)
@@ -392,9 +415,10 @@ def test_update_without_rows_changes_nothing(halves, column):
 
 def test_update_with_nulls_alone_counts_them(spark):
     """Rows without a value are counted as invalid and teach nothing else."""
-    array = spark.createDataFrame([([1.0, 2.0],), ([3.0, 5.0],)], "a array<double>")
-    model = MinMaxScaler(inputCol="a").fit(array)
-    updated = model.update(spark.createDataFrame([(None,)], "a array<double>"))
+    model = MinMaxScalerModel().setInputCol("a")
+    extrema = Extrema.of(DenseBlock(np.array([[1.0, 2.0], [3.0, 5.0]])))
+    model._learn([FeatureColumn("a", "array", size=2)], extrema, skips=False)
+    updated = model.update(arrays(spark, None))
 
     assert updated.invalidCounts == [1, 1]
     assert updated.affine == model.affine
@@ -421,30 +445,29 @@ def test_count_is_of_the_rows_that_fit_used(spark):
 
 def test_update_reads_the_column_that_the_model_points_to(spark):
     """A model pointed to a column of another name learns from that one."""
-    model = MaxAbsScaler(inputCol="x").fit(scalars(spark, 1.0)).setInputCol("y")
+    model = learned(MaxAbsScalerModel().setInputCol("x"), [[1.0]], "x").setInputCol("y")
 
     assert model.update(scalars(spark, 4.0).withColumnRenamed("x", "y")).maxAbs[0] == 4.0
 
 
-@pytest.mark.core
-def test_learning_ends_a_constant(spark):
+def test_learning_ends_a_constant():
     """A feature that was constant is not when more is known."""
-    model = StandardScaler(inputCol="x").fit(scalars(spark, 2.0))
-    updated = model.update(scalars(spark, 4.0))
+    model, other = (learned(StandardScalerModel().setInputCol("x"), [[v]], "x") for v in (2.0, 4.0))
+    merged = model.merge(other)
 
-    assert (model.constantFeatures, updated.constantFeatures) == (["x"], [])
-    assert updated.std[0] == pytest.approx(2**0.5)
+    assert (model.constantFeatures, merged.constantFeatures) == (["x"], [])
+    assert merged.std[0] == pytest.approx(2**0.5)
 
 
 # Shown
 
 
-def test_features_without_a_valid_value_are_listed(spark):
+def test_features_without_a_valid_value_are_listed():
     """They map to NaN, and are no constants."""
-    df = spark.createDataFrame([(1.0, None), (2.0, float("nan"))], "x double, y double")
-    model = StandardScaler(inputCols=["x", "y"]).fit(df)
+    model = learned(StandardScalerModel(), [[1.0, INF], [2.0, NAN]], "x", "y")
 
     assert (model.emptyFeatures, model.constantFeatures) == (["y"], [])
+    assert np.isnan(model.affine.scale).tolist() == [False, True]
 
 
 def test_setparams_leaves_alone_what_is_none():

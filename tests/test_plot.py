@@ -7,17 +7,25 @@ import warnings
 
 import numpy as np
 import pytest
-from pyspark.ml.linalg import Vectors, VectorUDT
+from pyspark.ml.linalg import Vectors
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
 
-from sparkscale import BatchNorm, MaxAbsScaler, MinMaxScaler, StandardScaler, Whitener
+from frames import INF, NAN, arrays, scalars, vector_field
+from models import learned
+from sparkscale import (
+    BatchNormModel,
+    MaxAbsScalerModel,
+    MinMaxScalerModel,
+    StandardScaler,
+    StandardScalerModel,
+    WhitenerModel,
+)
 from sparkscale.drawing import Row, before_and_after
 from sparkscale.errors import EmptyDataError, ParamError
+from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.histogram import histograms
 from sparkscale.statistics.histogram import Histogram
-
-NAN, INF = float("nan"), float("inf")
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +39,26 @@ def data(spark):
         (-1.0, [None, 1.0], Vectors.dense(NAN, 7.0)),
     ]
     schema = StructType(
-        [StructField("x", DoubleType()), StructField("a", ArrayType(DoubleType())), StructField("v", VectorUDT())]
+        [StructField("x", DoubleType()), StructField("a", ArrayType(DoubleType())), vector_field("v", 2)]
     )
     return spark.createDataFrame(rows, schema), np.append(x, -1.0), a
+
+
+def queries(df, monkeypatch):
+    """Record what the driver collects."""
+    collect, collected = type(df).collect, []
+    monkeypatch.setattr(type(df), "collect", lambda self: collected.append(collect(self)) or collected[-1])
+    return collected
+
+
+@pytest.fixture(scope="module")
+def plotted(data):
+    """A model of all columns, its picture, and what the driver collected for it."""
+    df, *_ = data
+    model = StandardScaler(inputCols=["x", "a", "v"], withMean=True).fit(df)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        collected = queries(df, monkeypatch)
+        return model, model.plot(df, bins=8), collected
 
 
 def drawn(axes) -> np.ndarray:
@@ -46,11 +71,10 @@ def titles(figure) -> list[str]:
     return [axes.get_title(loc="left") for axes in figure.axes]
 
 
-def test_scalars_arrays_and_vectors_are_counted_before_and_after(data):
+def test_scalars_arrays_and_vectors_are_counted_before_and_after(data, plotted):
     """As NumPy counts their valid values, whatever holds them; the invalid ones are counted in the title."""
-    df, x, a = data
-    model = StandardScaler(inputCols=["x", "a", "v"], withMean=True).fit(df)
-    figure = model.plot(df, bins=8)
+    _, x, a = data
+    _, figure, _ = plotted
     first, second = np.append(a[:, 1], [1.0, 1.0]), np.append(a[:, 1], 0.0)
 
     panels = np.array(figure.axes).reshape(5, 2)
@@ -68,12 +92,31 @@ def test_scalars_arrays_and_vectors_are_counted_before_and_after(data):
     ]
 
 
+@pytest.mark.one_world
+def test_two_queries_are_enough_for_any_number_of_features(data, plotted, monkeypatch):
+    """And only counts come to the driver: a row a feature, and a row a bin. Outputs that are there already are no matter."""
+    df, *_ = data
+    model, whole, of_five = plotted
+    of_one = queries(df, monkeypatch)
+    figure = model.plot(model.transform(df).coalesce(1), features=["x"], bins=5)
+
+    assert titles(figure) == titles(whole)[:2]
+    for collected, features, bins in ((of_five, 5, 8), (of_one, 1, 5)):
+        assert len(collected) == 2
+        assert len(collected[0]) == 2 * features
+        assert len(collected[1]) <= 2 * bins * features
+
+
+@pytest.mark.one_world
 def test_what_is_drawn_after_is_what_transform_gives(data):
     """Clipped values are counted where they were clipped to, infinities too; many columns may become one vector."""
-    df, x, _ = data
-    model = MinMaxScaler(inputCols=["x", "a"], outputCol="out", clip=True).fit(df.where("x < 0"))
-    after = model.plot(df, features=["x"], bins=4).axes[1]
+    df, x, a = data
     below = x[x < 0]
+    rows = [[v, *a[0]] for v in below]
+    model = (
+        learned(MinMaxScalerModel(), rows, "x", FeatureColumn("a", "array", size=2)).setOutputCol("out").setClip(True)
+    )
+    after = model.plot(df.coalesce(1), features=["x"], bins=4).axes[1]
     scaled = np.clip((np.append(x, INF) - below.min()) / (below.max() - below.min()), 0, 1)
 
     assert after.get_xlabel() == "x in out"
@@ -84,10 +127,10 @@ def test_what_is_drawn_after_is_what_transform_gives(data):
 @pytest.mark.one_world
 def test_rows_that_are_skipped_are_not_there_after(spark):
     """Before, their values are counted."""
-    df = spark.createDataFrame([(1.0, 1.0), (2.0, None), (3.0, 3.0)], "x double, y double")
-    model = MaxAbsScaler(inputCols=["x", "y"], handleInvalid="skip").fit(df)
+    rows = [(1.0, 1.0), (2.0, None), (3.0, 3.0)]
+    model = learned(MaxAbsScalerModel(), rows, "x", "y").setHandleInvalid("skip")
 
-    assert titles(model.plot(df)) == [
+    assert titles(model.plot(spark.createDataFrame(rows, "x double, y double").coalesce(1))) == [
         "Before: 3 values",
         "After: 2 values",
         "Before: 2 values; 1 invalid left out",
@@ -98,21 +141,23 @@ def test_rows_that_are_skipped_are_not_there_after(spark):
 @pytest.mark.one_world
 def test_invalid_values_are_drawn_around_where_transform_refuses_them(spark):
     """A picture helps to find them."""
-    df = spark.createDataFrame([(1.0,), (2.0,)], "x double")
-    model = StandardScaler(inputCol="x", handleInvalid="error").fit(df)
-    worse = df.union(spark.createDataFrame([(None,), (NAN,)], "x double"))
+    model = learned(StandardScalerModel(), [[1.0], [2.0]], "x").setHandleInvalid("error")
+    figure = model.plot(scalars(spark, 1.0, 2.0, None, NAN).coalesce(1))
 
-    assert titles(model.plot(worse))[1] == "After: 2 values; 2 invalid left out"
+    assert titles(figure)[1] == "After: 2 values; 2 invalid left out"
 
 
+@pytest.mark.one_world
 @pytest.mark.parametrize("order", ["channelsFirst", "channelsLast"])
 def test_channels_are_drawn_with_all_their_places(spark, order):
-    """The features of a BatchNorm with a shape are its channels, of every column."""
+    """The features of a BatchNorm with a shape are its channels, of every column; in the order in which they are named."""
     first = order == "channelsFirst"
     row = [1.0, 2.0, 3.0, 10.0, 20.0, 30.0] if first else [1.0, 10.0, 2.0, 20.0, 3.0, 30.0]
-    df = spark.createDataFrame([(row, row), (None, row)], "a array<double>, b array<double>")
-    norm = BatchNorm(inputCols=["a", "b"], shape=[2, 3] if first else [3, 2], dataFormat=order)
-    figure = norm.fit(df).plot(df, features=["a_channel_1", "b_channel_0"], bins=2)
+    df = spark.createDataFrame([(row, row), (None, row)], "a array<double>, b array<double>").coalesce(1)
+    channels = [[1.0, 10.0] * 2, [3.0, 30.0] * 2]
+    norm = learned(BatchNormModel(), channels, *(FeatureColumn(name, "array", size=6) for name in ("a", "b")))
+    norm.setShape([2, 3] if first else [3, 2]).setDataFormat(order)
+    figure = norm.plot(df, features=["a_channel_1", "b_channel_0"], bins=2)
 
     assert titles(figure)[::2] == ["Before: 3 values; 3 invalid left out", "Before: 6 values"]
     assert [axes.get_xlim() for axes in figure.axes[::2]] == [(10.0, 30.0), (1.0, 3.0)]
@@ -122,19 +167,19 @@ def test_channels_are_drawn_with_all_their_places(spark, order):
 @pytest.mark.one_world
 def test_twelve_features_are_drawn_unless_some_are_named(spark):
     """In the order in which they are named; the title says that there are more."""
-    df = spark.createDataFrame([([float(i) for i in range(20)],), ([0.0] * 20,)], "a array<double>")
-    model = MaxAbsScaler(inputCol="a").fit(df)
-    some = model.plot(df, features=["a_15", "a_3"])
+    df = arrays(spark, [float(i) for i in range(20)], [0.0] * 20).coalesce(1)
+    model = learned(MaxAbsScalerModel(), [np.arange(20.0)], FeatureColumn("a", "array", size=20))
+    whole, some = model.plot(df), model.plot(df, features=["a_15", "a_3"])
 
-    assert len(model.plot(df).axes) == 24
-    assert "the first 12 of 20 features" in model.plot(df).get_suptitle()
+    assert len(whole.axes) == 24
+    assert "the first 12 of 20 features" in whole.get_suptitle()
     assert [axes.get_xlabel() for axes in some.axes[::2]] == ["a_15", "a_3"]
 
 
 @pytest.mark.one_world
 def test_ranges_that_are_no_double_and_those_that_are_tiny(spark):
     """Are counted, too."""
-    df = spark.createDataFrame([(-1.7e308, 5e-324), (1.7e308, 0.0), (0.0, 0.0)], "x double, y double")
+    df = spark.createDataFrame([(-1.7e308, 5e-324), (1.7e308, 0.0), (0.0, 0.0)], "x double, y double").coalesce(1)
     wide, tiny = histograms(df, ["array(x)", "array(y)"], 4)
 
     assert wide.counts.tolist() == [1, 0, 1, 1]
@@ -142,46 +187,41 @@ def test_ranges_that_are_no_double_and_those_that_are_tiny(spark):
     assert (tiny.count, tiny.edges[0]) == (3, 0.0)
 
 
-@pytest.mark.one_world
-def test_outputs_that_are_there_already_are_no_matter(data):
-    """A DataFrame that was transformed can be plotted."""
-    df, _, _ = data
-    model = StandardScaler(inputCol="x").fit(df)
-
-    assert titles(model.plot(model.transform(df))) == titles(model.plot(df))
+ROWS = [[1.0, 2.0], [2.0, 7.0]]
 
 
 @pytest.mark.one_world
 def test_bad_requests_are_refused_before_any_job(spark):
     """With the names that there are, and the numbers that can be used."""
-    df = spark.createDataFrame([(1.0, 2.0), (2.0, 7.0)], "x double, y double")
-    model = StandardScaler(inputCols=["x", "y"]).fit(df)
-    failing = df.withColumn("x", F.expr("raise_error('a job has run')").cast("double"))
+    model = learned(StandardScalerModel(), ROWS, "x", "y")
+    failing = spark.createDataFrame(ROWS, "x double, y double")
+    failing = failing.withColumn("x", F.expr("raise_error('a job has run')").cast("double"))
 
     for features in (["z"], [], "x"):
-        with pytest.raises(ParamError, match="There are: x, y|list of names"):
+        with pytest.raises(ParamError, match=r"There are: x, y|list of names"):
             model.plot(failing, features=features)
     for bins in (0, 2.5, 10**6, True):
         with pytest.raises(ParamError, match="from 1 to 1000"):
             model.plot(failing, bins=bins)
     with pytest.raises(ParamError, match="depends on all features"):
-        Whitener(inputCols=["x", "y"], outputCol="o").fit(df).plot(failing)
+        learned(WhitenerModel(), ROWS, "x", "y").setOutputCol("o").plot(failing)
 
 
 @pytest.mark.one_world
 def test_no_row_is_an_error(spark):
     """There is nothing to draw."""
-    df = spark.createDataFrame([(1.0,), (2.0,)], "x double")
+    model = learned(StandardScalerModel(), [[1.0], [2.0]], "x")
+    none = scalars(spark, 1.0, 2.0).limit(0)
 
     with pytest.raises(EmptyDataError, match="no row"):
-        StandardScaler(inputCol="x").fit(df).plot(df.limit(0))
+        model.plot(none)
 
 
 @pytest.mark.one_world
 def test_without_matplotlib_the_error_says_what_to_install(spark, monkeypatch):
     """As for the other extras."""
-    df = spark.createDataFrame([(1.0,), (2.0,)], "x double")
-    model = StandardScaler(inputCol="x").fit(df)
+    model = learned(StandardScalerModel(), [[1.0], [2.0]], "x")
+    df = scalars(spark, 1.0, 2.0)
     monkeypatch.delitem(sys.modules, "sparkscale.drawing")
     monkeypatch.delattr("sparkscale.drawing", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
@@ -205,15 +245,3 @@ def test_labels_do_not_overlap():
 
     assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
     assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
-
-
-@pytest.mark.parametrize("features", [["x"], ["x", "a_0", "a_1", "v_0", "v_1"]])
-def test_two_queries_are_enough_for_any_number_of_features(data, monkeypatch, features):
-    """And only counts come to the driver: a row a feature, and a row a bin."""
-    df, *_ = data
-    model, collect, collected = StandardScaler(inputCols=["x", "a", "v"]).fit(df), type(df).collect, []
-    monkeypatch.setattr(type(df), "collect", lambda self: collected.append(collect(self)) or collected[-1])
-    model.plot(df, features=features, bins=5)
-
-    assert len(collected) == 2
-    assert len(collected[0]) == 2 * len(features) and len(collected[1]) <= 2 * 5 * len(features)

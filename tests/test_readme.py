@@ -23,20 +23,22 @@ BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 TEXTS = [p for p in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))] if BLOCK.search(p.read_text(encoding="utf-8"))]
-IN_BOTH_WORLDS = {
-    "README.md",
-    "gpu.md",
-    "jupyter.md",
-    "quickstart.md",
-    "saving.md",
-    "semantics.md",
-}  # the others compare or compute
+IN_BOTH_WORLDS = {"README.md", "quickstart.md", "saving.md"}  # the others compare, or compute what tests compute there
 PATHS = re.compile(r"(?<![\w./])[\w-]+\.(?:parquet|csv|json|orc|model)\b")
 
 
+THIRD_PARTIES = re.compile(r"^(?:import|from) (?:keras|sklearn|torch)\b", re.MULTILINE)
+
+
 def pages():
-    """Return the texts with blocks, marked where one world is enough."""
-    return [pytest.param(p, id=p.name, marks=[] if p.name in IN_BOTH_WORLDS else pytest.mark.one_world) for p in TEXTS]
+    """Return the texts with blocks, marked where both worlds show them, and where they need third parties."""
+    params = []
+    for path in TEXTS:
+        marks = [pytest.mark.core if path.name in IN_BOTH_WORLDS else pytest.mark.one_world]
+        if THIRD_PARTIES.search(path.read_text(encoding="utf-8")):
+            marks.append(pytest.mark.beside)
+        params.append(pytest.param(path, id=path.name, marks=marks))
+    return params
 
 
 @pytest.mark.parametrize("path", pages())
@@ -51,7 +53,7 @@ def test_blocks_print_what_the_text_shows(spark, tmp_path, path):
         else:
             stream = io.StringIO()
             with contextlib.redirect_stdout(stream):
-                exec(compile(text, str(path), "exec"), namespace)
+                exec(compile(text, str(path), "exec"), namespace)  # noqa: S102  # the page is ours
             printed, expected = stream.getvalue(), block["printed"] or ""
         assert _lines(printed.replace(f"{tmp_path}/", "")) == _lines(expected)
 
@@ -83,7 +85,9 @@ def formulas() -> list[tuple[str, str]]:
         for section in re.split(r"^## ", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
             name = section.partition("\n")[0]
             if hasattr(sparkscale, name):
-                found += [(name, math) for math in re.findall(r"^```{math}\n(.*?)^```$", section, re.DOTALL | re.M)]
+                found += [
+                    (name, math) for math in re.findall(r"^```{math}\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+                ]
     return found
 
 

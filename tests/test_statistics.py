@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import sparkscale.statistics
 from sparkscale.blocks import Block, DenseBlock
 from sparkscale.spark import partials
-from sparkscale.statistics import CoMoments, Extrema, Fold, Moments, Squares, Statistic
+from sparkscale.statistics import BatchAverage, CoMoments, Extrema, Fold, Moments, Squares, Statistic
 from strategies import (
     EPS,
     FEATURES,
@@ -29,6 +29,7 @@ from strategies import (
     dense,
     exact_moments,
     matrices,
+    rounded,
     sparse,
     weights,
 )
@@ -502,3 +503,29 @@ def test_a_statistic_is_frozen(kind: type[Statistic]) -> None:
 
     with pytest.raises(AttributeError):
         statistic.count = np.ones(1)  # type: ignore[misc]
+
+
+@given(values=matrices(columns=TAME_COLUMNS, rows=8))
+def test_pooled_features_are_one(values: np.ndarray) -> None:
+    """The moments of a channel are those of all its places' values."""
+    pooled = Moments.of(dense(values)).pooled(np.arange(FEATURES)[:, None])
+
+    weight, _, mean, m2 = exact_moments(values.ravel())
+    assert pooled.count[0] == float(weight)
+    if weight:
+        size = np.abs(values[np.isfinite(values)]).max()
+        assert pooled.mean[0] == pytest.approx(rounded(mean), rel=1e-12, abs=8 * EPS * size)
+        allowed = 1e-12 * condition(values.ravel()) * float(m2) + values.size * (8 * EPS * size) ** 2
+        assert abs(pooled.m2[0] - rounded(m2)) <= allowed + SUBNORMAL
+
+
+def test_batch_averages_have_the_mean_of_each_batches_moments() -> None:
+    """Mean and biased variance, every batch counting alike, however many rows it has."""
+    batches = [np.array([[1.0], [3.0]]), np.array([[5.0], [6.0], [7.0]])]
+
+    first, second = (BatchAverage.of_batch(Moments.of(dense(batch))) for batch in batches)
+    both = first.merge(second)
+
+    assert both.mean.tolist() == [np.mean([b.mean() for b in batches])]
+    assert both.variance == pytest.approx([np.mean([b.var() for b in batches])], rel=1e-15)
+    assert both.unbiased == pytest.approx([np.mean([b.var(ddof=1) for b in batches])], rel=1e-15)

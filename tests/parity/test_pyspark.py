@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import cache
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pyspark.ml.feature as theirs
 import pytest
-from pyspark.ml.linalg import Vectors, VectorUDT
+from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import StructField, StructType
+from pyspark.sql.types import StructType
 
 import sparkscale
+from frames import vector_field
+from models import with_params
 from table import TABLE
 
-CHOICES = {
+COLUMNS = ["dense", "sparse", "mixed"]
+CHOICES: dict[str, list[dict[str, Any]]] = {
     "MinMaxScaler": [{}, {"min": -1.0, "max": 1.0}, {"min": 3.0, "max": 10.5}, {"min": -5.0}],
     "MaxAbsScaler": [{}],
     "StandardScaler": [{"withMean": m, "withStd": s} for m, s in product((False, True), repeat=2)],
@@ -26,8 +31,12 @@ ATTRIBUTES = {
     "MaxAbsScaler": ["maxAbs"],
     "StandardScaler": ["mean", "std"],
 }
+# Those whose maps are made in different ways: by scale, with a center, with an offset.
+IN_BOTH_WORLDS = [{}, {"min": -5.0}, {"withMean": True, "withStd": True}]
 SHARED = [entry.name for entry in TABLE if hasattr(theirs, entry.name)]
 every_class = pytest.mark.parametrize("name", SHARED)
+
+Fits = Callable[[str], tuple[Any, dict[str, Any]]]
 
 
 def test_every_shared_scaler_is_compared() -> None:
@@ -45,29 +54,65 @@ def data(spark: SparkSession) -> DataFrame:
     for i, row in enumerate(values.tolist()):
         few = Vectors.sparse(6, [(j, v) for j, v in enumerate(row) if v])
         rows.append((Vectors.dense(row), few, few if i % 3 else Vectors.dense(row)))
-    columns = [StructField(name, VectorUDT()) for name in ("dense", "sparse", "mixed")]
-    return spark.createDataFrame(rows, StructType(columns)).repartition(3).cache()
+    fields = [vector_field(name, 6) for name in COLUMNS]
+    return spark.createDataFrame(rows, StructType(fields)).repartition(3).cache()
+
+
+@pytest.fixture(scope="module")
+def fits(data: DataFrame) -> Fits:
+    """A model of all columns of ours, and one a column of Spark's, by the name of their class."""
+
+    @cache
+    def fitted(name: str) -> tuple[Any, dict[str, Any]]:
+        ours = getattr(sparkscale, name)(inputCols=COLUMNS).fit(data)
+        return ours, {column: getattr(theirs, name)(inputCol=column).fit(data) for column in COLUMNS}
+
+    return fitted
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("column", ["dense", "sparse", "mixed"])
-@pytest.mark.parametrize(
-    ("name", "choice"), [(n, c) for n in SHARED for c in CHOICES[n]], ids=lambda v: v if isinstance(v, str) else str(v)
-)
-def test_same_results(data: DataFrame, name: str, choice: dict[str, Any], column: str) -> None:
-    """Attributes and transformed vectors agree to 1e-12, and are stored alike where Spark keeps them sparse."""
-    params = {"inputCol": column, **choice}
-    ours = getattr(sparkscale, name)(outputCol="ours", **params).fit(data)
-    spark_model = getattr(theirs, name)(outputCol="theirs", **params).fit(data)
+@every_class
+def test_same_attributes(fits: Fits, name: str) -> None:
+    """What both have learned agrees to 1e-12."""
+    ours, spark_models = fits(name)
 
     for attribute in ATTRIBUTES[name]:
-        expected, actual = getattr(spark_model, attribute).toArray(), getattr(ours, attribute).toArray()
-        np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max(), err_msg=attribute)
-    rows = ours.transform(spark_model.transform(data)).select("ours", "theirs").collect()
-    expected, actual = (np.array([row[k].toArray() for row in rows]) for k in ("theirs", "ours"))
-    np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12 * max(1.0, np.abs(expected).max()))
-    if name != "MinMaxScaler":
-        assert [type(row["theirs"]) for row in rows] == [type(row["ours"]) for row in rows]
+        expected = np.array([getattr(spark_models[column], attribute).toArray() for column in COLUMNS])
+        actual = getattr(ours, attribute).toArray().reshape(expected.shape)
+        for of_theirs, of_ours in zip(expected, actual, strict=True):
+            atol = 1e-12 * np.abs(of_theirs).max()
+            np.testing.assert_allclose(of_ours, of_theirs, rtol=1e-12, atol=atol, err_msg=attribute)
+
+
+@pytest.mark.parametrize(
+    ("name", "choice"),
+    [
+        pytest.param(n, c, marks=pytest.mark.core if c in IN_BOTH_WORLDS else (), id=f"{n}-{c}")
+        for n in SHARED
+        for c in CHOICES[n]
+    ],
+)
+def test_same_results(data: DataFrame, fits: Fits, name: str, choice: dict[str, Any]) -> None:
+    """Transformed vectors agree to 1e-12, and are stored alike where Spark keeps them sparse."""
+    ours, spark_models = fits(name)
+    outputs = [f"our_{column}" for column in COLUMNS]
+    both = with_params(ours, outputCols=outputs, **choice).transform(data)
+    unset = {p: getattr(theirs, name)().getOrDefault(p) for other in CHOICES[name] for p in other}
+    for column, model in spark_models.items():
+        both = model._set(outputCol=f"their_{column}", **{**unset, **choice}).transform(both)
+
+    rows = both.collect()
+
+    for column in COLUMNS:
+        expected, actual = (
+            np.array([row[f"{whose}_{column}"].toArray() for row in rows]) for whose in ("their", "our")
+        )
+        atol = 1e-12 * max(1.0, np.abs(expected).max())
+        np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=atol, err_msg=column)
+        if name != "MinMaxScaler":
+            assert [type(row[f"their_{column}"]) for row in rows] == [type(row[f"our_{column}"]) for row in rows], (
+                column
+            )
 
 
 @pytest.mark.core
@@ -87,7 +132,7 @@ def test_same_params_and_defaults(spark: SparkSession, name: str) -> None:
 @pytest.mark.core
 @every_class
 @pytest.mark.parametrize("suffix", ["", "Model"])
-def test_same_methods(name: str, suffix: str) -> None:
+def test_same_methods(spark: SparkSession, name: str, suffix: str) -> None:
     """Every public method, getter, setter and attribute of Spark's class is here."""
     expected = {n for n in dir(getattr(theirs, name + suffix)) if not n.startswith("_")}
 

@@ -2,124 +2,121 @@
 
 from __future__ import annotations
 
-import warnings
-from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
-from sklearn import preprocessing
 
+import sklearn_numbers
 import sparkscale
-from strategies import frame, values_of
+from frames import frame, values_of
+from models import with_params
+from sklearn_numbers import FEATURES, SCALERS, WEIGHTED
 
-FEATURES = 6
+GIVEN, EXPECTED = sklearn_numbers.read()
 COLUMNS = ["array", "dense", "sparse", *(f"s{i}" for i in range(FEATURES))]
-PAIRS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    *(
-        ("StandardScaler", {"with_mean": m, "with_std": s}, {"withMean": m, "withStd": s, "ddof": 0})
-        for m, s in product((False, True), repeat=2)
-    ),
-    *(
-        ("MinMaxScaler", {"feature_range": (low, high), "clip": clip}, {"min": low, "max": high, "clip": clip})
-        for (low, high), clip in product(((0.0, 1.0), (-3.0, 7.5)), (False, True))
-    ),
-    ("MaxAbsScaler", {}, {}),
-]
-every_pair = pytest.mark.parametrize(
-    ("name", "theirs", "ours"), PAIRS, ids=[f"{n}-{'-'.join(map(str, t.values()))}" for n, t, _ in PAIRS]
-)
+ARRAY = slice(FEATURES)  # the features of the first column
 
 
-def _matrix(seed: int, rows: int) -> np.ndarray:
-    """Return features of several sizes: plain, with NaN, constant, zero, far from 0, and nothing but NaN."""
-    random = np.random.default_rng(seed)
-    values = random.normal(size=(rows, FEATURES)) * [1.0, 5.0, 0.0, 0.0, 1e-2, 1.0] + [0.0, -3.0, 4.25, 0.0, 1e3, 0.0]
-    values[::3, 1] = np.nan
-    values[:, 5] = np.nan
-    return values
-
-
-FITTED, FRESH = _matrix(0, 60), _matrix(1, 20) * 1.7
-WEIGHTS = np.random.default_rng(2).random(60) + 0.1
+def same_params(theirs: dict[str, Any]) -> dict[str, Any]:
+    """Return what scikit-learn's parameters are called here."""
+    if "with_mean" in theirs:
+        return {"withMean": theirs["with_mean"], "withStd": theirs["with_std"]}
+    if "feature_range" in theirs:
+        low, high = theirs["feature_range"]
+        return {"min": low, "max": high, "clip": theirs["clip"]}
+    return theirs
 
 
 @pytest.fixture(scope="module")
 def fitted_frame(spark: SparkSession) -> DataFrame:
-    return frame(spark, FITTED.tolist(), FEATURES, row_weights=WEIGHTS.tolist()).cache()
+    return frame(spark, GIVEN["fitted"].tolist(), FEATURES, row_weights=GIVEN["weights"].tolist())
 
 
 @pytest.fixture(scope="module")
 def fresh_frame(spark: SparkSession) -> DataFrame:
-    return frame(spark, FRESH.tolist(), FEATURES).cache()
+    return frame(spark, GIVEN["fresh"].tolist(), FEATURES)
 
 
-def assert_alike(expected: np.ndarray, found: np.ndarray) -> None:
+@pytest.fixture(scope="module")
+def models(fitted_frame: DataFrame) -> dict[str, Any]:
+    """Models of the defaults, but for those that differ from scikit-learn's, by the scaler's name."""
+    params: dict[str, Any] = {"inputCols": COLUMNS, "handleConstant": "unit"}
+    scalers = {
+        "StandardScaler": sparkscale.StandardScaler(ddof=0, withMean=True, **params),
+        "MinMaxScaler": sparkscale.MinMaxScaler(**params),
+        "MaxAbsScaler": sparkscale.MaxAbsScaler(**params),
+    }
+    return {name: scaler.fit(fitted_frame) for name, scaler in scalers.items()}
+
+
+def assert_alike(expected: np.ndarray, actual: np.ndarray) -> None:
     """Equal to 1e-12 of the values of the feature, in each kind of column."""
     size = np.nanmax(np.abs(np.nan_to_num(expected)), axis=0)
-    for k in range(len(found[0]) // FEATURES):
-        actual = found[:, k * FEATURES : (k + 1) * FEATURES]
-        np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
-        assert np.nanmax(np.abs(actual - expected) / np.maximum(size, 1.0)) <= 1e-12
+    for k in range(len(actual[0]) // FEATURES):
+        of_kind = actual[:, k * FEATURES : (k + 1) * FEATURES]
+        np.testing.assert_array_equal(np.isnan(of_kind), np.isnan(expected))
+        assert np.nanmax(np.abs(of_kind - expected) / np.maximum(size, 1.0)) <= 1e-12
 
 
-def reference(name: str, params: dict[str, Any], row_weights: np.ndarray | None = None) -> Any:
-    scaler = getattr(preprocessing, name)(**params)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scikit-learn's own about the feature that is nothing but NaN
-        return scaler.fit(FITTED) if row_weights is None else scaler.fit(FITTED, sample_weight=row_weights)
+@pytest.mark.beside
+def test_the_numbers_are_still_scikit_learns() -> None:
+    """Of the version that is installed, on what is kept as its input."""
+    computed = sklearn_numbers.outputs(GIVEN)
+
+    np.testing.assert_equal(sklearn_numbers.inputs(), GIVEN)
+    assert computed.keys() == EXPECTED.keys()
+    for name, expected in EXPECTED.items():
+        np.testing.assert_allclose(computed[name], expected, rtol=1e-13, err_msg=name)
 
 
-@every_pair
-def test_same_transform_and_inverse(
-    fitted_frame: DataFrame, fresh_frame: DataFrame, name: str, theirs: dict[str, Any], ours: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("case", SCALERS)
+def test_same_transform_and_inverse(models: dict[str, Any], fresh_frame: DataFrame, case: str) -> None:
     """Data that fit did not see map, and come back, as in scikit-learn, NaN and constants included."""
-    expected = reference(name, theirs)
+    name, theirs = SCALERS[case]
+    model = with_params(models[name], **same_params(theirs))
 
-    model = getattr(sparkscale, name)(inputCols=COLUMNS, handleConstant="unit", **ours).fit(fitted_frame)
+    both = model.inverseTransform(model.transform(fresh_frame))  # in place of what was scaled
 
-    scaled = model.transform(fresh_frame)
-    assert_alike(expected.transform(FRESH), values_of(scaled, model.getOutputCols(), FEATURES))
-    back = model.inverseTransform(scaled.drop(*COLUMNS))
-    assert_alike(expected.inverse_transform(expected.transform(FRESH)), values_of(back, COLUMNS, FEATURES))
+    values = values_of(both, [*model.getOutputCols(), *COLUMNS], FEATURES)
+    scaled, restored = np.hsplit(values, 2)
+    assert_alike(EXPECTED[f"scaled {case}"], scaled)
+    assert_alike(EXPECTED[f"restored {case}"], restored)
 
 
-@pytest.mark.parametrize(("with_mean", "with_std"), [(True, True), (False, True), (True, False)])
-def test_same_sample_weights(fitted_frame: DataFrame, fresh_frame: DataFrame, with_mean: bool, with_std: bool) -> None:
+def test_same_sample_weights(fitted_frame: DataFrame, fresh_frame: DataFrame) -> None:
     """``weightCol`` is ``sample_weight``."""
-    expected = reference("StandardScaler", {"with_mean": with_mean, "with_std": with_std}, WEIGHTS)
-    scaler = sparkscale.StandardScaler(
-        inputCols=COLUMNS, withMean=with_mean, withStd=with_std, ddof=0, handleConstant="unit", weightCol="w"
-    )
-
+    scaler = sparkscale.StandardScaler(inputCols=COLUMNS, ddof=0, handleConstant="unit", weightCol="w")
     model = scaler.fit(fitted_frame)
+    outputs: dict[tuple[bool, bool], list[str]] = {}
 
-    assert_alike(expected.transform(FRESH), values_of(model.transform(fresh_frame), model.getOutputCols(), FEATURES))
+    scaled = fresh_frame
+    for mean, std in WEIGHTED:
+        outputs[mean, std] = [f"{name}_{mean}_{std}" for name in COLUMNS]
+        params = {"withMean": mean, "withStd": std, "outputCols": outputs[mean, std]}
+        scaled = with_params(model, **params).transform(scaled)
+
+    values = values_of(scaled, [name for names in outputs.values() for name in names], FEATURES)
+    for (mean, std), actual in zip(WEIGHTED, np.hsplit(values, len(WEIGHTED)), strict=True):
+        assert_alike(EXPECTED[f"weighted {mean} {std}"], actual)
 
 
-def test_same_attributes(fitted_frame: DataFrame) -> None:
+def test_same_attributes(models: dict[str, Any]) -> None:
     """Means, variances, extrema and counts are scikit-learn's."""
-    standard, extrema = reference("StandardScaler", {}), reference("MinMaxScaler", {})
-    ours = sparkscale.StandardScaler(inputCol="array", ddof=0).fit(fitted_frame)
-    ranges = sparkscale.MinMaxScaler(inputCol="array").fit(fitted_frame)
+    ours, ranges = models["StandardScaler"], models["MinMaxScaler"]
 
-    np.testing.assert_allclose(ours.mean.toArray()[:5], standard.mean_[:5], rtol=1e-12)
-    np.testing.assert_allclose(ours.std.toArray()[:5] ** 2, standard.var_[:5], rtol=1e-11, atol=1e-25)
-    np.testing.assert_array_equal(ours.statistics.count, standard.n_samples_seen_)
-    np.testing.assert_array_equal(ranges.originalMin.toArray(), extrema.data_min_)
-    np.testing.assert_array_equal(ranges.originalMax.toArray(), extrema.data_max_)
+    np.testing.assert_allclose(ours.mean.toArray()[:5], EXPECTED["mean"][:5], rtol=1e-12)
+    np.testing.assert_allclose(ours.std.toArray()[:5] ** 2, EXPECTED["variance"][:5], rtol=1e-11, atol=1e-25)
+    np.testing.assert_array_equal(ours.statistics.count[ARRAY], EXPECTED["count"])
+    np.testing.assert_array_equal(ranges.originalMin.toArray()[ARRAY], EXPECTED["min"])
+    np.testing.assert_array_equal(ranges.originalMax.toArray()[ARRAY], EXPECTED["max"])
 
 
-def test_partial_fit_is_update(spark: SparkSession, fitted_frame: DataFrame, fresh_frame: DataFrame) -> None:
+def test_partial_fit_is_update(models: dict[str, Any], fresh_frame: DataFrame) -> None:
     """``partial_fit`` on more data is ``update``."""
-    expected = reference("StandardScaler", {})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        expected.partial_fit(FRESH)
-    scaler = sparkscale.StandardScaler(inputCols=COLUMNS, withMean=True, ddof=0, handleConstant="unit")
+    model = models["StandardScaler"].update(fresh_frame)
 
-    model = scaler.fit(fitted_frame).update(fresh_frame)
+    scaled = values_of(model.transform(fresh_frame), model.getOutputCols(), FEATURES)
 
-    assert_alike(expected.transform(FRESH), values_of(model.transform(fresh_frame), model.getOutputCols(), FEATURES))
+    assert_alike(EXPECTED["updated"], scaled)

@@ -6,23 +6,31 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from pyspark.ml import Transformer
-from pyspark.ml.linalg import DenseVector, SparseVector, Vectors, VectorUDT
+from pyspark.ml.linalg import DenseVector, SparseVector, Vectors
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import StructField, StructType
+from pyspark.sql.types import StructType
 
 import sparkscale
+from frames import NAN, vector_field, vectors
+from models import learned
 from sparkscale.blocks import DenseBlock, SparseBlock
 from sparkscale.errors import EmptyDataError, ParamError, RangeOverflowError, SizeMismatchError
+from sparkscale.spark.columns import FeatureColumn
 from sparkscale.statistics import Extrema, Moments, Statistic
+from store import Store
 
 CASES = json.loads((Path(__file__).parents[1] / "cases" / "spark_cases.json").read_text())["cases"]
 NOT_HERE = {"RobustScaler", "RobustScalerModel"}
+OF_TWO = [[1.0, 2.0], [3.0, 4.0]]  # what the cases of a fitted model are fitted on
 
 
 def number(value: Any) -> float:
@@ -37,9 +45,9 @@ def vector(row: Any) -> Any:
     return Vectors.dense([number(v) for v in row])
 
 
-def vectors(spark: SparkSession, rows: list[Any], partitions: list[list[int]] | None = None) -> DataFrame:
-    schema = StructType([StructField("features", VectorUDT())])
-    return spark.createDataFrame([(vector(row),) for row in rows], schema)
+def features_of(spark: SparkSession, rows: list[Any], size: int | None = None) -> DataFrame:
+    """Return the rows as the column ``features``."""
+    return vectors(spark, *map(vector, rows), size=size, name="features")
 
 
 def classes_of(case: dict[str, Any]) -> list[str]:
@@ -59,6 +67,14 @@ def scaler(name: str, case: dict[str, Any]) -> Any:
 
 def fitted(made: Any, df: DataFrame) -> Any:
     return made if isinstance(made, Transformer) else made.fit(df)
+
+
+def fitted_on(name: str, params: dict[str, Any], rows: list[list[float]]) -> Any:
+    """Return a model as fit on these rows would leave it, without Spark."""
+    model = stage(name, params)
+    learned(model, rows, FeatureColumn(model.getInputCol(), "vector", size=len(rows[0])))
+    model.clear(model.inputCols)
+    return model
 
 
 def assert_close(expected: Any, actual: Any, tol: float | None) -> None:
@@ -114,6 +130,14 @@ TRANSFORMED = numbered(lambda c, n: is_scaler(c, n) and "raises" not in c)
 RAISED = numbered(lambda c, n: is_scaler(c, n) and "raises" in c)
 SAVED = numbered(lambda c, n: c.get("kind") == "persistence")
 SUMMARIZED = numbered(lambda c, n: n == "Summarizer")
+WRONG_SIZES = numbered(lambda c, n: c["case"].startswith("wrong size"))
+ALONE = {"range overflow", "variance overflow", *(p.values[0]["case"] for p in WRONG_SIZES)}
+TOGETHER = TRANSFORMED + numbered(lambda c, n: c["case"] in DIFFERENT - ALONE)
+
+
+def case_of(name: str) -> dict[str, Any]:
+    assert name in DIFFERENT
+    return next(case for case in CASES if case["case"] == name)
 
 
 def test_every_case_is_run() -> None:
@@ -127,35 +151,78 @@ def test_every_case_is_run() -> None:
     assert {p.values[0]["case"] for p in RAISED} == set(RAISES)
 
 
+# --- all cases as columns of one frame ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case: the model, which of its features are the case's, and the transformed rows."""
+
+    model: Any
+    features: slice
+    rows: list[Any]
+
+    def attribute(self, name: str) -> np.ndarray:
+        return getattr(self.model, name).toArray()[self.features]
+
+
+def side_by_side(spark: SparkSession, columns: dict[str, list[Any]], sizes: dict[str, int]) -> DataFrame:
+    """Return a column of vectors for each case; the shorter ones end in nulls, which no fit learns from."""
+    fields = [vector_field(name, sizes[name]) for name in columns]
+    return spark.createDataFrame([*zip_longest(*(map(vector, rows) for rows in columns.values()))], StructType(fields))
+
+
+@pytest.fixture(scope="module")
+def outcomes(spark: SparkSession) -> dict[tuple[str, str], Outcome]:
+    """What became of each case and class: a fit and a query for all cases of the same class and Params."""
+    cases = {f"c{k}": param.values for k, param in enumerate(TOGETHER)}
+    fit_on = {c: OF_TWO if name.endswith("Model") else case["input"] for c, (case, name) in cases.items()}
+    transformed = {c: case.get("transform_input", case["input"]) for c, (case, _) in cases.items()}
+    sizes = {c: len(vector(rows[0])) for c, rows in fit_on.items()}
+    together: dict[tuple[str, str], list[str]] = defaultdict(list)  # columns by class and Params
+    for column, (case, name) in cases.items():
+        made = stage(name.removesuffix("Model"), case["params"])
+        params = [(p.name, made.getOrDefault(p)) for p in made.params if made.isDefined(p)]
+        together[type(made).__name__, str(params)].append(column)
+    df, became = side_by_side(spark, fit_on, sizes), {}
+    for (kind, _), columns in together.items():
+        model = fitted(stage(kind, cases[columns[0]][0]["params"]).setInputCols(columns), df)
+        rows = model.transform(side_by_side(spark, {c: transformed[c] for c in columns}, sizes)).collect()
+        start = 0
+        for column, out in zip(columns, model.getOutputCols(), strict=True):
+            case, name = cases[column]
+            features = slice(start, start + sizes[column])
+            became[case["case"], name] = Outcome(model, features, [row[out] for row in rows])
+            start = features.stop
+    return became
+
+
 # --- as in Spark -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.core
 @pytest.mark.parametrize(("case", "name"), TRANSFORMED)
-def test_fit_and_transform(spark: SparkSession, case: dict[str, Any], name: str) -> None:
+def test_fit_and_transform(outcomes: dict[tuple[str, str], Outcome], case: dict[str, Any], name: str) -> None:
     """Model attributes and transformed rows are those of Spark's class."""
-    model = fitted(scaler(name, case), vectors(spark, case["input"]))
+    outcome = outcomes[case["case"], name]
+
     for attribute, expected in case.get("model", {}).items():
-        assert_close(expected, getattr(model, attribute).toArray(), case.get("tol"))
-
-    found = transformed(spark, model, case.get("transform_input", case["input"]))
-
+        assert_close(expected, outcome.attribute(attribute), case.get("tol"))
     expected = case["expected"]
     rows = expected.items() if isinstance(expected, dict) else enumerate(expected)
     for i, row in rows:
-        assert_close(vector(row).toArray(), found[int(i)].toArray(), case.get("tol"))
+        assert_close(vector(row).toArray(), outcome.rows[int(i)].toArray(), case.get("tol"))
         if "stays sparse" in case.get("note", ""):
-            assert isinstance(found[int(i)], SparseVector)
+            assert isinstance(outcome.rows[int(i)], SparseVector)
         if "output dense" in case.get("note", ""):
-            assert isinstance(found[int(i)], DenseVector)
+            assert isinstance(outcome.rows[int(i)], DenseVector)
 
 
-@pytest.mark.core
 @pytest.mark.parametrize(("case", "name"), RAISED)
 def test_errors(spark: SparkSession, case: dict[str, Any], name: str) -> None:
     """Where Spark fails on the arguments or the data, so do we, by an error of our own."""
+    df = features_of(spark, case["input"])
+
     with pytest.raises(RAISES[case["case"]]):
-        df = vectors(spark, case["input"])
         fitted(scaler(name, case), df).transform(df)
 
 
@@ -169,17 +236,14 @@ LEARNED = {  # rows from which a scaler learns the given attributes
 
 
 @pytest.mark.parametrize(("case", "name"), SAVED)
-def test_read_write(spark: SparkSession, case: dict[str, Any], name: str, tmp_path: Path) -> None:
+def test_read_write(case: dict[str, Any], name: str) -> None:
     """Params, and a model's attributes, survive saving and loading."""
     params = {"inputCol": "features", "outputCol": "scaled", **case["params"]}
-    path = str(tmp_path / "stage")
-    saved = stage(name.removesuffix("Model"), params)
-    if name.endswith("Model"):
-        rows = vectors(spark, LEARNED[name](case["model"])).withColumnRenamed("features", params["inputCol"])
-        saved = saved.fit(rows)
-    saved.write().overwrite().save(path)
+    rows = LEARNED[name](case["model"]) if name.endswith("Model") else None
+    saved, store = fitted_on(name, params, rows) if rows else stage(name, params), Store()
+    saved.write().overwrite().session(store).save("stage")
 
-    loaded = getattr(sparkscale, name).load(path)
+    loaded = getattr(sparkscale, name).read().session(store).load("stage")
 
     assert saved.uid == loaded.uid
     assert params == {param: loaded.getOrDefault(param) for param in params}
@@ -193,21 +257,21 @@ def test_read_write(spark: SparkSession, case: dict[str, Any], name: str, tmp_pa
 def summary(kind: type[Statistic], rows: list[Any], row_weights: list[float] | None, partitions: Any) -> Statistic:
     """Return the statistic of rows: of each partition's dense and sparse rows, merged. Weight 0 does not count."""
     features = len(vector(rows[0]))
-    found = [kind.missing(features, 0)]
-    for part in partitions or [range(len(rows))]:
-        kept = [i for i in part if row_weights is None or row_weights[i] > 0]
+    parts = [kind.missing(features, 0)]
+    for partition in partitions or [range(len(rows))]:
+        kept = [i for i in partition if row_weights is None or row_weights[i] > 0]
         for sparse in (False, True):
             chosen = [i for i in kept if isinstance(rows[i], dict) is sparse]
             weights = None if row_weights is None else np.array([row_weights[i] for i in chosen])
             made = [vector(rows[i]) for i in chosen]
             if not sparse:
-                found.append(kind.of(DenseBlock(np.array([v.toArray() for v in made]).reshape(-1, features), weights)))
+                parts.append(kind.of(DenseBlock(np.array([v.toArray() for v in made]).reshape(-1, features), weights)))
                 continue
             lengths = np.array([len(v.indices) for v in made], dtype=np.int64)
             indices = np.concatenate([v.indices for v in made] or [np.empty(0, dtype=np.int32)])
             values = np.concatenate([v.values for v in made] or [np.empty(0)])
-            found.append(kind.of(SparseBlock(features, lengths, indices, values, weights)))
-    return found[0].merge(*found[1:])
+            parts.append(kind.of(SparseBlock(features, lengths, indices, values, weights)))
+    return parts[0].merge(*parts[1:])
 
 
 OURS = {
@@ -220,7 +284,6 @@ OURS = {
 }
 
 
-@pytest.mark.core
 @pytest.mark.parametrize(("case", "name"), [p for p in SUMMARIZED if "raises" not in p.values[0]])
 def test_summarizer(case: dict[str, Any], name: str) -> None:
     """Count, mean, variance, standard deviation and extrema are those of Spark's Summarizer, weighted or not."""
@@ -239,8 +302,7 @@ def test_summarizer(case: dict[str, Any], name: str) -> None:
         elif metric in OURS:
             kind, finish = OURS[metric]
             actual = finish(summary(kind, rows, row_weights, case.get("partitions")))
-            expected = np.broadcast_to(expected, actual.shape)
-            assert_close(expected, actual, case.get("tol"))
+            assert_close(np.broadcast_to(expected, actual.shape), actual, case.get("tol"))
             checked += 1
     assert checked
 
@@ -248,7 +310,7 @@ def test_summarizer(case: dict[str, Any], name: str) -> None:
 @pytest.mark.parametrize(("case", "name"), [p for p in SUMMARIZED if "raises" in p.values[0]])
 def test_summarizer_mismatch(spark: SparkSession, case: dict[str, Any], name: str) -> None:
     """Vectors of different sizes are refused, within a partition and across."""
-    df = vectors(spark, case["input"])
+    df = features_of(spark, case["input"])
     sizes = [str(len(vector(row))) for row in case["input"]]
 
     with pytest.raises(SizeMismatchError, match=" and ".join(sizes)):
@@ -258,42 +320,33 @@ def test_summarizer_mismatch(spark: SparkSession, case: dict[str, Any], name: st
 # --- different on purpose --------------------------------------------------------------------------------------
 
 
-def case_of(name: str) -> dict[str, Any]:
-    assert name in DIFFERENT
-    return next(case for case in CASES if case["case"] == name)
-
-
-def transformed(spark: SparkSession, model: Any, rows: list[Any]) -> list[Any]:
-    return [row[0] for row in model.transform(vectors(spark, rows)).select("scaled").collect()]
-
-
 @pytest.mark.parametrize("name", ["range overflow", "variance overflow"])
 def test_overflow_is_refused(spark: SparkSession, name: str) -> None:
     """Spark makes a constant or NaN of a range or variance that overflows; here fit says so."""
     case = case_of(name)
 
     with pytest.raises(RangeOverflowError, match="features_0"):
-        scaler(case["class"], case).fit(vectors(spark, case["input"]))
+        scaler(case["class"], case).fit(features_of(spark, case["input"], size=1))
 
 
-def test_an_all_nan_column_has_no_extrema(spark: SparkSession) -> None:
+def test_an_all_nan_column_has_no_extrema(outcomes: dict[tuple[str, str], Outcome]) -> None:
     """Spark reports the ends of the doubles and maps later values to the middle; here both are NaN."""
-    case = case_of("all-NaN column")
-    model = scaler(case["class"], case).fit(vectors(spark, case["input"]))
+    outcome = outcomes["all-NaN column", "MinMaxScaler"]
 
-    np.testing.assert_array_equal(model.originalMin.toArray(), [np.nan, 1.0])
-    np.testing.assert_array_equal(model.originalMax.toArray(), [np.nan, 3.0])
-    found = [v.toArray() for v in transformed(spark, model, case["transform_input"])]
-    np.testing.assert_array_equal(found, [[np.nan, 0.0], [np.nan, 1.0], [np.nan, 0.5]])
+    np.testing.assert_array_equal(outcome.attribute("originalMin"), [NAN, 1.0])
+    np.testing.assert_array_equal(outcome.attribute("originalMax"), [NAN, 3.0])
+    scaled = [v.toArray() for v in outcome.rows[:3]]
+    np.testing.assert_array_equal(scaled, [[NAN, 0.0], [NAN, 1.0], [NAN, 0.5]])
 
 
-def test_the_top_of_the_range_is_exact(spark: SparkSession) -> None:
+def test_the_top_of_the_range_is_exact(outcomes: dict[tuple[str, str], Outcome]) -> None:
     """Spark misses the upper end by rounding; here it comes out exactly in arrays, to the last digit in vectors."""
     case = case_of("rounding at the top 2")
-    model = scaler(case["class"], case).fit(vectors(spark, case["input"]))
+    (row,) = case["transform_input"]
+    outcome = outcomes[case["case"], "MinMaxScaler"]
 
-    assert [[0.9]] == [model.affine.apply(v).tolist() for v in case["transform_input"]]
-    assert [[pytest.approx(0.9, rel=3e-16)]] == [v.tolist() for v in transformed(spark, model, case["transform_input"])]
+    assert outcome.model.affine[outcome.features].apply(row).tolist() == [0.9]
+    assert outcome.rows[0].tolist() == [pytest.approx(0.9, rel=3e-16)]
 
 
 @pytest.mark.parametrize(
@@ -301,44 +354,39 @@ def test_the_top_of_the_range_is_exact(spark: SparkSession) -> None:
     [
         ("overflowing norm", [0.5**0.5, 0.5**0.5]),
         ("underflowing norm", [0.5**0.5, 0.5**0.5]),
-        ("NaN", [float("nan"), 1.0]),
+        ("NaN", [NAN, 1.0]),
     ],
 )
-def test_a_norm_is_of_the_valid_values_and_scaled(spark: SparkSession, name: str, expected: list[float]) -> None:
+def test_a_norm_is_of_the_valid_values_and_scaled(
+    outcomes: dict[tuple[str, str], Outcome], name: str, expected: list[float]
+) -> None:
     """Spark gives zeros, the row itself, or NaN throughout; here such rows are normalized too."""
-    case = case_of(name)
+    normalized = outcomes[name, "Normalizer"].rows[0]
 
-    found = transformed(spark, scaler(case["class"], case), case["input"])
-
-    np.testing.assert_allclose(found[0].toArray(), expected, rtol=1e-15)
+    np.testing.assert_allclose(normalized.toArray(), expected, rtol=1e-15)
 
 
 @pytest.mark.parametrize("name", classes_of(case_of("null row in fit")))
-def test_a_null_row_in_fit_is_invalid(spark: SparkSession, name: str) -> None:
+def test_a_null_row_in_fit_is_invalid(outcomes: dict[tuple[str, str], Outcome], name: str) -> None:
     """Spark's job crashes; here a null counts as invalid, and is not learned from."""
-    case = case_of("null row in fit")
-    model = scaler(name, case).fit(vectors(spark, case["input"]))
+    outcome = outcomes["null row in fit", name]
+    nulls = outcome.model.count - 1  # all rows of the frame but the one that is 1.0
 
-    assert [1] == model.invalidCounts
-    assert [1.0] == model.statistics.count.tolist()
+    assert nulls >= 1
+    assert outcome.model.invalidCounts[outcome.features] == [nulls]
+    assert outcome.model.statistics.count[outcome.features].tolist() == [1.0]
 
 
 @pytest.mark.parametrize("name", classes_of(case_of("null row in transform")))
-def test_a_null_row_in_transform_stays_null(spark: SparkSession, name: str) -> None:
+def test_a_null_row_in_transform_stays_null(outcomes: dict[tuple[str, str], Outcome], name: str) -> None:
     """Spark's job crashes; here null stays null."""
-    case = case_of("null row in transform")
-    model = scaler(name.removesuffix("Model"), case).fit(vectors(spark, [[1.0, 2.0], [3.0, 4.0]]))
-
-    assert [None] == transformed(spark, model, case["input"])
+    assert outcomes["null row in transform", name].rows[0] is None
 
 
-SIZES = [n for n in sorted(DIFFERENT) if n.startswith("wrong size")]
-
-
-@pytest.mark.parametrize(("case", "name"), [(case_of(s), n) for s in SIZES for n in classes_of(case_of(s))])
+@pytest.mark.parametrize(("case", "name"), WRONG_SIZES)
 def test_a_wrong_size_in_transform_is_refused(spark: SparkSession, case: dict[str, Any], name: str) -> None:
     """Spark crashes, or lets a shorter vector pass; here the error gives both sizes."""
-    model = scaler(name.removesuffix("Model"), case).fit(vectors(spark, [[1.0, 2.0], [3.0, 4.0]]))
+    model = fitted_on(name, {"inputCol": "features", **case["params"]}, OF_TWO)
 
     with pytest.raises(Exception, match=f"size {len(case['input'][0])}, but the model was fitted on size 2"):
-        transformed(spark, model, case["input"])
+        model.transform(features_of(spark, case["input"])).collect()

@@ -14,6 +14,7 @@ from xgboost.spark import SparkXGBRegressor
 from sparkscale import MinMaxScaler, StandardScaler
 
 pytestmark = [
+    pytest.mark.beside,
     pytest.mark.one_world,
     pytest.mark.filterwarnings("ignore"),  # XGBoost's, and those of the libraries that it calls
 ]

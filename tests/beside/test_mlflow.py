@@ -26,6 +26,7 @@ from processes import free_port
 from sparkscale import LayerNorm, MinMaxScaler, StandardScaler, StandardScalerModel
 
 pytestmark = [
+    pytest.mark.beside,
     pytest.mark.one_world,
     pytest.mark.filterwarnings("ignore"),  # MLflow's, and Spark's while MLflow calls it
 ]

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 from processes import free_port
 from test_gpu_configuration import known, parsed
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text()
 COMPOSE = {name: yaml.safe_load((DOCKER / name).read_text()) for name in ("compose.yaml", "compose.gpu.yaml")}
@@ -34,7 +34,7 @@ SCHEMA = json.loads((ROOT / "tests" / "cases" / "compose-spec.json").read_text()
 REQUIREMENTS = {"requirements.txt": ["connect"], "requirements-gpu.txt": ["connect", "gpu12"]}  # and the extras
 SCRIPTS = [p for p in sorted((DOCKER / "bin").iterdir()) if p.read_text().startswith("#!/bin/sh")]
 PATH = os.pathsep.join([str(DOCKER / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
-pytestmark = pytest.mark.one_world
+pytestmark = [pytest.mark.beside, pytest.mark.one_world]
 
 
 def run(*command: Any, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -93,7 +93,9 @@ def test_ports_are_open_to_this_machine_alone():
 def test_the_context_has_what_the_image_copies():
     """Every source exists, and .dockerignore lets it in."""
     admitted = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    lines = re.findall(r"^COPY (?:--\S+ )?(.*) \S+$", DOCKERFILE.replace("${REQUIREMENTS}", "requirements.txt"), re.M)
+    lines = re.findall(
+        r"^COPY (?:--\S+ )?(.*) \S+$", DOCKERFILE.replace("${REQUIREMENTS}", "requirements.txt"), re.MULTILINE
+    )
     sources = " ".join(lines).split()
 
     assert len(sources) == 12
@@ -104,9 +106,9 @@ def test_the_context_has_what_the_image_copies():
 def test_the_image_has_what_sparkscale_needs(name):
     """Each dependency is pinned, to a version that it asks for."""
     text = (ROOT / "pyproject.toml").read_text()
-    wanted = json.loads(re.search(r"^dependencies = (\[.*\])$", text, re.M)[1])
+    wanted = json.loads(re.search(r"^dependencies = (\[.*\])$", text, re.MULTILINE)[1])
     for extra in REQUIREMENTS[name]:
-        wanted += json.loads(re.search(rf"^{extra} = (\[.*\])$", text, re.M)[1])
+        wanted += json.loads(re.search(rf"^{extra} = (\[.*\])$", text, re.MULTILINE)[1])
     lines = (DOCKER / name).read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
 
@@ -140,10 +142,11 @@ def test_an_executor_fits_into_a_worker(name):
         files += [ROOT / "examples" / "gpu" / "standalone-rapids.conf", DOCKER / "gpu.conf"]
     confs = dict(pair for file in files for pair in parsed(file))
     worker = COMPOSE[name]["services"]["worker"]["environment"]
-    size = lambda text: int(text.removesuffix("g"))
+    memory = worker["SPARK_WORKER_MEMORY"], confs["spark.executor.memory"]
+    there, needed = (int(size.removesuffix("g")) for size in memory)
 
     assert int(worker["SPARK_WORKER_CORES"]) >= int(confs["spark.executor.cores"])
-    assert size(worker["SPARK_WORKER_MEMORY"]) >= size(confs["spark.executor.memory"])
+    assert there >= needed
 
 
 @pytest.mark.parametrize(
@@ -214,10 +217,8 @@ def service(name: str, env: dict[str, str]) -> Iterator[Path]:
         process.terminate()
         process.wait(timeout=30)
     finally:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
 
 
