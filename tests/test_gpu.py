@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.util import PythonEvalType
 
 import sparkscale
 from frames import arrays, cells, cells_of_each, frame
@@ -448,6 +447,8 @@ def nodes(plan: Any) -> Any:
 @pytest.mark.one_world  # it looks at the plan
 def test_transform_sends_numbers(fitted, spoilt):
     """What goes to Python and back is arrays and structs of numbers: at vectors the RAPIDS Accelerator would leave it."""
+    from pyspark.util import PythonEvalType  # not there in PySpark 3.5
+
     model = model_of(StandardScaler(inputCols=EVERY, device="gpu"), fitted(Moments, "keep"))
     plan = model.transform(spoilt)._jdf.queryExecution().executedPlan()
     udfs = [n.udfs().apply(0) for n in nodes(plan) if n.nodeName() == "ArrowEvalPython"]

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pyspark.util import PythonEvalType
 
 from sparkscale import ClipByValue, MinMaxScaler, StandardScaler
 from sparkscale.spark import arrow, gpu, udf
@@ -172,6 +171,8 @@ def test_the_accelerator_runs_the_maps_of_scalars_and_arrays(monkeypatch, table,
 @pytest.mark.parametrize("name", MAPS)
 def test_the_accelerator_runs_what_is_around_python(monkeypatch, table, models, name):
     """What is sent to workers, and what is made of what comes back, of fit and of transform."""
+    from pyspark.util import PythonEvalType  # not there in PySpark 3.5
+
     model = with_params(models, name).setDevice("gpu")
     policy = model.getHandleInvalid()
     clipped = ClipByValue(inputCols=table.columns, low=0.0, device="gpu", handleInvalid=policy)
