@@ -28,6 +28,7 @@ from sparkscale.errors import EmptyDataError, RangeOverflowError
 from sparkscale.spark import aggregates, arrow, partials
 from sparkscale.spark.columns import resolve
 from sparkscale.statistics import CoMoments, Extrema, Moments, Squares, Statistic
+from store import Store
 from strategies import (
     COLUMNS,
     EPS,
@@ -587,36 +588,52 @@ def every_param_changed(entry: Entry) -> dict[str, Any]:
     return changed
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [pytest.param(e, id=e.name, marks=pytest.mark.core if e.name == "StandardScaler" else []) for e in TABLE],
-)
-def test_what_is_loaded_is_what_was_saved(spark: SparkSession, entry: Entry, tmp_path: Path) -> None:
-    """Scaler, model and inverse: uid, Params, repr, map and statistic survive; the model learns on like the saved one."""
-    changed = every_param_changed(entry)
-    estimator = scaler(entry, KINDS, **changed)
-    rows = [row for row in DATA if row and np.isfinite(np.array(row, dtype=float)).all()]
-    model = fit(estimator, Partitions([rows]))
+COMPLETE: list[Row] = [row for row in DATA if row and np.isfinite(np.array(row, dtype=float)).all()]
+
+
+def assert_survives(entry: Entry, params: dict[str, Any], session: SparkSession | Store, folder: str) -> Any:
+    """Save and load scaler, model and inverse, and compare all that they hold; returns the loaded model."""
+    estimator = scaler(entry, KINDS, **params)
+    model = fit(estimator, Partitions([COMPLETE]))
     stages = {"scaler": estimator, "model": model, "inverse": model.inverse()}
+    loaded = {}
     for name, stage in stages.items():
-        stage.save(str(tmp_path / name))
-
-    loaded = {name: type(stage).load(str(tmp_path / name)) for name, stage in stages.items()}
-
-    assert {p.name for p in estimator.params} - COMMON - entry.own <= changed.keys()
-    for name, stage in stages.items():
-        assert (loaded[name].uid, repr(loaded[name])) == (stage.uid, repr(stage))
-        assert loaded[name].explainParams() == stage.explainParams()
+        stage.write().session(session).save(f"{folder}/{name}")
+        again = loaded[name] = type(stage).read().session(session).load(f"{folder}/{name}")
+        assert (again.uid, repr(again)) == (stage.uid, repr(stage))
+        assert again.explainParams() == stage.explainParams()
     again = loaded["model"]
     assert model.affine == again.affine
     np.testing.assert_equal(again.statistics.arrays(), model.statistics.arrays())
     assert model.featureNames == again.featureNames
     assert model.inverse().affine == loaded["inverse"].affine
     assert model.affine == loaded["inverse"].forward.affine
-    assert fit(loaded["scaler"], Partitions([rows])).affine == model.affine
-    merged = model.merge(model)
-    np.testing.assert_equal(again.merge(model).statistics.arrays(), merged.statistics.arrays())
-    updated = again.update(frame(spark, rows).coalesce(1))
-    np.testing.assert_equal(
-        updated.statistics.arrays(), model.merge(fit(estimator, Partitions([rows]))).statistics.arrays()
-    )
+    assert fit(loaded["scaler"], Partitions([COMPLETE])).affine == model.affine
+    np.testing.assert_equal(again.merge(model).statistics.arrays(), model.merge(model).statistics.arrays())
+    return again
+
+
+@every_choice
+def test_what_is_loaded_is_what_was_saved(entry: Entry, choice: dict[str, Any]) -> None:
+    """Scaler, model and inverse: uid, Params, repr, map and statistic survive; a loaded model merges like the saved one."""
+    assert_survives(entry, choice, Store(), "stages")
+
+
+@every_scaler
+def test_every_param_survives(entry: Entry) -> None:
+    """All of them at once, none at its default."""
+    changed = every_param_changed(entry)
+
+    assert {p.name for p in entry.scaler().params} - COMMON - entry.own <= changed.keys()
+    assert_survives(entry, changed, Store(), "stages")
+
+
+@pytest.mark.core
+@every_statistic
+def test_spark_saves_and_loads_the_same(spark: SparkSession, entry: Entry, tmp_path: Path) -> None:
+    """As files; the loaded model learns on."""
+    loaded = assert_survives(entry, every_param_changed(entry), spark, str(tmp_path))
+
+    updated = loaded.update(frame(spark, COMPLETE).coalesce(1))
+
+    np.testing.assert_equal(updated.statistics.arrays(), loaded.merge(loaded).statistics.arrays())
