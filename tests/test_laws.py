@@ -628,8 +628,13 @@ def test_every_param_survives(entry: Entry) -> None:
     assert_survives(entry, changed, Store(), "stages")
 
 
-@pytest.mark.core
-@every_statistic
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(entry, id=kind.__name__, marks=pytest.mark.core if kind is Moments else [])
+        for kind, entry in OF_STATISTICS.items()
+    ],
+)
 def test_spark_saves_and_loads_the_same(spark: SparkSession, entry: Entry, tmp_path: Path) -> None:
     """As files; the loaded model learns on."""
     loaded = assert_survives(entry, every_param_changed(entry), spark, str(tmp_path))
