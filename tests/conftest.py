@@ -18,8 +18,8 @@ from pyspark.sql import SparkSession
 BUDGET = Path(__file__).parent / "jobs.json"  # Spark jobs that a whole run may take, in each world
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # the lightest
-# Sessions are short and queries small: what the JVM spends on its second compiler and on several threads of garbage
-# collection is a third of its time.
+# Queries are small and each has code of its own: over 60 fits and transforms the JVM took twice the processors' time with
+# its second compiler, and more with several threads of garbage collection.
 os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1")
 
 hypothesis.settings.register_profile(
