@@ -83,8 +83,9 @@ def listed(cell: Any) -> Any:
 def rows_of_each(frames: Mapping[str, DataFrame]) -> dict[str, list[Any]]:
     """Return the rows of frames of the same columns, by the frames' names, in the order of ``id``: one query for all."""
     parts = (df.select(F.lit(name).alias("frame"), "*") for name, df in frames.items())
-    rows = reduce(DataFrame.union, parts).collect()
-    if "id" in rows[0]:
+    whole = reduce(DataFrame.union, parts)
+    rows = whole.collect()
+    if "id" in whole.columns:
         rows.sort(key=lambda row: row["id"])
     return {name: [row for row in rows if row["frame"] == name] for name in frames}
 

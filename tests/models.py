@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from sparkscale.scalers._model import ScalerModel
 from sparkscale.spark.columns import FeatureColumn
+from sparkscale.statistics import Extrema, Statistic
 from strategies import dense
 
 M = TypeVar("M", bound=ScalerModel[Any])
@@ -26,3 +27,11 @@ def learned(model: M, rows: Sequence[Sequence[float]], *columns: str | FeatureCo
 def with_params(model: M, **params: Any) -> M:
     """Return the model under other Params."""
     return model.copy({model.getParam(name): value for name, value in params.items()})
+
+
+def facts(statistic: Statistic) -> dict[str, Any]:
+    """Return what a statistic says of its rows, however it holds it."""
+    names = ("count", "invalid", "weight", "weight_square", "mean", "m2")
+    if isinstance(statistic, Extrema):
+        names = ("count", "invalid", "min", "max")
+    return {name: getattr(statistic, name) for name in names}

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 
 import scans
 from frames import KINDS, names_of
+from models import facts
 from sparkscale import MinMaxScaler, StandardScaler
 from sparkscale.blocks import DenseBlock
 from sparkscale.errors import SizeMismatchError
@@ -93,14 +94,6 @@ def spied(monkeypatch):
 
     monkeypatch.setattr(aggregates, "summarize", summarize_)
     return answers
-
-
-def facts(statistic):
-    """Return what a statistic says of its rows, however it holds it."""
-    names = ("count", "invalid", "weight", "weight_square", "mean", "m2")
-    if isinstance(statistic, Extrema):
-        names = ("count", "invalid", "min", "max")
-    return {name: getattr(statistic, name) for name in names}
 
 
 def same(one, other, rel=1e-13, at=slice(None)):

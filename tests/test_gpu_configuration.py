@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from models import with_params
 from sparkscale import ClipByValue, MinMaxScaler, StandardScaler
 from sparkscale.spark import arrow, gpu, udf
 from sparkscale.spark.columns import resolve
@@ -149,17 +150,16 @@ def models(table):
     return {scaler: scaler(inputCols=table.columns).fit(table) for scaler in (StandardScaler, MinMaxScaler)}
 
 
-def with_params(models, name):
+def model_under(models, name):
     scaler, params = MAPS[name]
-    model = models[scaler]
-    return model.copy({model.getParam(param): value for param, value in params.items()})
+    return with_params(models[scaler], **params)
 
 
 @pytest.mark.one_world
 @pytest.mark.parametrize("name", MAPS)
 def test_the_accelerator_runs_the_maps_of_scalars_and_arrays(monkeypatch, table, models, name):
     """Each expression is one that it has on the device, so that nothing goes back to the CPU."""
-    model = with_params(models, name)
+    model = model_under(models, name)
     monkeypatch.setattr(gpu, "has_plugin", lambda session: True)
     used = expressions_of(model.transform(table))
 
@@ -173,7 +173,7 @@ def test_the_accelerator_runs_what_is_around_python(monkeypatch, table, models, 
     """What is sent to workers, and what is made of what comes back, of fit and of transform."""
     from pyspark.util import PythonEvalType  # not there in PySpark 3.5
 
-    model = with_params(models, name).setDevice("gpu")
+    model = model_under(models, name).setDevice("gpu")
     policy = model.getHandleInvalid()
     clipped = ClipByValue(inputCols=table.columns, low=0.0, device="gpu", handleInvalid=policy)
     clipped.setOutputCols([f"{c}_clipped" for c in table.columns])

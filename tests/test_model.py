@@ -9,7 +9,7 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import DenseVector
 
 from frames import INF, NAN, arrays, scalars
-from models import learned
+from models import facts, learned
 from sparkscale import (
     MaxAbsScaler,
     MaxAbsScalerModel,
@@ -75,14 +75,6 @@ def fits(halves):
     """The models of one half, of the other and of all rows: of a column of each kind, and of scalars alone."""
     kinds = [(MinMaxScaler, ("x", "a", "v")), (StandardScaler, ("x", "a", "v")), (StandardScaler, ("x",))]
     return {(kind, names): [kind(inputCols=[*names]).fit(df) for df in halves] for kind, names in kinds}
-
-
-def facts(statistic):
-    """Return what a statistic says of its rows, however it holds it."""
-    names = ("count", "invalid", "weight", "weight_square", "mean", "m2")
-    if isinstance(statistic, Extrema):
-        names = ("count", "invalid", "min", "max")
-    return {name: getattr(statistic, name) for name in names}
 
 
 def frozen(model):
