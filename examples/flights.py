@@ -107,10 +107,10 @@ def scale(december: DataFrame, standard: StandardScalerModel, min_max: MinMaxSca
         print(f"{name:<10} below 0: {below:>3}   above 1: {above:>3}")
 
     heading("There and back")
-    kept = december.withColumns({f"{name}_was": F.col(name) for name in COLUMNS})
-    back = standard.inverseTransform(standard.transform(kept))
-    for name in COLUMNS:
-        error = back.agg(F.max(F.abs(F.col(name) - F.col(f"{name}_was")))).collect()[0][0]
+    restored = [f"{name}_restored" for name in COLUMNS]
+    back = standard.inverseTransform(standard.transform(december), outputCols=restored)
+    for name, output in zip(COLUMNS, restored, strict=True):
+        error = back.agg(F.max(F.abs(F.col(output) - F.col(name)))).collect()[0][0]
         print(f"{name:<10} largest absolute error: {error:.1e}")
 
 

@@ -25,8 +25,10 @@ from pyspark.sql import SparkSession
 import sparkscale
 from sparkscale.errors import PersistenceError, ScalingError, from_job
 from sparkscale.scalers._base import Scaler
+from sparkscale.scalers._mapped import Mapped
 from sparkscale.scalers._persistence import StageReader
-from sparkscale.spark import jvm, tables
+from sparkscale.spark import csv, jvm, tables
+from sparkscale.spark.sql import quoted
 
 __all__ = ["main"]
 
@@ -49,6 +51,7 @@ def _scalers() -> dict[str, Any]:
 
 
 SCALERS = _scalers()
+INVERSE: Any = sparkscale.InverseModel()
 
 
 class _List(click.ParamType):  # type: ignore[type-arg]  # generic in later versions
@@ -235,7 +238,7 @@ def _run_this_python(spark: SparkSession) -> None:
 
 def _told(failed: Exception) -> str:
     """Return an error as a line."""
-    told = str(from_job(failed) or jvm.message(failed) or failed)
+    told = str(from_job(failed) or csv.unreadable(failed) or jvm.message(failed) or failed)
     line = told.strip().partition("\n")[0] or type(failed).__name__
     if "JAVA_GATEWAY_EXITED" in line:
         line += " Is Java 17 or newer installed, and are --master and --conf right? --debug shows more."
@@ -290,13 +293,18 @@ def fit(ctx: click.Context, /, source: str, columns: tuple[str, ...], output: st
     told = {p: v for p, v in given.items() if ctx.meta["stage"].hasParam(p) and _is_given(ctx, p)}
     with _session(given) as spark:
         tables.check_free(spark, output, "parquet", overwrite=given["overwrite"])
-        df = tables.read(spark, source, given["kind"], given["read"])
+        table = tables.read(spark, source, given["kind"], given["read"])
         stage = ctx.meta["stage"].setParams(**told)
-        others = [stage.getOrDefault(name) for name in ROWS if stage.hasParam(name) and stage.isSet(name)]
-        names = tables.chosen(df, [part for value in columns for part in value.split(",")], others)
-        model = _on(stage, names).fit(df)
+        weights, batches = _row_columns(stage)
+        names = table.chosen([part for value in columns for part in value.split(",")], [*weights, *batches])
+        model = _on(stage, names).fit(table.typed([*names, *weights], batches))
         _save(model, output, given["overwrite"])
         _print_model(model, output, given["as_json"])
+
+
+def _row_columns(stage: Any) -> list[list[str]]:
+    """Return the columns of weights and those of batches that fit reads."""
+    return [[stage.getOrDefault(name)] if stage.hasParam(name) and stage.isSet(name) else [] for name in ROWS]
 
 
 def _is_given(ctx: click.Context, name: str) -> bool:
@@ -322,16 +330,29 @@ def _save(model: Any, path: str, overwrite: bool) -> None:
     (writer.overwrite() if overwrite else writer).save(path)
 
 
-def _apply(step: str, model: str, source: str, output: str, given: dict[str, Any]) -> None:
-    """Map a table to another by a method of a model."""
+def _apply(step: str, model: str, source: str, output: str, given: dict[str, Any], **params: Any) -> None:
+    """Map a table to another by a method of a model, which takes these Params."""
     with _session(given) as spark:
         tables.check_free(spark, output, given["output_format"], overwrite=given["overwrite"])
-        df = tables.read(spark, source, given["kind"], given["read"])
-        made = getattr(_load(model, step), step)(df)
-        tables.write(made, output, given["output_format"], given["written"], overwrite=given["overwrite"])
-        added = [name for name in made.columns if name not in df.columns]
+        table = tables.read(spark, source, given["kind"], given["read"])
+        stage = _load(model, step)
+        if step == "inverseTransform":
+            stage = stage.inverse()._set(**{name: value for name, value in params.items() if value is not None})
+        inputs, outputs = _inputs_and_outputs(stage)
+        keep_text = tables.format_of(output, given["output_format"]) == "csv"
+        scaled = table.with_text(stage.transform(table.typed(inputs, keep_text=keep_text)), outputs)
+        tables.write(scaled, output, given["output_format"], given["written"], overwrite=given["overwrite"])
+        added = [name for name in scaled.columns if name not in table.df.columns]
         told = {"output": output, "added": added}
         click.echo(json.dumps(told) if given["as_json"] else f"{output}: {', '.join(added) or 'no new column'}")
+
+
+def _inputs_and_outputs(stage: Any) -> tuple[list[str], list[str]]:
+    """Return the names of the columns that a stage reads, and of those that it adds or replaces."""
+    if not isinstance(stage, Mapped):
+        return stage._input_names(), stage._output_names()
+    plan = stage._plan()
+    return [column.name for column in plan.inputs], [column.name for column in plan.outputs]
 
 
 @main.command()
@@ -341,11 +362,15 @@ def transform(model: str, source: str, output: str, **given: Any) -> None:
     _apply("transform", model, source, output, given)
 
 
-@main.command()
+@main.command(params=[_option(INVERSE, param) for param in INVERSE.params])
 @_maps
 def inverse(model: str, source: str, output: str, **given: Any) -> None:
-    """Take the scaling of MODEL back in the table INPUT, and write it to OUTPUT."""
-    _apply("inverseTransform", model, source, output, given)
+    """Undo the scaling of MODEL in the table INPUT, and write it to OUTPUT.
+
+    A column of INPUT is replaced only if it is named as an output.
+    """
+    params = {param.name: given[param.name] for param in INVERSE.params}
+    _apply("inverseTransform", model, source, output, given, **params)
 
 
 @main.command()
@@ -374,7 +399,10 @@ def update(model: str, source: str, output: str | None, **given: Any) -> None:
     """Add the rows of the table INPUT to what MODEL has learned."""
     with _session(given) as spark:
         tables.check_free(spark, output or model, "parquet", overwrite=given["overwrite"])
-        updated = _load(model, "update").update(tables.read(spark, source, given["kind"], given["read"]))
+        stage = _load(model, "update")
+        weights, batches = _row_columns(stage)
+        table = tables.read(spark, source, given["kind"], given["read"])
+        updated = stage.update(table.typed([*stage._input_names(), *weights], batches))
         _save(updated, output or model, given["overwrite"])
         _print_model(updated, output or model, given["as_json"])
 
@@ -393,4 +421,4 @@ def show(model: str, sql: bool, **given: Any) -> None:
             click.echo(json.dumps(stage.toSQL()))
         else:
             for name, text in stage.toSQL().items():
-                click.echo(f"{text} AS `{name}`")
+                click.echo(f"{text} AS {quoted(name)}")

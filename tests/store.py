@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field, replace
+from io import BytesIO
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.errors import AnalysisException
 
 # When the power may go while a folder is written.
@@ -17,12 +19,12 @@ BEFORE, REMOVED, HALF = MOMENTS
 
 
 class Store:
-    """Folders by their paths, each a text or a table: ``stage.write().session(store).save("m")``."""
+    """Folders by their paths, each of one file, a text or Parquet: ``stage.write().session(store).save("m")``."""
 
     version = "4.0.0"
 
     def __init__(self) -> None:
-        self.folders: dict[str, str | pa.Table | None] = {}  # None is a table of which half is written
+        self.folders: dict[str, str | bytes] = {}
         self._steps, self._last, self._moment = 0, 0, BEFORE
 
     @contextmanager
@@ -43,53 +45,71 @@ class Store:
     def createDataFrame(self, rows: Sequence[tuple[Any, ...]], schema: Any) -> Writer:
         return Writer(self, rows, schema)
 
-    def put(self, path: str, content: str | pa.Table, mode: str) -> None:
-        """Write a folder, unless it is there already or the power goes."""
+    def put(self, path: str, content: str | bytes | None, mode: str) -> None:
+        """Write a folder, with nothing in it for ``None``, unless it is there already or the power goes."""
         self._steps += 1
         moment = self._moment if self._steps == self._last else None
+        if self._last and self._steps > self._last:
+            raise OSError("the power is gone")
         if moment != BEFORE:
             if path in self.folders and mode == "error":
                 raise AnalysisException(f"[PATH_ALREADY_EXISTS] Path {path} already exists.")
             self.folders.pop(path, None)
-        if moment is None:
-            self.folders[path] = content
-            return
-        if moment == HALF:
-            self.folders[path] = content[:-9] if isinstance(content, str) else None
-        raise OSError("the power went")
+        if moment in (None, HALF) and content is not None:
+            self.folders[path] = content if moment is None else content[:-9]
+        if moment is not None:
+            raise OSError("the power went")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Reader:
     """What ``session.read`` is, and what it returns."""
 
-    folders: dict[str, str | pa.Table | None]
-    lines: Sequence[tuple[str]] = ()
-    table: pa.Table | None = None
-    schema: str = "value string"
+    folders: dict[str, str | bytes]
+    columns: Any = None
+    paths: Sequence[str] = ()
+    options: dict[str, str] = field(default_factory=dict)
+
+    def schema(self, columns: Any) -> Reader:
+        return replace(self, columns=columns)
+
+    def option(self, name: str, value: str) -> Reader:
+        return replace(self, options={**self.options, name: value})
 
     def text(self, patterns: Sequence[str]) -> Reader:
-        paths = [path for pattern in patterns for path in self.folders if fnmatchcase(path, pattern)]
+        below = self.options.get("recursiveFileLookup") == "true"
+        wanted = [literal(pattern) for pattern in patterns]
+        paths = [p for w in wanted for p in self.folders if p == w or (below and p.startswith(f"{w}/"))]
         if not paths:
             raise AnalysisException(f"[PATH_NOT_FOUND] Path does not exist: {patterns[0]}.")
-        texts = [text for path in paths if isinstance(text := self.folders[path], str)]
-        return Reader(self.folders, [(line,) for text in texts for line in text.splitlines()])
+        return replace(self, paths=paths)
 
-    def parquet(self, path: str) -> Reader:
-        if path not in self.folders:
-            raise AnalysisException(f"[PATH_NOT_FOUND] Path does not exist: {path}.")
-        return Reader(self.folders, table=self.folders[path])
+    def parquet(self, pattern: str) -> Reader:
+        return self.text([pattern])
+
+    def inputFiles(self) -> list[str]:
+        return [f"store:/{path}/part-0" for path in self.paths]
 
     def collect(self) -> Sequence[tuple[str]]:
-        return self.lines
+        texts = [text for path in self.paths if isinstance(text := self.folders[path], str)]
+        return [(line,) for text in texts for line in text.splitlines()]
 
     def toArrow(self) -> pa.Table:
-        if self.table is None:
-            raise OSError("no Parquet file")
-        return self.table
+        (path,) = self.paths
+        content = self.folders[path]
+        table = pq.read_table(BytesIO(content if isinstance(content, bytes) else content.encode()))
+        kinds = {f.name: pa.int64() if f.name == "start" else pa.list_(pa.float64()) for f in self.columns}
+        cells = {n: table[n].cast(k) if n in table.column_names else pa.nulls(len(table), k) for n, k in kinds.items()}
+        return pa.table(cells)
 
 
-@dataclass
+def literal(pattern: str) -> str:
+    """Return the one path that a pattern matches."""
+    assert not re.search(r"(?<!\\)[*?{}\[\]]", pattern.replace("\\\\", "")), f"{pattern} may match other paths"
+    return re.sub(r"\\(.)", r"\1", pattern)
+
+
+@dataclass(frozen=True)
 class Writer:
     """What ``session.createDataFrame`` returns, and its ``write``."""
 
@@ -101,16 +121,24 @@ class Writer:
     def coalesce(self, partitions: int) -> Writer:
         return self
 
+    def option(self, name: str, value: str) -> Writer:
+        return self
+
+    def partitionBy(self, column: str) -> Writer:
+        return self
+
     @property
     def write(self) -> Writer:
         return self
 
     def mode(self, how: str) -> Writer:
-        return Writer(self.store, self.rows, self.schema, how)
+        return replace(self, how=how)
 
     def text(self, path: str) -> None:
-        self.store.put(path, "".join(f"{line}\n" for (line,) in self.rows), self.how)
+        self.store.put(path, "".join(f"{line}\n" for (line,) in self.rows) or None, self.how)
 
     def parquet(self, path: str) -> None:
         columns = zip(self.schema.names, zip(*self.rows, strict=True), strict=True)
-        self.store.put(path, pa.table({name: pa.array(list(cells)) for name, cells in columns}), self.how)
+        file = BytesIO()
+        pq.write_table(pa.table({name: pa.array(list(cells)) for name, cells in columns}), file)
+        self.store.put(path, file.getvalue(), self.how)

@@ -118,6 +118,35 @@ def test_weighted_moments(data: str, place: Callable[[Any], Any]) -> None:
 
 
 @each_library
+@pytest.mark.parametrize("row_weights", [None, WEIGHTS * 1e-250], ids=["plain", "weighted"])
+def test_tiny_moments(row_weights: Any, place: Callable[[Any], Any]) -> None:
+    """Where squares vanish they are in units that are on the device, too, beside features that need none."""
+    rows = np.where(np.isnan(spoilt(ROWS)), np.nan, ROWS) * [1.0, 1e-200, 1e-200, 1e-300, 1.0, 1e-160]
+    expected = Moments.of(DenseBlock(rows, row_weights))
+    halves = (slice(0, 17), slice(17, None))
+    first, second = (
+        Moments.of(DenseBlock(place(rows[at]), None if row_weights is None else place(row_weights[at])))
+        for at in halves
+    )
+    whole = Moments.of(DenseBlock(place(rows), None if row_weights is None else place(row_weights)))
+
+    for found in (whole, first.merge(second)):
+        moments = Moments(**{name: back(array) for name, array in found.arrays().items()})
+        close(moments.std(0), expected.std(0))
+        close(moments.mean, expected.mean)
+
+
+@each_library
+def test_tiny_co_moments(place: Callable[[Any], Any]) -> None:
+    """What varies is not taken for a constant."""
+    rows = ROWS * [1.0, 1e-200, 0.0, 1e-300, 1.0, 1e-160]
+    first, second = (CoMoments.of(DenseBlock(place(part))) for part in (rows[:17], rows[17:]))
+
+    for found in (first, first.merge(second)):
+        assert (np.diagonal(back(found.comoments)) > 0).tolist() == [True, True, False, True, True, True]
+
+
+@each_library
 @pytest.mark.parametrize("divides", [True, False])
 def test_affine_map(divides: bool, place: Callable[[Any], Any]) -> None:
     """The map's own arrays are NumPy's, and go to where the values are."""

@@ -20,14 +20,15 @@ import pyarrow.csv
 import pyarrow.orc
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 from pyspark.sql import SparkSession
 
 import sparkscale
+from commands import refused, run
 from processes import undisturbed
 from sparkscale import MinMaxScalerModel, StandardScaler, StandardScalerModel
-from sparkscale.cli import SCALERS, main
+from sparkscale.cli import SCALERS
 from sparkscale.scalers._persistence import StageReader
+from sparkscale.spark import jvm
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.statistics import Extrema
 
@@ -41,13 +42,6 @@ FITS = {
     " --handle-invalid skip --json",
     "orc": "--scaler min-max --columns a_b --output-col y --max 7 --json",
 }
-
-
-def run(*args: Any, code: int = 0) -> Any:
-    """Run a command in this process, in the session that there is."""
-    done = CliRunner().invoke(main, [str(a) for a in args])
-    assert done.exit_code == code, (done.output, done.exception)
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +101,16 @@ def model(folder: Path, fits: dict[str, str], loads_once: None) -> Path:
     return folder / "model of parquet"
 
 
+def extrema_of(top: float) -> Extrema:
+    """Return what three values from 0 on have."""
+    return Extrema(*(np.array([n]) for n in (3.0, 0.0, 0.0, top)))
+
+
 @pytest.fixture(scope="module")
 def strict(spark: SparkSession, folder: Path) -> Path:
     """A model that refuses null."""
     model = MinMaxScalerModel().setInputCol("a_b").setHandleInvalid("error")
-    extrema = Extrema(*(np.array([n]) for n in (3.0, 0.0, 0.0, 4.0)))
-    model._learn([FeatureColumn("a_b", "scalar", size=1)], extrema, skips=False)
+    model._learn([FeatureColumn("a_b", "scalar", size=1)], extrema_of(4.0), skips=False)
     model.save(str(folder / "strict"))
     return folder / "strict"
 
@@ -186,6 +184,7 @@ def rows_of(path: Path) -> list[list[Any]]:
         rows = [json.loads(line) for part in path.glob("*.json") for line in part.read_text().splitlines()]
     else:
         rows = pq.read_table(path).to_pylist()
+    rows = [{**row, "id": int(row["id"])} for row in rows]  # that of CSV is text
     return [[row.get(name) for name in NAMES] for row in sorted(rows, key=lambda row: row["id"])]
 
 
@@ -198,12 +197,30 @@ def test_transform_and_its_inverse(
 ) -> None:
     """Read and written by the ending of the name, whatever the format; the way back gives the input."""
     run("transform", model, folder / f"rows.{source}", tmp_path / f"scaled.{scaled}")
-    run("inverse", model, tmp_path / f"scaled.{scaled}", tmp_path / f"back.{back}")
+    names = ("--output-cols", "a,a_b")  # replaced
+    run("inverse", model, tmp_path / f"scaled.{scaled}", tmp_path / f"back.{back}", *names)
 
     for row, expected in zip(rows_of(tmp_path / f"back.{back}"), ROWS, strict=True):
         assert row == pytest.approx(list(expected))
     assert list((tmp_path / f"scaled.{scaled}").glob(f"part-*{scaled}"))
     assert sorted(os.listdir(tmp_path)) == [f"back.{back}", f"scaled.{scaled}"]
+
+
+@pytest.mark.core
+def test_inverse_takes_chosen_columns_from_where_they_stand(spark: SparkSession, model: Path, tmp_path: Path) -> None:
+    """As inverseTransform does; a column that exists is replaced only if it is named."""
+    spark.range(1).selectExpr("0D AS prediction", "7D AS a", "1D AS a_scaled").createOrReplaceTempView("predictions")
+    inverse = ("inverse", model, "predictions", tmp_path / "back")
+    error = refused(*inverse, "--columns", "a")
+    run(*inverse, "--columns", "a_b,a", "--input-cols", "prediction,a_scaled", "--output-cols", "b,a")
+    (row,) = pq.read_table(tmp_path / "back").to_pylist()
+    run(*inverse, "--columns", "a", "--input-col", "prediction", "--output-col", "mean", "--overwrite")
+    (again,) = pq.read_table(tmp_path / "back").to_pylist()
+    spark.catalog.dropTempView("predictions")
+
+    assert "Output column 'a' already exists" in error
+    assert [*row] == ["prediction", "a", "a_scaled", "b"]
+    assert again == {"prediction": 0.0, "a": 7.0, "a_scaled": 1.0, "mean": 3.5}
 
 
 def test_one_column_alone_has_an_output_alone(
@@ -227,7 +244,8 @@ def test_merge_and_update(view: str, model: Path, tmp_path: Path) -> None:
     ]
 
     assert [json.loads(text)["rows"] for text in printed] == [16, 24, 32]
-    assert pq.read_table(merged / "data")["count"].to_pylist() == [[32.0, 28.0]]
+    (data,) = merged.glob("data.*")
+    assert pq.read_table(data)["count"].to_pylist() == [[32.0, 28.0]]
 
 
 def test_show(model: Path) -> None:
@@ -241,12 +259,14 @@ def test_show(model: Path) -> None:
     assert set(json.loads(run("show", model, "--sql", "--json").stdout)) == {"a_scaled", "a_b_scaled"}
 
 
-def refused(*args: Any, code: int = 1) -> str:
-    done = run(*args, code=code)
-    lines = done.stderr.strip().splitlines()
-    assert lines[-1].startswith("Error: ")
-    assert code == 2 or len([line for line in lines if not line.startswith("StandardScaler")]) == 1, lines
-    return lines[-1]
+def test_sql_quotes_the_names_of_outputs(spark: SparkSession, tmp_path: Path) -> None:
+    """So that a name stays a name."""
+    model = MinMaxScalerModel().setInputCol("x").setOutputCol("a` FROM t; DROP TABLE users; --")
+    model._learn([FeatureColumn("x", "scalar", size=1)], extrema_of(1.0), skips=False)
+    model.save(str(tmp_path / "model"))
+    printed = run("show", tmp_path / "model", "--sql").output
+
+    assert printed.endswith(" AS `a`` FROM t; DROP TABLE users; --`\n") and printed.count("\n") == 1
 
 
 @pytest.mark.core
@@ -288,6 +308,160 @@ def test_what_exists_is_kept(view: str, model: Path, strict: Path, tmp_path: Pat
     assert pq.read_table(scaled).equals(before) and before.num_rows == 8
     run("transform", model, view, scaled, "--overwrite")
     assert pq.read_table(scaled).num_rows == 8
+
+
+class Killed(BaseException):
+    """The end of a process, in which nothing more is done."""
+
+
+class Dying:
+    """A file system that ends the process at a rename or removal, counted from 1."""
+
+    def __init__(self, files: Any, at: int, seen: list[str]) -> None:
+        self.files, self.at, self.seen = files, at, seen
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any) -> Any:
+            self.seen += [name] if name in ("rename", "delete") else []
+            if len(self.seen) >= self.at:
+                raise Killed
+            return getattr(self.files, name)(*args)
+
+        return call
+
+
+def overwrite_until(at: int, *command: Any) -> None:
+    """Run a command that overwrites, and end it at a change of the file system."""
+    files_of, seen = jvm._files, []
+
+    def dying(spark: SparkSession, *paths: str) -> tuple[Any, ...]:
+        files, *objects = files_of(spark, *paths)
+        return Dying(files, at, seen), *objects
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jvm, "_files", dying)
+        with pytest.raises(Killed):
+            run(*command, "--overwrite")
+
+
+def ids(path: Path) -> list[int]:
+    return sorted(pq.read_table(path)["id"].to_pylist())
+
+
+@pytest.fixture(scope="module")
+def strict_rows(folder: Path) -> tuple[Path, Path]:
+    """Two tables that the strict model takes."""
+    for name, rows in (("old", [1, 2]), ("new", [3])):
+        pq.write_table(pa.table({"id": rows, "a_b": pa.array(rows, pa.int32())}), folder / f"{name}.parquet")
+    return folder / "old.parquet", folder / "new.parquet"
+
+
+@pytest.mark.one_world
+@pytest.mark.parametrize(
+    ("at", "there", "after"),
+    [(1, True, [1, 2]), (2, False, [3]), (3, True, [3]), (4, True, [3])],
+    ids=["before both renames", "between them", "after both", "before the old one is deleted"],
+)
+def test_an_overwrite_that_is_killed_is_ended_by_the_next_run(
+    strict: Path,
+    strict_rows: tuple[Path, Path],
+    loads_once: None,
+    tmp_path: Path,
+    at: int,
+    there: bool,
+    after: list[int],
+) -> None:
+    """The output is the old or the new one, whole; a killed run leaves nothing behind for good."""
+    old, new = strict_rows
+    output = tmp_path / "o[1].parquet"
+    run("transform", strict, old, output)
+    overwrite_until(at, "transform", strict, new, output)
+
+    assert output.exists() == there
+    assert "already exists" in refused("transform", strict, old, output)
+    assert ids(output) == after
+    left = [path for path in tmp_path.iterdir() if path != output]
+    assert len(left) == (at == 1), left  # it might be of a run that is going on
+    for path in [found for top in left for found in (top, *top.rglob("*"))]:
+        os.utime(path, (0, 0))
+    assert "already exists" in refused("transform", strict, old, output)
+    assert os.listdir(tmp_path) == [output.name]
+
+
+@pytest.mark.one_world
+def test_an_output_that_was_renamed_away_is_found(
+    strict: Path, strict_rows: tuple[Path, Path], loads_once: None, tmp_path: Path
+) -> None:
+    """By a run that reads it, too; where there is no new one, the old one goes back. Others' files stay."""
+    other = tmp_path / "o.parquet.sparkscale_mine"
+    shutil.copytree(strict_rows[0].parent, other)
+    os.utime(other, (0, 0))
+    shutil.copy(strict_rows[0], tmp_path / "o.parquet.sparkscale_0123456789ab.old")
+    run("transform", strict, tmp_path / "o.parquet", tmp_path / "scaled.parquet")
+
+    assert ids(tmp_path / "scaled.parquet") == [1, 2]
+    assert sorted(os.listdir(tmp_path)) == ["o.parquet", other.name, "scaled.parquet"]
+
+
+@pytest.mark.one_world
+def test_an_overwrite_that_fails_between_the_renames_puts_the_old_one_back(
+    strict: Path, strict_rows: tuple[Path, Path], loads_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once."""
+    old, new = strict_rows
+    run("transform", strict, old, tmp_path / "o.parquet")
+    rename = jvm._rename
+
+    def fail_once(files: Any, source: Any, target: Any) -> None:
+        if target.getName() == "o.parquet":
+            monkeypatch.setattr(jvm, "_rename", rename)
+            raise OSError("no space left")
+        rename(files, source, target)
+
+    monkeypatch.setattr(jvm, "_rename", fail_once)
+
+    assert "no space left" in refused("transform", strict, new, tmp_path / "o.parquet", "--overwrite")
+    assert ids(tmp_path / "o.parquet") == [1, 2] and os.listdir(tmp_path) == ["o.parquet"]
+
+
+@pytest.mark.one_world
+def test_an_overwrite_goes_on_if_another_run_has_ended_it(
+    spark: SparkSession,
+    strict: Path,
+    strict_rows: tuple[Path, Path],
+    loads_once: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that begins between the renames takes it for killed."""
+    old, new = strict_rows
+    output = tmp_path / "o.parquet"
+    run("transform", strict, old, output)
+    rename = jvm._rename
+
+    def overtaken(files: Any, source: Any, target: Any) -> None:
+        if target.getName() == output.name:
+            monkeypatch.setattr(jvm, "_rename", rename)
+            jvm.recover_path(spark, str(output), 0)
+        rename(files, source, target)
+
+    monkeypatch.setattr(jvm, "_rename", overtaken)
+    run("transform", strict, new, output, "--overwrite")
+
+    assert ids(output) == [3] and os.listdir(tmp_path) == [output.name]
+
+
+@pytest.mark.core
+def test_a_path_is_no_pattern_where_there_is_something(
+    strict: Path, strict_rows: tuple[Path, Path], loads_once: None, tmp_path: Path
+) -> None:
+    """What exists is seen and read; an input that does not exist may be one."""
+    run("transform", strict, f"{strict_rows[0].parent}/ol[d].parquet", tmp_path / "o[1].parquet")
+    run("transform", strict, f"{strict_rows[1].parent}/n*w.parquet", tmp_path / "o1.parquet")
+
+    assert "already exists" in refused("transform", strict, strict_rows[1], tmp_path / "o[1].parquet")
+    run("inverse", strict, tmp_path / "o[1].parquet", tmp_path / "back.parquet", "--output-col", "a_b")
+    assert ids(tmp_path / "back.parquet") == [1, 2]
 
 
 @pytest.mark.core
@@ -387,7 +561,7 @@ for args in (
     ["transform", "m", "rows.parquet", "scaled", *write],
     ["transform", "m", "rows.parquet", "scaled", *write],
     ["transform", "m", "bad.parquet", "scaled", *write, "--overwrite"],
-    ["inverse", "m", "scaled", "back.json"],
+    ["inverse", "m", "scaled", "back.json", "--output-col", "x"],
 ):
     done = CliRunner().invoke(main, args)
     print("##", done.exit_code, done.output.splitlines()[-1])

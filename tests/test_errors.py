@@ -18,6 +18,7 @@ from sparkscale import (
     MinMaxScalerModel,
     StandardScaler,
     StandardScalerModel,
+    WhitenerModel,
 )
 from sparkscale.errors import (
     ColumnNotFoundError,
@@ -31,7 +32,8 @@ from sparkscale.errors import (
     SizeMismatchError,
 )
 from sparkscale.spark import aggregates, arrow, partials, summarize
-from sparkscale.spark.columns import FeatureColumn, quoted
+from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.sql import quoted
 from sparkscale.statistics import Extrema
 from table import MATRIX, TABLE, each_scaler
 
@@ -636,6 +638,80 @@ def test_transform_to_one_vector_from_many_columns_refuses_invalid_values(litera
 
     with pytest.raises(Exception, match=refusal(column, value)):
         model.transform(df).select("f").collect()
+
+
+BOTH, ALONE = ["x", "y"], ["x"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "output", "params", "message"),
+    [
+        (BOTH, None, {"columns": []}, "columns is empty. Name inputs of the model: 'x', 'y'."),
+        (BOTH, None, {"columns": ["y", "z"]}, "columns names 'z'. Name inputs of the model: 'x', 'y'."),
+        (BOTH, None, {"columns": ["y", "y"]}, "columns names 'y' more than once. Name each input once."),
+        (
+            BOTH,
+            None,
+            {"inputCol": "p"},
+            "inputCol is a single name, but the number of names must be 2, for 'x_scaled', 'y_",
+        ),
+        (BOTH, None, {"inputCols": ["p"]}, "inputCols has length 1, but the number of names must be 2"),
+        (
+            BOTH,
+            None,
+            {"outputCol": "p"},
+            "outputCol is a single name, but the number of names must be 2, for 'x', 'y'. Set outputCols",
+        ),
+        (BOTH, None, {"outputCols": ["o"]}, "outputCols has length 1, but the number of names must be 2"),
+        (
+            BOTH,
+            None,
+            {"columns": ["x"], "inputCols": ["p", "q"]},
+            "inputCols has length 2, but the number of names must be 1",
+        ),
+        (ALONE, None, {"inputCol": "p", "inputCols": ["p"]}, "both inputCol and inputCols are set. Set one"),
+        (ALONE, None, {"outputCol": "p", "outputCols": ["p"]}, "both outputCol and outputCols are set. Set one"),
+        (
+            BOTH,
+            "f",
+            {"inputCols": ["p", "q"]},
+            "the model takes all its results in one column, by default 'f'. Set inp",
+        ),
+        (BOTH, "f", {"outputCol": "o"}, "outputCol is a single name"),
+    ],
+)
+def test_params_of_the_inverse_that_do_not_go_together_are_refused(untouchable, columns, output, params, message):
+    """The message says what to set instead; inverse() and the keywords are one."""
+    model = of(StandardScalerModel(), *columns)
+    model = model.setOutputCol(output) if output else model
+    inverse = model.inverse()
+    inverse._set(**params)
+    ways = (
+        lambda: model.inverseTransform(untouchable, **params),
+        lambda: inverse.transform(untouchable),
+        inverse.toSQL,
+    )
+    for way in ways:
+        with pytest.raises(ParamError) as caught:
+            way()
+        assert str(caught.value).startswith("InverseModel: ")
+        assert message in str(caught.value)
+
+
+def test_a_matrix_comes_back_from_one_column(untouchable):
+    """Since every result depends on all inputs."""
+    model = of(WhitenerModel().setInputCol("a"), "a")
+
+    with pytest.raises(ParamError, match=r"takes all its results in one column, by default 'a_scaled'\. Set inputCol"):
+        model.inverseTransform(untouchable, inputCols=["a"])
+
+
+def test_names_in_messages_of_the_inverse_are_few(untouchable):
+    """Of a model of many columns the first ones."""
+    model = learned(StandardScalerModel(), [[1.0] * 2000], *(f"x{k}" for k in range(2000)))
+
+    with pytest.raises(ParamError, match=r"Name inputs of the model: 'x0', .*'x9' and 1,990 more\.$"):
+        model.inverseTransform(untouchable, columns=["y"])
 
 
 def test_inverse_refuses_an_invalid_scalar(spark):

@@ -270,6 +270,37 @@ def test_an_ill_conditioned_column_falls_back(spark, monkeypatch):
     assert model.mean[0] == 1e9 + 4.5
 
 
+@pytest.mark.core
+def test_squares_that_vanish_fall_back(spark, monkeypatch):
+    """Arrow tells tiny values from constants, even if their sum is 0."""
+    answers = spied(monkeypatch)
+    texts = {
+        "small": "(1 + id % 3) * 1e-170D",
+        "symmetric": "IF(id % 2 = 0, 1e-200D, -1e-200D)",
+        "zero": "id * 0D",
+        "one": "1D",
+    }
+    df = spark.range(0, 6, 1, 2).selectExpr(*(f"{text} AS {name}" for name, text in texts.items()))
+    model = StandardScaler(inputCols=[*texts], ddof=0).fit(df)
+
+    assert answers == [None]
+    assert model.std.toArray() == pytest.approx([(2 / 3) ** 0.5 * 1e-170, 1e-200, 0.0, 0.0], rel=1e-14, abs=0)
+    assert model.constantFeatures == ["zero", "one"]
+
+
+def test_constants_and_tiny_values_among_others_do_not_fall_back(spark, monkeypatch):
+    """Zeros are told from values whose squares vanish without a second scan."""
+    answers = spied(monkeypatch)
+    df = spark.range(0, 6, 1, 2).selectExpr(
+        "id * 0D AS zero", "1D AS one", "1e-100D AS c", "IF(id < 5, 1e-200D, 3) AS x"
+    )
+    model = StandardScaler(inputCols=df.columns).fit(df)
+
+    assert [type(a) for a in answers] == [Moments]
+    assert model.constantFeatures == ["zero", "one", "c"]
+    assert (model.mean[3], model.std[3]) == pytest.approx((0.5, 1.5**0.5), rel=1e-15)
+
+
 def test_overflowing_sums_fall_back(spark, monkeypatch):
     """Sums beyond the range of a double are not taken for statistics; the mean of large values is."""
     answers = spied(monkeypatch)

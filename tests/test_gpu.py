@@ -285,6 +285,19 @@ def test_many_inputs_become_one_vector(spoilt):
     assert_devices_agree({"model": stage.fit(spoilt)}, spoilt, udfs=1)
 
 
+@pytest.mark.parametrize("form", [{}, {"outputCol": "out"}], ids=["pairs", "one vector"])
+def test_chosen_columns_come_back(spoilt, form):
+    """Each by its own part of the map."""
+    model = fit_without_spark(StandardScaler(inputCols=FEW, withMean=True, **form), Partitions([SPOILT]))
+    params, scaled = {"columns": ["mixed", "s1"], "outputCols": ["v", "s1"]}, model.transform(spoilt)
+    frames = {device: (model.copy().setDevice(device).inverseTransform(scaled, **params), ["v"]) for device in DEVICES}
+    rows = collected(frames)
+    scalars = collected({device: (df, ["s1"]) for device, (df, _) in frames.items()})
+
+    assert_same(rows["gpu"], rows["cpu"])
+    assert_same(scalars["gpu"], scalars["cpu"])
+
+
 def test_whitening(clean):
     """A map by a matrix, of many columns and of one."""
     stages = Whitener(inputCols=FEW, outputCol="white", epsilon=0.1), Whitener(inputCol="s0", epsilon=0.1)

@@ -149,6 +149,22 @@ def test_global_norm_is_clipped_by_either_formula(formula: str, key: str) -> Non
 # --- laws ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("unit", [2.0**-500, 2.0**-600, 2.0**-1000, 2.0**400])
+def test_without_epsilon_a_batch_is_normalized_in_any_unit(unit: float) -> None:
+    """The results are those of the same values in units of 1, though squares vanish; gradients are in that unit."""
+    x, dy = (np.random.default_rng(k).normal(3.0, 1.0, (6, 2)) for k in (0, 1))
+    y, mean, variance = kernels.batch_norm_train(x, [2.0, 3.0], epsilon=0.0)
+    dx, dgamma, dbeta = kernels.batch_norm_backward(dy, x, [2.0, 3.0], 0.0)
+
+    of_units = kernels.batch_norm_train(x * unit, [2.0, 3.0], epsilon=0.0)
+    gradients = kernels.batch_norm_backward(dy, x * unit, [2.0, 3.0], 0.0)
+
+    for found, expected in zip(
+        (*of_units, *gradients), (y, mean * unit, variance * unit * unit, dx / unit, dgamma, dbeta), strict=True
+    ):
+        near(found, expected, atol=1e-15 * np.abs(expected).max())
+
+
 @given(x=images)
 def test_a_batch_normalized_by_itself_has_mean_0_and_at_most_unit_variance(x: np.ndarray) -> None:
     """Epsilon takes away from the variance, and a constant channel becomes 0."""

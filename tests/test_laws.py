@@ -162,18 +162,16 @@ def assert_same_statistic(expected: Statistic, actual: Statistic, matrix: np.nda
     for j, column in enumerate(matrix.T):
         if expected.count[j] == 0:
             continue
-        if not np.isfinite(expected.m2[j]):
-            assert not np.isfinite(actual.m2[j])
+        m2, other = (float(s.m2[j] * s.unit[j] ** 2) for s in (expected, actual))
+        if not np.isfinite(m2):
+            assert not np.isfinite(other)
             continue
         size = np.abs(column[np.isfinite(column)]).max()
         std = np.sqrt(expected.variance(0)[j])
         scale = max(abs(expected.mean[j]), std) + SUBNORMAL * 1e3
         assert abs(actual.mean[j] - expected.mean[j]) <= max(1e-12 * scale, 8 * EPS * size) + 4 * SUBNORMAL, column
-        allowed = max(1e-12, 32 * EPS * condition(column)) * expected.m2[j]
-        assert (
-            abs(actual.m2[j] - expected.m2[j])
-            <= allowed + len(column) * min(8 * EPS * size, 1e150) ** 2 + SUBNORMAL * 1e3
-        )
+        allowed = max(1e-12, 32 * EPS * condition(column)) * m2
+        assert abs(other - m2) <= allowed + len(column) * min(8 * EPS * size, 1e150) ** 2 + SUBNORMAL * 1e3
 
 
 def assert_same_map(expected: AffineMap, actual: AffineMap, matrix: np.ndarray) -> None:

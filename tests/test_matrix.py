@@ -296,12 +296,28 @@ def test_a_direction_without_variance(epsilon):
     np.testing.assert_allclose(model.affine.apply([[9.0, 9.0, 7 / 3]])[0][1:] == 0, epsilon == 0)
 
 
+def test_variances_below_any_square():
+    """Refused where they are all there is; beside larger ones, or a larger epsilon, they count as none."""
+    rows = np.array([[1.0, 2.0, 4.0], [3.0, 1.0, 4.0], [2.0, 2.0, 4.0]])
+    small, beside = (Partitions([(rows * units).tolist()]) for units in (1e-170, [1.0, 1e-170, 1.0]))
+
+    with pytest.raises(RangeOverflowError, match="differ by so little"):
+        fit_without_spark(Whitener(inputCol="array"), small)
+    for model in (
+        fit_without_spark(Whitener(inputCol="array", epsilon=1.0), small),
+        fit_without_spark(Whitener(inputCol="array"), beside),
+    ):
+        assert model.constantFeatures == ["array_2"]
+        assert np.isnan(model.summary()["std"]["array_1"])
+    assert model.affine.apply(rows * [1.0, 1e-170, 1.0])[:, 0] == pytest.approx([-1.0, 1.0, 0.0])
+
+
 def test_one_feature_and_one_row(spark):
     """A scalar is a matrix of one column, with nulls as they were; a single row has no variance."""
     df = spark.createDataFrame([(1.0,), (2.0,), (6.0,), (None,), (NAN,), (INF,)], "s0 double").coalesce(1)
     model = Whitener(inputCol="s0").fit(df)
     of_one_row = fit_without_spark(Whitener(inputCol="s0", outputCol="of_one_row"), Partitions([[[1.0]]], features=1))
-    rows = model.inverseTransform(of_one_row.transform(model.transform(df))).collect()
+    rows = model.inverseTransform(of_one_row.transform(model.transform(df)), outputCol="s0").collect()
     white = [row.s0_scaled for row in rows]
     std = np.std([1.0, 2.0, 6.0], ddof=1)
 

@@ -74,7 +74,7 @@ def test_a_scaler_follows_an_assembler(data):
 def test_an_inverse_is_a_stage(data):
     """There and back in one pipeline model."""
     model = StandardScaler(inputCols=["x", "y"], outputCol="f", withMean=True).fit(data)
-    restored = PipelineModel(stages=[model, model.inverse()]).transform(data)
+    restored = PipelineModel(stages=[model, model.inverse().setOutputCols(["x", "y"])]).transform(data)
 
     assert restored.columns == ["x", "y", "label", "f"]
     for row, x, y in zip(cells(restored, "x", "y"), X, Y, strict=True):

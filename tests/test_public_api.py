@@ -198,7 +198,7 @@ MEMBERS = {
     "statistics.Fold": {"NUMBERS", "PARTS", "add", "result"},
     "statistics.Mergeable": MERGEABLE,
     "statistics.Moments": STATISTIC
-    | {"m2", "mean", "origin", "pooled", "shift", "variance", "weight", "weight_square"},
+    | {"m2", "mean", "origin", "pooled", "shift", "std", "unit", "variance", "weight", "weight_square"},
     "statistics.MovingAverage": RUNNING | {"of_batch"},
     "statistics.RunningMoments": RUNNING,
     "statistics.Squares": STATISTIC | BOUNDS | {"norm", "square", "unit"},
@@ -207,9 +207,10 @@ MEMBERS = {
 SESSION = {"--conf", "--debug", "--json", "--master", "--remote"}
 READS = {"--format", "--read-option"}
 WRITES = {"--output-format", "--overwrite", "--write-option"}
+OF_INVERSE = {"--columns", "--input-col", "--input-cols", "--output-col", "--output-cols"}
 COMMANDS = {  # fit has the scaler's Params beside these
     "fit": SESSION | READS | {"INPUT", "--columns", "--output", "--overwrite", "--scaler"},
-    "inverse": SESSION | READS | WRITES | {"INPUT", "MODEL", "OUTPUT"},
+    "inverse": SESSION | READS | WRITES | OF_INVERSE | {"INPUT", "MODEL", "OUTPUT"},
     "merge": SESSION | {"MODEL MODEL...", "--output", "--overwrite"},
     "show": SESSION | {"MODEL", "--sql"},
     "transform": SESSION | READS | WRITES | {"INPUT", "MODEL", "OUTPUT"},
@@ -319,7 +320,9 @@ def test_models_have_the_promised_methods(name):
 
 def test_the_inverse_model_has_the_promised_methods():
     """The inverse transforms, is saved and loaded like any model, and gives back what it undoes."""
-    assert own(sparkscale.InverseModel) == new(STAGE | MAPPING | {"forward"}, Model)
+    params = accessors("Columns", "InputCol", "InputCols", "OutputCol", "OutputCols")
+
+    assert own(sparkscale.InverseModel) == new(STAGE | MAPPING | params | {"forward"}, Model)
 
 
 @pytest.mark.parametrize("name", SCALERS)

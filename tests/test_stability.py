@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 import scans
 from frames import KINDS, frame, names_of, values_of
-from sparkscale import MaxAbsScaler, MinMaxScaler, StandardScaler
+from sparkscale import BatchNorm, MaxAbsScaler, MinMaxScaler, StandardScaler
 from sparkscale.errors import RangeOverflowError
 from sparkscale.spark import partials, summarize
 from sparkscale.statistics import CoMoments, Extrema, Moments, Statistic
@@ -181,6 +181,57 @@ def test_a_model_that_would_overflow_by_update_is_refused(spark: SparkSession) -
     with pytest.raises(RangeOverflowError):
         model.update(more)
     assert [-1e308] * len(KINDS) == model.originalMin.tolist()
+
+
+# --- tiny values -----------------------------------------------------------------------------------------------
+
+UNITS = [1e-150, 1e-160, 1e-170, 1e-305]
+SPREAD = np.random.default_rng(0).normal(3.0, 1.0, 50)
+
+
+@pytest.mark.core
+def test_values_whose_squares_vanish(spark: SparkSession) -> None:
+    """Of every kind, and of scalars alone, they are standardised like the same values in another unit."""
+    rows, features = (SPREAD[:, None] * UNITS).tolist(), len(UNITS)
+    df, scalar_names = frame(spark, rows, features), names_of(["scalar"], features)
+    through_arrow = scans.fit(
+        StandardScaler(inputCols=names_of(KINDS, features), withMean=True),
+        scans.Partitions([rows[:20], rows[20:]], features=features),
+    )
+    alone = StandardScaler(inputCols=scalar_names, outputCols=[f"{n}_alone" for n in scalar_names], withMean=True).fit(
+        df
+    )
+
+    done = values_of(
+        alone.transform(through_arrow.transform(df)),
+        [f"{name}_scaled" for name in names_of(KINDS, features)] + [f"{name}_alone" for name in scalar_names],
+        features,
+    )
+
+    expected = (SPREAD - SPREAD.mean()) / SPREAD.std(ddof=1)
+    np.testing.assert_allclose(done, np.tile(expected[:, None], done.shape[1]), atol=1e-13)
+    assert [] == alone.constantFeatures == through_arrow.constantFeatures
+
+
+def test_weights_below_any_square() -> None:
+    """With the least weights that there are, the population's deviation is right; the sample's needs their squares."""
+    weighted = scans.Partitions([[[1.0]], [[2.0]]], weights=[[5e-324]] * 2, features=1)
+    scaler = StandardScaler(inputCols=EVERY_KIND, weightCol="w", withMean=True)
+
+    model = scans.fit(scaler.setDdof(0), weighted)
+
+    assert [0.5] * len(KINDS) == model.std.tolist()
+    assert [1.5] * len(KINDS) == model.mean.tolist()
+    with pytest.raises(RangeOverflowError):
+        scans.fit(scaler.setDdof(1), weighted)
+
+
+def test_batch_norm_of_tiny_values_names_no_constant() -> None:
+    """Beside epsilon their variance is nothing, but they are not all the same."""
+    model = scans.fit(BatchNorm(inputCols=EVERY_KIND, statistics="population"), partitions([1e-170], [3e-170]))
+
+    assert [] == model.constantFeatures
+    assert [0.0] * len(KINDS) == model.runningVar.tolist()
 
 
 # --- single precision ------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import permutations
 
@@ -69,14 +70,15 @@ def assert_equivalent(expected: Statistic, actual: Statistic, values: np.ndarray
     for name in ("weight", "weight_square"):
         np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), rtol=1e-13, err_msg=name)
     for j, column in enumerate(values.T):
-        if not np.isfinite(expected.m2[j]):
-            assert not np.isfinite(actual.m2[j])
+        m2, other = (float(s.m2[j] * s.unit[j] ** 2) for s in (expected, actual))
+        if not np.isfinite(m2):
+            assert not np.isfinite(other)
             continue
         largest = np.abs(column[np.isfinite(column)]).max(initial=0.0)
         underflow = SUBNORMAL * (1 + 8 * len(values) / max(min(1.0, expected.weight[j]), SUBNORMAL))
         assert abs(actual.mean[j] - expected.mean[j]) <= 8 * EPS * largest + underflow
-        allowed = 128 * EPS * condition(column) * expected.m2[j] + 64 * max(1.0, expected.weight[j]) * SUBNORMAL
-        assert abs(actual.m2[j] - expected.m2[j]) <= allowed + expected.weight[j] * min(8 * EPS * largest, 1e150) ** 2
+        allowed = 128 * EPS * condition(column) * m2 + 64 * max(1.0, expected.weight[j]) * SUBNORMAL
+        assert abs(other - m2) <= allowed + expected.weight[j] * min(8 * EPS * largest, 1e150) ** 2
 
 
 def stacked(parts: Sequence[Block]) -> np.ndarray:
@@ -137,7 +139,8 @@ def test_what_is_the_same_for_all_features_is_sent_once() -> None:
     (row,) = partials.rows_of(partials.to_batch(partials.Partial(0, 0, 0, 1000, 0.0, found), Moments))
 
     assert {name: len(row[name]) for name in Moments.names()} == {
-        "count": 1000, "invalid": 1, "weight": 1, "weight_square": 1, "origin": 1000, "shift": 1, "m2": 1
+        "count": 1000, "invalid": 1, "weight": 1, "weight_square": 1, "origin": 1000, "shift": 1, "m2": 1,
+        "unit": 1,
     }  # fmt: skip
 
 
@@ -389,9 +392,7 @@ def test_an_integer_weight_is_a_repeated_row(values: np.ndarray, data: st.DataOb
 
     np.testing.assert_array_equal(actual.count, np.full(FEATURES, float(len(values))))
     np.testing.assert_array_equal(actual.weight, expected.weight)
-    alike = Moments(
-        expected.count, expected.invalid, actual.weight, actual.weight, actual.origin, actual.shift, actual.m2
-    )
+    alike = replace(actual, count=expected.count, invalid=expected.invalid, weight_square=actual.weight)
     assert_equivalent(expected, alike, repeated)
 
 
@@ -420,7 +421,8 @@ def test_variance_has_reliability_weights(values: np.ndarray, data: st.DataObjec
         if moments.count[j] <= ddof:
             assert actual[j] <= 4 * EPS * abs(moments.m2[j]) / max(float(freedom), SUBNORMAL)
         else:
-            assert actual[j] == pytest.approx(float(Fraction(moments.m2[j]) / freedom), rel=1e-9, abs=SUBNORMAL)
+            m2 = Fraction(moments.m2[j]) * Fraction(moments.unit[j]) ** 2
+            assert actual[j] == pytest.approx(float(m2 / freedom), rel=1e-9, abs=SUBNORMAL)
 
 
 @pytest.mark.parametrize("value", [0.0, -2.5, 1e300, SUBNORMAL, 1e9 + 0.001])
@@ -496,6 +498,172 @@ def test_single_precision_accumulates_in_double() -> None:
     np.testing.assert_allclose(moments.mean, values.mean(axis=0, dtype=np.longdouble).astype(float), rtol=2 * EPS)
 
 
+# Powers of two that bring ordinary values down to where squares lose digits, vanish, and where doubles end.
+EXPONENTS = [0, -480, -530, -600, -1000, -1018]
+ORDINARY = np.random.default_rng(5).normal(3.0, 1.0, 60)
+WEIGHTS = np.random.default_rng(6).random(60) + 0.1
+
+
+def tiny(values: np.ndarray = ORDINARY) -> np.ndarray:
+    """Return the same values in each of these units: a feature for each."""
+    return np.ldexp(values[:, None], EXPONENTS)
+
+
+def of_parts(make: type[Block], values: np.ndarray, row_weights: np.ndarray | None, cuts: Sequence[int]) -> Moments:
+    """Return the moments of a table, merged from those of its parts."""
+    weights_of = [None] * (len(cuts) + 1) if row_weights is None else np.split(row_weights, cuts)
+    first, *others = (
+        Moments.of(make(part, some)) for part, some in zip(np.split(values, cuts), weights_of, strict=True)
+    )
+    return first.merge(*others)
+
+
+def assert_exact(
+    moments: Moments, values: np.ndarray, row_weights: np.ndarray | None, ddof: int, unit: Sequence[int] = EXPONENTS
+) -> None:
+    """Mean and standard deviation are those of rational arithmetic in units of these powers of two."""
+    weight, square, mean, m2 = exact_moments(values, row_weights)
+    std = float(m2 / (weight - ddof * square / weight)) ** 0.5
+
+    np.testing.assert_allclose(moments.std(ddof), np.ldexp(std, unit), rtol=1e-13)
+    np.testing.assert_allclose(moments.mean, np.ldexp(float(mean), unit), rtol=1e-13)
+
+
+@pytest.mark.parametrize("make", [dense, sparse])
+@pytest.mark.parametrize("cuts", [[], [20, 21, 40]], ids=["whole", "merged"])
+@pytest.mark.parametrize("row_weights", [None, WEIGHTS], ids=["plain", "weighted"])
+@pytest.mark.parametrize("zeros", [0, 15, 50])
+def test_tiny_values_lose_no_digit(
+    make: type[Block], cuts: list[int], row_weights: np.ndarray | None, zeros: int
+) -> None:
+    """Down to the least doubles of full precision mean and deviation are right, many zeros among the values or few."""
+    values = ORDINARY.copy()
+    values[np.random.default_rng(zeros).permutation(60)[:zeros]] = 0.0
+    values[[3, 30]] = np.nan
+
+    moments = of_parts(make, tiny(values), row_weights, cuts)
+
+    for ddof in (0, 1):
+        assert_exact(moments, values, row_weights, ddof)
+    assert moments.unit[0] == 1.0
+
+
+@pytest.mark.parametrize("make", [dense, sparse])
+@pytest.mark.parametrize("cuts", [[], [20, 21, 40]], ids=["whole", "merged"])
+@pytest.mark.parametrize("exponent", [-300, -600, -1000, 75, 150])
+def test_the_unit_of_the_weights_costs_no_digit(make: type[Block], cuts: list[int], exponent: int) -> None:
+    """Mean and population variance do not depend on the unit of the weights, tiny as the values may be besides."""
+    row_weights, values = np.ldexp(WEIGHTS, exponent), ORDINARY.copy()
+    values[::4] = 0.0
+
+    moments = of_parts(make, tiny(values)[:, :5], row_weights, cuts)
+
+    assert_exact(moments, values, row_weights, 0, EXPONENTS[:5])
+
+
+@pytest.mark.parametrize("make", [dense, sparse])
+def test_the_least_weights_weigh(make: type[Block]) -> None:
+    """Of two values of the least weight that there is, mean and deviation are exact."""
+    for values, mean, std in (([1.0, 1.5], 1.25, 0.25), ([0.0, 1.0], 0.5, 0.5), ([3.0, 3.0], 3.0, 0.0)):
+        moments = Moments.of(make(np.reshape(values, (2, 1)), [SUBNORMAL] * 2))
+
+        assert (moments.mean[0], moments.std(0)[0], moments.variance(0)[0]) == (mean, std, std**2)
+
+
+@pytest.mark.parametrize("make", [dense, sparse])
+def test_a_tiny_weight_beside_an_ordinary_one(make: type[Block]) -> None:
+    """The spread that it makes is small and right; of the sample variance too few digits are left to show it."""
+    row_weights = [1.0, SUBNORMAL, SUBNORMAL]
+    moments = Moments.of(make([[7.0], [1.0], [1.5]], row_weights))
+    m2 = exact_moments([7.0, 1.0, 1.5], row_weights)[3]
+
+    assert moments.std(0)[0] == pytest.approx(float(m2 * 2**1000) ** 0.5 * 2.0**-500, rel=1e-13)
+    assert np.isnan([moments.std(1)[0], moments.variance(1)[0]]).all()
+
+
+@pytest.mark.parametrize("make", [dense, sparse])
+def test_a_tiny_part_beside_an_ordinary_one_is_next_to_nothing(make: type[Block]) -> None:
+    """Merged either way they are what the rows together are, in ordinary units."""
+    small, large = np.ldexp(ORDINARY[:30, None], [-600, -1000]), np.tile(ORDINARY[30:, None], 2)
+    values = np.concatenate([np.zeros(30), ORDINARY[30:]])
+    one, other = Moments.of(make(small)), Moments.of(make(large))
+
+    for merged in (one.merge(other), other.merge(one), Moments.of(make(np.concatenate([small, large])))):
+        assert_exact(merged, values, None, 1, [0, 0])
+        assert [1.0, 1.0] == merged.unit.tolist()
+
+
+def test_tiny_constants_that_differ_from_part_to_part() -> None:
+    """What vanishes is the square of the means' difference alone; one of three parts has a spread as well."""
+    constants = [Moments.of(dense(np.full((4, 1), value))) for value in (1e-170, 3e-170)]
+    spread = Moments.of(dense([[2e-200], [1e-200]]))
+
+    both, with_spread = constants[0].merge(constants[1]), constants[0].merge(spread)
+
+    assert both.std(0)[0] == pytest.approx(1e-170, rel=1e-13)
+    assert with_spread.std(0)[0] == pytest.approx(1e-170 * (2 / 9) ** 0.5, rel=1e-13)
+    assert [1.0, 0.0] == [s.merge(*[s] * 3).arrays()[n][0] for s, n in ((constants[0], "unit"), (constants[1], "m2"))]
+
+
+@pytest.mark.parametrize("make", [dense, sparse])
+def test_what_varies_is_no_constant(make: type[Block]) -> None:
+    """Not even where no double holds the deviation, or where so little is left of it that no digit is right."""
+    least = Moments.of(make([[0.0], [SUBNORMAL]]))
+    lost = Moments.of(make([[0.0], [SUBNORMAL]], [SUBNORMAL] * 2))
+
+    assert (least.std(0)[0], least.std(1)[0], least.variance(0)[0]) == (SUBNORMAL, SUBNORMAL, 0.0)
+    assert np.isnan(lost.std(0)[0])
+    assert lost.merge(Moments.of(make([[1.0], [3.0]]))).std(0)[0] == 1.0
+
+
+def test_weights_whose_squares_lose_digits_have_no_sample_variance() -> None:
+    """Nor have those of which one outweighs the others by more than a double holds."""
+    for row_weights in ([1e-152] * 3, [1e-160] * 3, [1.0, 1e-20, 1e-20]):
+        moments = Moments.of(dense([[1.0], [2.0], [3.0]], row_weights))
+
+        assert np.isnan([moments.std(1)[0], moments.variance(1)[0]]).all()
+        assert moments.std(0)[0] > 0
+
+
+def test_pooled_tiny_features_are_one() -> None:
+    """The places of a channel may each have a unit of its own."""
+    places = np.ldexp(ORDINARY.reshape(20, 3), [-600, -610, -1000])
+    values = np.ldexp(places, 600).ravel()
+
+    assert_exact(Moments.of(dense(places)).pooled(np.arange(3)[:, None]), values, None, 1, [-600])
+
+
+def test_moments_without_units_are_in_units_of_1() -> None:
+    """As those are that earlier versions saved."""
+    whole = Moments.of(dense(ORDINARY[:, None]))
+    arrays = {name: array for name, array in whole.arrays().items() if name != "unit"}
+
+    assert_same(whole, Moments.from_arrays(arrays))
+    assert_same(whole, Moments(**arrays))
+
+
+def test_co_moments_of_what_varies_are_not_those_of_a_constant() -> None:
+    """On the diagonal, within a part, and where only the parts' means differ."""
+    values = np.array([[1e-170, 7.0, 0.0], [3e-170, 7.0, 2.0]])
+    whole = CoMoments.of(dense(values))
+    first, second = (CoMoments.of(dense(row[None, :])) for row in values)
+
+    for statistic in (whole, first.merge(second), whole.merge(whole)):
+        assert [True, False, True] == (np.diagonal(statistic.comoments) > 0).tolist()
+    assert np.diagonal(first.comoments).tolist() == [0.0] * 3
+
+
+def test_batch_averages_of_tiny_values_are_not_those_of_a_constant() -> None:
+    """Though only one of the batches has a variance, too small for a double."""
+    batches = [np.array([[1e-170], [3e-170]]), np.zeros((2, 1)), np.zeros((2, 1))]
+    first, *others = (BatchAverage.of_batch(Moments.of(dense(batch))) for batch in batches)
+
+    average = first.merge(*others)
+
+    assert 0 < average.variance[0] < 1e-300
+    assert 0 < average.unbiased[0] < 1e-300
+
+
 @every_statistic
 def test_a_statistic_is_frozen(kind: type[Statistic]) -> None:
     """Attributes cannot be set."""
@@ -516,7 +684,7 @@ def test_pooled_features_are_one(values: np.ndarray) -> None:
         size = np.abs(values[np.isfinite(values)]).max()
         assert pooled.mean[0] == pytest.approx(rounded(mean), rel=1e-12, abs=8 * EPS * size)
         allowed = 1e-12 * condition(values.ravel()) * float(m2) + values.size * (8 * EPS * size) ** 2
-        assert abs(pooled.m2[0] - rounded(m2)) <= allowed + SUBNORMAL
+        assert abs(pooled.m2[0] * pooled.unit[0] ** 2 - rounded(m2)) <= allowed + SUBNORMAL
 
 
 def test_batch_averages_have_the_mean_of_each_batches_moments() -> None:

@@ -55,7 +55,7 @@ def transformed(df, models):
     """Transform by all models, and back by the last, whose inputs come back in place of the originals."""
     for model in models.values():
         df = model.transform(df)
-    return models["one"].inverseTransform(df)
+    return models["one"].inverseTransform(df, outputCols=models["one"]._input_names())
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.ml.linalg import DenseVector, SparseVector, Vectors, VectorUDT
+from pyspark.sql import Row
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DoubleType, FloatType, LongType, StructField, StructType
 
@@ -22,7 +23,10 @@ from sparkscale import (
     MinMaxScalerModel,
     StandardScaler,
     StandardScalerModel,
+    Whitener,
+    WhitenerModel,
 )
+from sparkscale.errors import OutputColumnError
 from sparkscale.spark.columns import FeatureColumn
 from strategies import matrix_of
 from table import SCALERS, each_scaler, model_of
@@ -323,7 +327,7 @@ def test_transform_is_lazy(data, models, wholes, of_v):
     }
     for form, model in forms.items():
         scaled = model.transform(scaled)
-        restored = model.inverseTransform(scaled)
+        restored = model.inverseTransform(scaled, outputCols=model._input_names())
 
         assert set(restored.columns) == set(scaled.columns), form
     with pytest.raises(Exception, match="a job ran"):
@@ -698,16 +702,217 @@ def test_inverse_restores_the_inputs(back, there_and_back, variant):
 
 
 @pytest.mark.core
-def test_inverse_replaces_columns_in_place(data, models):
-    """An input column that is still there is replaced where it stands, and nothing is added."""
+def test_inverse_replaces_the_columns_that_are_named(data, models):
+    """Where they stand, whatever case they are named in; the others stay, and nothing is added."""
     model = models[MinMaxScaler]
     scaled = model.transform(data)
     spoilt = scaled.withColumns({"x": F.lit(-99.0), "a": F.array(F.lit(-99.0))})
-    restored = model.inverseTransform(spoilt)
+    restored = model.inverseTransform(spoilt, outputCols=["A", "x", "v", "i"])
 
     assert restored.columns == scaled.columns
     found = np.array([flat(row) for row in cells(restored, *NAMES)])
     assert found == pytest.approx(np.array([flat(row) for row in VALUES]), abs=1e-14)
+
+
+def of_y(*columns):
+    """Return a model of one column or of several, each of which has mean 30 and standard deviation 10."""
+    rows = np.outer([20.0, 30.0, 40.0], np.ones(len(columns)))
+    model = StandardScalerModel().setWithMean(True)
+    return learned(model if columns[1:] else model.setInputCol(columns[0]), rows, *columns)
+
+
+NESTED = "named_struct('x', 7D, 'p.q', 7D, 'b`c', 7D, 't', named_struct('u', 7D, 'k', 'kept'))"
+
+
+@pytest.fixture(scope="module")
+def truth(spark):
+    """Return one row of true values, fields of structs among them, beside their scaled ones and a prediction."""
+    return spark.range(1).selectExpr(
+        *("7D AS y", "7D AS x", "1D AS y_scaled", "2D AS x_scaled", "-1D AS prediction"),
+        *(f"{NESTED} AS s", "array(named_struct('u', 7D)) AS l", "map('u', 7D) AS m", f"{NESTED} AS `n.o`"),
+    )
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("name", ["y", "Y", "s.x", "S.X", "s.t.u", "s.`p.q`", "s.`b``c`", "`n.o`.x", "n.o", "s"])
+def test_inverse_refuses_to_overwrite(truth, name):
+    """A column or a field that exists is not what its values are read from; the message says what to do."""
+    with pytest.raises(OutputColumnError) as caught:
+        of_y(name).inverseTransform(truth, inputCol="prediction")
+
+    assert str(caught.value) == (
+        f"Output column '{name}' already exists. Name it as outputCol, or among outputCols, to replace it; or name "
+        "another output, or drop the column."
+    )
+
+
+@pytest.mark.parametrize("name", ["l.u", "m.u"])
+def test_what_is_within_an_array_or_a_map_is_not_replaced(truth, name):
+    """Nor is a column made whose name would hide it."""
+    for params in ({}, {"outputCol": name}):
+        with pytest.raises(OutputColumnError, match=f"'{name}' cannot be replaced: it is within an array or a map"):
+            of_y(name).inverseTransform(truth, inputCol="y", **params)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (["o", "o"], "'o' is named twice"),
+        (["o", "O"], "'O' is named twice"),
+        (["y", "Y"], "'Y' is 'y', or a field of it"),
+        (["s.t.u", "s.t"], "'s.t.u' is 's.t', or a field of it"),
+    ],
+)
+def test_outputs_of_the_inverse_must_differ(truth, outputs, message):
+    """Nor may one be within another."""
+    with pytest.raises(OutputColumnError, match=message):
+        of_y("y", "x").inverseTransform(truth, outputCols=outputs)
+
+
+def test_one_name_of_several_columns_is_not_replaced(spark):
+    """Which of them is meant cannot be known."""
+    df = spark.range(1).selectExpr("1D AS y_scaled", "7D AS y", "7D AS y")
+
+    with pytest.raises(OutputColumnError, match=r"'y' cannot be replaced: .* one name of several columns"):
+        of_y("y").inverseTransform(df, outputCol="y")
+
+
+def test_a_column_is_replaced_by_what_is_read_from_it(truth):
+    """By a model that scales in place, or one that is pointed to the column, in a struct too."""
+    in_place = of_y("y").setOutputCol("y").inverseTransform(truth)
+    pointed = of_y("s.x").inverseTransform(in_place, inputCol="S.x")
+
+    assert pointed.columns == truth.columns
+    assert cells(pointed, "y", "x", "s") == [[100.0, 7.0, Row(**{**SEVENS, "x": 100.0})]]
+    with pytest.raises(OutputColumnError, match="'y' already exists"):
+        of_y("y", "x").inverseTransform(truth, inputCols=["x", "y"])
+
+
+SEVENS = {"x": 7.0, "p.q": 7.0, "b`c": 7.0, "t": Row(u=7.0, k="kept")}
+
+
+@pytest.mark.core
+def test_fields_that_are_named_are_replaced_in_their_structs(truth):
+    """One or several, deeper ones too, of any name; a struct that is null stays null, and all else as it was."""
+    nulls = truth.withColumn("s", F.lit(None).cast(truth.schema["s"].dataType))
+    inner = truth.withColumn("s", F.col("s").withField("t", F.lit(None).cast(truth.schema["s"].dataType["t"].dataType)))
+    df = truth.union(nulls).union(inner).coalesce(1)
+    names = ["s.x", "S.T.U", "s.`p.q`", "s.`b``c`", "`n.o`.x", "new"]
+    model = of_y(*"abcdef")
+    restored = model.inverseTransform(df, inputCols=["y_scaled", *["x_scaled"] * 5], outputCols=names)
+    rows = restored.select("s", "`n.o`", "new").collect()
+
+    assert restored.columns == [*df.columns, "new"]
+    assert restored.schema["s"].dataType == df.schema["s"].dataType
+    there = {"x": 40.0, "p.q": 50.0, "b`c": 50.0, "t": Row(u=50.0, k="kept")}
+    assert [row["s"] for row in rows] == [Row(**there), None, Row(**{**there, "t": None})]
+    assert [row["n.o"] for row in rows] == [Row(**{**SEVENS, "x": 50.0})] * 3
+    assert [row["new"] for row in rows] == [50.0] * 3
+
+
+@pytest.mark.core
+def test_many_fields_of_a_struct_are_replaced(spark):
+    """In more than one step, each of which reads what was there before the first."""
+    names = [f"x{k}" for k in range(45)]
+    fields = ", ".join(f"'{name}', double({k})" for k, name in enumerate(names))
+    df = spark.range(1).selectExpr(f"named_struct({fields}) AS s")
+    model = of_y(*(f"s.{name}" for name in names))
+    back = model.inverseTransform(
+        df, inputCols=[f"s.{name}" for name in reversed(names)], outputCols=[f"s.{name}" for name in names]
+    )
+
+    assert back.columns == ["s"]
+    assert [*back.first()["s"]] == [30.0 + 10.0 * k for k in reversed(range(45))]
+
+
+@pytest.mark.core
+def test_a_struct_keeps_its_metadata(spark):
+    """With a field replaced."""
+    df = spark.range(1).selectExpr("1D AS y_scaled", "named_struct('x', 7D) AS s").withMetadata("s", {"note": "kept"})
+
+    assert of_y("y").inverseTransform(df, outputCol="s.x").schema["s"].metadata == {"note": "kept"}
+
+
+def test_a_path_that_leads_nowhere_is_a_name(truth):
+    """As in transform: the output is a new column of that very name."""
+    names = ["s.z", "q.x"]
+
+    assert of_y(*names).inverseTransform(truth, inputCols=["y", "x"]).columns == [*truth.columns, *names]
+
+
+# Which columns come back, from where and to where
+
+
+@pytest.mark.core
+def test_a_target_comes_back_from_a_prediction(truth):
+    """In one line, with a model of the target alone or of more; the true values stay."""
+    alone = of_y("y").inverseTransform(truth, inputCol="prediction", outputCol="y_pred")
+    among = of_y("x", "y").inverseTransform(alone, inputCol="prediction", outputCol="y_too", columns=["y"])
+
+    assert among.columns == [*truth.columns, "y_pred", "y_too"]
+    assert cells(among, "y", "prediction", "y_pred", "y_too") == [[7.0, -1.0, 20.0, 20.0]]
+
+
+@pytest.mark.core
+def test_chosen_columns_come_back_in_their_order(data, models):
+    """Of every kind, each by its own part of the map, whatever is left out before it."""
+    model = models[StandardScaler].copy().setWithMean(True)
+    scaled = model.transform(data).withColumnsRenamed({"v_scaled": "p", "x_scaled": "q"}).drop("a_scaled", "i_scaled")
+    back = model.inverseTransform(scaled, columns=["v", "x"], inputCols=["p", "q"], outputCols=["r", "o"])
+
+    assert back.columns == [*scaled.columns, "r", "o"]
+    expected = np.array([flat([v, x]) for _, x, v, _ in VALUES])
+    assert np.array([flat(row) for row in cells(back, "r", "o")]) == pytest.approx(expected, abs=1e-14)
+
+
+def test_only_what_comes_back_is_looked_at(spark):
+    """By handleInvalid, and by the check that columns are there."""
+    df = spark.createDataFrame([(0.0, NAN), (NAN, 1.0)], "x_scaled double, z_scaled double")
+    model = of_y("x", "y", "z").setHandleInvalid("skip")
+
+    assert cells(model.inverseTransform(df, columns=["z"]), "z") == [[40.0]]
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("kind", [MinMaxScaler, Whitener])
+def test_parts_are_taken_out_of_one_vector(data, kind):
+    """Of the one that the model makes, or of another like it."""
+    model = kind(inputCols=NAMES, outputCol="f").fit(data)
+    scaled = model.transform(data).withColumnRenamed("f", "g")
+    back = model.inverseTransform(scaled, columns=["i", "a"], inputCol="g", outputCols=["o", "a"])
+
+    assert back.columns == [*scaled.columns, "o"]
+    expected = np.array([flat([a, i]) for a, _, _, i in VALUES])
+    assert np.array([flat(row) for row in cells(back, "a", "o")]) == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("form", ["pairs", "one vector", "matrix"])
+def test_sql_text_of_the_inverse_follows_its_params(truth, form):
+    """As the columns that it makes do."""
+    model = of_y("x", "y").setOutputCols(["x_scaled", "y_scaled"])
+    df = truth.selectExpr("array(x_scaled, y_scaled) AS f", "*")
+    params = {"columns": ["y"], "outputCol": "o"}
+    if form == "one vector":
+        model = of_y("x", "y").setOutputCol("f")
+    elif form == "matrix":
+        model = learned(WhitenerModel().setOutputCol("f"), [[20.0, 30.0], [30.0, 20.0], [40.0, 70.0]], "x", "y")
+    vectors = df if form == "pairs" else df.withColumn("f", array_to_vector("f"))
+    inverse = InverseModel(model).setColumns(["y"]).setOutputCol("o")
+    ((name, text),) = inverse.toSQL().items()
+
+    assert name == "o"
+    by_sql, by_transform = df.selectExpr(text).first()[0], model.inverseTransform(vectors, **params).first()["o"]
+    assert by_sql == pytest.approx(by_transform)
+    assert form == "matrix" or by_sql == 40.0
+
+
+def test_the_inverse_takes_its_params_from_a_param_map(truth):
+    """As every stage does; it stays as it was."""
+    inverse = of_y("x", "y").inverse()
+    chosen = {inverse.columns: ["y"], inverse.inputCol: "prediction", inverse.outputCol: "o"}
+
+    assert inverse.transform(truth, chosen).columns == [*truth.columns, "o"]
+    assert not any(inverse.isSet(p) for p in inverse.params)
 
 
 @pytest.mark.core
@@ -726,12 +931,16 @@ def test_inverse_takes_one_vector_apart(apart, apart_rows, scaler):
         assert flat(row[n] for n in NAMES) == pytest.approx(flat(values), rel=1e-14, abs=1e-14)
 
 
+@pytest.mark.core
 def test_inverse_gives_vectors_their_attributes_back(named, of_named):
-    """A vector has its old names, taken out of the one vector, too."""
+    """A vector has its old names, taken out of the one vector and in place of another, too."""
     for model in (of_named, with_params(of_named, outputCol="f")):
-        restored = model.inverseTransform(model.transform(named).drop(*NAMES))
-
-        assert attributes(restored, "v") == (3, ["width", "flag", "height"])
+        scaled = model.transform(named)
+        for restored in (
+            model.inverseTransform(scaled.drop(*NAMES)),
+            model.inverseTransform(scaled, columns=["v"], outputCol="v"),
+        ):
+            assert attributes(restored, "v") == (3, ["width", "flag", "height"])
 
 
 def test_the_inverse_of_the_inverse_is_the_model():
@@ -777,7 +986,9 @@ def test_inverse_leaves_invalid_values(spark):
     df = scalars(spark, 1.0, 3.0, None, NAN)
     model = learned(StandardScalerModel().setWithMean(True), [[1.0], [3.0]], "x")
 
-    assert str(cells(model.inverseTransform(model.transform(df)), "x")) == "[[1.0], [3.0], [None], [nan]]"
+    assert (
+        str(cells(model.inverseTransform(model.transform(df), outputCol="x"), "x")) == "[[1.0], [3.0], [None], [nan]]"
+    )
 
 
 def test_inverse_of_null_vectors_is_null(spark):
@@ -791,7 +1002,7 @@ def test_inverse_of_null_vectors_is_null(spark):
         "one vector": MinMaxScalerModel().setOutputCol("f"),
     }.items():
         taught = of_vector(model, [1.0], [3.0])
-        frames[case] = taught.inverseTransform(taught.transform(df)).select("v")
+        frames[case] = taught.inverseTransform(taught.transform(df), outputCol="v").select("v")
 
     for case, rows in cells_of_each(frames).items():
         assert str(rows) == f"[[[1.0]], [[3.0]], [{[NAN] if case == 'one vector' else None}]]", case
@@ -830,7 +1041,7 @@ def test_a_column_may_be_named_in_another_case(spark):
     }
     frames = {}
     for form, model in forms.items():
-        back = model.inverseTransform(model.transform(df))
+        back = model.inverseTransform(model.transform(df), outputCols=model._input_names())
 
         assert model.originalMax[0] == 3.0
         assert [name.lower() for name in back.columns[:2]] == ["delay", "path"]

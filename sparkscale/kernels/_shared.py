@@ -52,15 +52,18 @@ def mean(xp: Any, x: Any, axes: tuple[int, ...], where: Any) -> Any:
     return xp.sum(among(xp, x, where), axis=axes, keepdims=True) / xp.where(number > 0, number, 1.0)
 
 
-def in_units(xp: Any, x: Any, epsilon: float, axes: tuple[int, ...], where: Any) -> tuple[Any, Any]:
-    """Divide by the largest value where squares would overflow or vanish; return ``epsilon`` in squares of that unit."""
+def in_units(xp: Any, x: Any, epsilon: float, axes: tuple[int, ...], where: Any) -> tuple[Any, Any, Any]:
+    """Divide by the largest value where squares would overflow or vanish.
+
+    Returns the values, ``epsilon`` in squares of that unit, and the unit; it is 1 where squares are as they should be.
+    """
     check_epsilon(epsilon)
     largest = xp.max(xp.abs(among(xp, x, where)), axis=axes, keepdims=True)
     outside = (largest > LARGE) & xp.isfinite(largest)
     if epsilon == 0:
         outside = outside | ((largest < 1.0 / LARGE) & (largest > 0))
     unit = xp.where(outside, largest, xp.ones_like(largest))
-    return x / unit, epsilon / unit / unit
+    return x / unit, epsilon / unit / unit, unit
 
 
 def nonzero(xp: Any, divisor: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sparkscale.arrays import beside, cast, double
 from sparkscale.errors import ParamError
-from sparkscale.kernels._shared import Axes, affine, along, as_tuple, check_epsilon, count, inverse_root, mean
+from sparkscale.kernels._shared import Axes, affine, along, as_tuple, check_epsilon, count, in_units, inverse_root, mean
 
 __all__ = ["batch_norm", "batch_norm_backward", "batch_norm_train", "moments"]
 
@@ -130,12 +130,16 @@ def batch_norm_train(
     (array([[-1.],
            [ 1.]]), array([2.]), array([1.]))
     """
-    values = double(x)[1]
+    check_epsilon(epsilon)
+    xp, values, kind = double(x)
     over = _others(values, axis)
     if count(values, over) < 2:  # noqa: PLR2004
         raise ParamError("batch_norm_train needs more than one value per channel: pass a larger batch.")
-    mean, variance = moments(values, over)
-    return batch_norm(x, mean, variance, gamma, beta, epsilon=epsilon, axis=axis), mean, variance
+    values, small, unit = _in_units(xp, values, epsilon, over)
+    mean, variance = moments(values, over, keepdims=True)
+    y = affine(xp, (values - mean) * inverse_root(xp, variance, small), gamma, beta, axis)
+    mean, variance = (xp.squeeze(p, axis=over) for p in (mean * unit, variance * unit * unit))
+    return cast(xp, y, kind), mean, variance
 
 
 def batch_norm_backward(
@@ -177,14 +181,20 @@ def batch_norm_backward(
     xp, values, kind = double(x)
     gradient = beside(values, dy)
     over = _others(values, axis)
+    values, small, unit = _in_units(xp, values, epsilon, over)
     mean, variance = moments(values, over, keepdims=True)
-    root = inverse_root(xp, variance, epsilon)
+    root = inverse_root(xp, variance, small)
     normal = (values - mean) * root
     dbeta = xp.sum(gradient, axis=over, keepdims=True)
     dgamma = xp.sum(gradient * normal, axis=over, keepdims=True)
     n = count(values, over)
-    dx = affine(xp, root * (gradient - dbeta / n - normal * dgamma / n), gamma, None, axis)
+    dx = affine(xp, root / unit * (gradient - dbeta / n - normal * dgamma / n), gamma, None, axis)
     return cast(xp, dx, kind), xp.squeeze(dgamma, axis=over), xp.squeeze(dbeta, axis=over)
+
+
+def _in_units(xp: Any, x: Any, epsilon: float, axes: tuple[int, ...]) -> tuple[Any, Any, Any]:
+    """Return values and epsilon ``in_units`` if there is no epsilon, beside which a variance that vanishes is nothing."""
+    return in_units(xp, x, epsilon, axes, None) if epsilon == 0 else (x, epsilon, 1.0)
 
 
 def _others(x: Any, axis: int) -> tuple[int, ...]:

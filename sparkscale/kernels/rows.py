@@ -48,7 +48,7 @@ def layer_norm(
     array([[-1.,  1.]])
     """
     xp, values, kind = double(x)
-    values, small = in_units(xp, values, epsilon, as_tuple(axes), where)
+    values, small, _ = in_units(xp, values, epsilon, as_tuple(axes), where)
     center, variance = moments(values, axes, keepdims=True, where=where)
     y = (values - center) / nonzero(xp, xp.sqrt(variance + small))
     y = y if gamma is None else y * beside(y, gamma)
@@ -174,7 +174,7 @@ def rms_norm(x: Any, gamma: Any = None, *, epsilon: float = 1e-6, axes: Axes = -
     array([[1.2, 1.6, 0. , 0. ]])
     """
     xp, values, kind = double(x)
-    values, small = in_units(xp, values, epsilon, as_tuple(axes), where)
+    values, small, _ = in_units(xp, values, epsilon, as_tuple(axes), where)
     y = values / nonzero(xp, xp.sqrt(mean(xp, values**2, as_tuple(axes), where) + small))
     return cast(xp, y if gamma is None else y * beside(y, gamma), kind)
 

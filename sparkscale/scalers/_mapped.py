@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from importlib import import_module
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from pyspark.ml import Model
+from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.sql import DataFrame
 
-from sparkscale.affine import AffineMap
-from sparkscale.errors import ParamError
+from sparkscale.affine import AffineMap, MatrixMap
+from sparkscale.errors import OutputColumnError, ParamError
 from sparkscale.scalers import _persistence as persistence
 from sparkscale.scalers._html import Displayed, stage
-from sparkscale.spark.columns import as_fitted, resolve
-from sparkscale.spark.transform import Plan, to_sql, transform
+from sparkscale.spark import storage
+from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
+from sparkscale.spark.transform import Plan, paths_to_replace, slices_of, to_sql, transform
 from sparkscale.statistics import Mergeable
 
 __all__ = ["InverseModel", "Mapped"]
 
 F = TypeVar("F", bound="Mapped")
+N = TypeVar("N", bound="InverseModel[Any]")
+
+SHOWN = 10  # names in a message
 
 
 class Mapped(Displayed, persistence.Writable, Model):
@@ -56,19 +62,113 @@ class Mapped(Displayed, persistence.Writable, Model):
 class InverseModel(Mapped, Generic[F]):
     r"""The way back of a fitted model: ``x = (y - offset) * scale + center``.
 
-    It reads the model's output columns and makes columns of the input's names; a column that is there already
-    is replaced where it stands. A constant feature comes back as its constant. Values that were clipped come
-    back as the bound they were clipped to.
+    It reads the model's output columns and makes columns of the input's names. A column or a field of that name that is
+    there already is never replaced unless ``outputCol`` or ``outputCols`` name it; then it is replaced where it stands.
+    The exception is the very column that the values are read from. A constant feature comes back as its constant. Values
+    that were clipped come back as the bound they were clipped to.
 
     Parameters
     ----------
     model : fitted model, optional
         What to invert; left out only while loading.
+
+    Notes
+    -----
+    The Params are set by their setters, or by the keywords of ``inverseTransform``:
+
+    - ``columns``: which of the model's inputs come back, in this order. All if left out.
+    - ``inputCol``, ``inputCols``: where their scaled values stand, in the order of ``columns``. The model's outputs if
+      left out.
+    - ``outputCol``, ``outputCols``: where they go. The names of the inputs if left out.
+
+    A model that made one vector of many inputs, or of which every result depends on all features (`Whitener`), takes
+    that one column: ``inputCol`` may name another like it, and ``columns`` choose what is taken out of it.
+
+    Examples
+    --------
+    >>> from sparkscale import StandardScaler
+    >>> df = spark.createDataFrame([(1.0, 10.0), (2.0, 20.0), (3.0, 60.0)], "x double, y double")
+    >>> model = StandardScaler(inputCols=["x", "y"], withMean=True).fit(df)
+    >>> predictions = df.selectExpr("y", "0D AS prediction")
+    >>> inverse = model.inverse().setColumns(["y"]).setInputCol("prediction").setOutputCol("y_pred")
+    >>> inverse.transform(predictions).first()
+    Row(y=10.0, prediction=0.0, y_pred=30.0)
     """
+
+    columns: Param[list[str]] = Param(
+        Params._dummy(),
+        "columns",
+        "names of the model's inputs that come back, in this order. Default: all of them.",
+        typeConverter=TypeConverters.toListString,
+    )
+    inputCol: Param[str] = Param(
+        Params._dummy(),
+        "inputCol",
+        "column of scaled values. Default: the output of the model.",
+        typeConverter=TypeConverters.toString,
+    )
+    inputCols: Param[list[str]] = Param(
+        Params._dummy(),
+        "inputCols",
+        "columns of scaled values, one for each column that comes back. Default: the outputs of the model.",
+        typeConverter=TypeConverters.toListString,
+    )
+    outputCol: Param[str] = Param(
+        Params._dummy(),
+        "outputCol",
+        "output column name; a column or field of that name is replaced. Default: the name of the model's input.",
+        typeConverter=TypeConverters.toString,
+    )
+    outputCols: Param[list[str]] = Param(
+        Params._dummy(),
+        "outputCols",
+        "output column names; columns or fields of these names are replaced. Default: the names of the model's inputs.",
+        typeConverter=TypeConverters.toListString,
+    )
 
     def __init__(self, model: F | None = None) -> None:
         super().__init__()
         self._forward = model
+
+    def getColumns(self) -> list[str]:
+        """Return ``columns``."""
+        return self.getOrDefault(self.columns)
+
+    def getInputCol(self) -> str:
+        """Return ``inputCol``."""
+        return self.getOrDefault(self.inputCol)
+
+    def getInputCols(self) -> list[str]:
+        """Return ``inputCols``."""
+        return self.getOrDefault(self.inputCols)
+
+    def getOutputCol(self) -> str:
+        """Return ``outputCol``."""
+        return self.getOrDefault(self.outputCol)
+
+    def getOutputCols(self) -> list[str]:
+        """Return ``outputCols``."""
+        return self.getOrDefault(self.outputCols)
+
+    def setColumns(self: N, value: list[str]) -> N:
+        """Set ``columns``."""
+        return self._set(columns=value)
+
+    def setInputCol(self: N, value: str) -> N:
+        """Set ``inputCol``."""
+        return self._set(inputCol=value)
+
+    def setInputCols(self: N, value: list[str]) -> N:
+        """Set ``inputCols``."""
+        return self._set(inputCols=value)
+
+    def setOutputCol(self: N, value: str) -> N:
+        """Set ``outputCol``."""
+        return self._set(outputCol=value)
+
+    def setOutputCols(self: N, value: list[str]) -> N:
+        """Set ``outputCols``."""
+        return self._set(outputCols=value)
 
     @property
     def forward(self) -> F:
@@ -83,29 +183,89 @@ class InverseModel(Mapped, Generic[F]):
 
     @property
     def affine(self) -> AffineMap:
-        """The map of all features."""
+        """The map of all features, whichever ``columns`` come back."""
         return self.forward.affine.inverse()
 
     def _plan(self, df: DataFrame | None = None) -> Plan:
-        forward = self.forward._plan()
-        inputs = list(forward.outputs)
+        forward, affine = self.forward._plan(), self.affine
+        chosen = self._chosen([column.name for column in forward.inputs])
+        restored = [forward.inputs[k] for k in chosen]
+        whole = forward.shape == "assemble" or isinstance(affine, MatrixMap)
+        if whole and self.isSet("inputCols"):
+            raise ParamError(
+                f"InverseModel: inputCols is set, but the model takes all its results in one column, by default "
+                f"'{forward.outputs[0].name}'. Set inputCol."
+            )
+        scaled = list(forward.outputs) if whole else [forward.outputs[k] for k in chosen]
+        inputs = self._named("input", scaled)
+        outputs = self._named("output", restored)
+        names = [column.name for column in outputs]
+        repeated = _repeated(names)
+        if repeated:
+            raise OutputColumnError(f"Output column '{repeated[0]}' is named twice. Give each output its own name.")
+        replaced: Mapping[str, tuple[str, ...]] = {}
         if df is not None:
-            inputs = as_fitted(resolve(df, [c.name for c in inputs]), inputs)
-        shape = "disassemble" if forward.shape == "assemble" else "pairs"
-        return Plan(inputs, forward.inputs, self.affine, None, forward.handle_invalid, shape, forward.device)
+            sources = [column.name for column in inputs]
+            inputs = as_fitted(resolve(df, sources), inputs)
+            sources = sources * len(names) if whole else sources
+            asked = self.isSet("outputCol") or self.isSet("outputCols")
+            replaced = paths_to_replace(df, sources, names, asked=asked)
+        features = slices_of(forward.inputs)
+        return Plan(
+            inputs,
+            outputs,
+            affine,
+            handle_invalid=forward.handle_invalid,
+            shape="disassemble" if forward.shape == "assemble" else "pairs",
+            device=forward.device,
+            features=[features[k] for k in chosen],
+            replaced=replaced,
+        )
+
+    def _chosen(self, names: list[str]) -> list[int]:
+        """Return the places of the model's inputs that come back."""
+        if not self.isSet("columns"):
+            return [*range(len(names))]
+        places = {name: place for place, name in enumerate(names)}
+        columns = self.getColumns()
+        unknown = [name for name in columns if name not in places]
+        if unknown or not columns:
+            problem = f"columns names {_listed(unknown)}" if unknown else "columns is empty"
+            raise ParamError(f"InverseModel: {problem}. Name inputs of the model: {_listed(names)}.")
+        repeated = _repeated(columns)
+        if repeated:
+            raise ParamError(f"InverseModel: columns names {_listed(repeated)} more than once. Name each input once.")
+        return [places[name] for name in columns]
+
+    def _named(self, side: str, columns: Sequence[FeatureColumn]) -> list[FeatureColumn]:
+        """Return columns under the names that ``inputCol`` and ``inputCols``, or those of the other side, give them."""
+        one, many = f"{side}Col", f"{side}Cols"
+        if self.isSet(one) and self.isSet(many):
+            raise ParamError(f"InverseModel: both {one} and {many} are set. Set one of them.")
+        if not (self.isSet(one) or self.isSet(many)):
+            return list(columns)
+        names = [self.getOrDefault(one)] if self.isSet(one) else self.getOrDefault(many)
+        if len(names) != len(columns):
+            wrong = f"{one} is a single name" if self.isSet(one) else f"{many} has length {len(names)}"
+            raise ParamError(
+                f"InverseModel: {wrong}, but the number of names must be {len(columns)}, for "
+                f"{_listed([c.name for c in columns])}. Set {many}, or choose by columns what comes back."
+            )
+        return [c if c.name == n else replace(c, name=n, nested=False) for c, n in zip(columns, names, strict=True)]
 
     def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
         extra, statistic = self.forward._saved()
         return {"forward": {**persistence.params_of(self.forward), **extra}}, statistic
 
-    def _restore(self, extra: Mapping[str, Any], arrays: Mapping[str, Any] | None) -> None:
+    @classmethod
+    def _saved_kind(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
+        saved = storage.part(extra, "forward", dict)
+        return _forward_class(saved)._saved_kind(saved)
+
+    def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
         saved = extra["forward"]
-        module, _, name = saved["class"].rpartition(".")
-        kind = getattr(import_module(module), name)
-        if not (isinstance(kind, type) and issubclass(kind, Mapped)):
-            raise TypeError(f"{name} is not a fitted model.")
-        forward: Any = kind()
-        persistence.with_params(forward, saved)._restore(saved, arrays)
+        forward: Any = persistence.with_params(_forward_class(saved)(), saved)
+        forward._restore(saved, statistic)
         self._forward = forward
 
     def _repr_html_(self) -> str:
@@ -114,4 +274,26 @@ class InverseModel(Mapped, Generic[F]):
         return stage(f"InverseModel of {type(self.forward).__name__}", self.forward, *self.forward._overview())
 
     def __repr__(self) -> str:
-        return f"InverseModel of {self.forward!r}"
+        return f"InverseModel of {self._forward!r}"
+
+
+def _forward_class(saved: Mapping[str, Any]) -> type[Mapped]:
+    """Return the class of a saved model inside of an inverse: one of ours, since any other would be imported."""
+    name = storage.part(saved, "class", str)
+    kind = persistence.public(name)
+    if not (isinstance(kind, type) and issubclass(kind, Mapped)) or issubclass(kind, InverseModel):
+        raise storage.MalformedError(
+            f"the model inside is a {name}, which is no fitted model of sparkscale: load it by its own class, and take "
+            "its inverse()"
+        )
+    return kind
+
+
+def _repeated(names: Sequence[str]) -> list[str]:
+    return sorted(name for name, times in Counter(names).items() if times > 1)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names for a message, the first of many."""
+    shown = ", ".join(map(repr, names[:SHOWN]))
+    return f"{shown} and {len(names) - SHOWN:,} more" if len(names) > SHOWN else shown

@@ -6,15 +6,22 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from sparkscale.errors import EmptyDataError, RangeOverflowError
 from sparkscale.scalers._html import Extent
 from sparkscale.scalers._model import Array, ScalerModel
 from sparkscale.statistics import CoMoments
 
-__all__ = ["MatrixModel"]
+__all__ = ["TINY", "MatrixModel", "roots"]
 
 T = TypeVar("T")
+TINY = 1e-290  # what squares below this lose
+
+
+def roots(squares: Array, nonzero: npt.NDArray[np.bool_]) -> Array:
+    """Return the roots of sums of squares; NaN where these are so small that digits of them are lost."""
+    return np.where((squares < TINY) & nonzero, np.nan, np.sqrt(squares))
 
 
 class MatrixModel(ScalerModel[CoMoments]):

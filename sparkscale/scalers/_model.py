@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -20,7 +20,7 @@ from sparkscale.scalers import _plot
 from sparkscale.scalers._html import Extent, Features
 from sparkscale.scalers._mapped import InverseModel, Mapped
 from sparkscale.scalers._params import ColumnParams
-from sparkscale.spark import gpu
+from sparkscale.spark import gpu, storage
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.expression import Bounds
 from sparkscale.spark.summarize import Summary, summarize
@@ -35,6 +35,7 @@ __all__ = ["Array", "Fitting", "ScalerModel"]
 logger = logging.getLogger("sparkscale")
 
 Array = npt.NDArray[np.float64]
+SAVED = ("name", "kind", "single", "size", "attributes", "nested")  # of a column
 S = TypeVar("S", bound=Mergeable)
 M = TypeVar("M", bound="ScalerModel[Any]")
 
@@ -267,20 +268,55 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
         """Return the model that maps this model's outputs, as they are named now, back to its inputs' names."""
         return InverseModel(self.copy())
 
-    def inverseTransform(self, dataset: DataFrame) -> DataFrame:
-        """Map scaled columns back; same as ``inverse().transform(dataset)``.
+    def inverseTransform(
+        self,
+        dataset: DataFrame,
+        *,
+        inputCol: str | None = None,
+        inputCols: list[str] | None = None,
+        outputCol: str | None = None,
+        outputCols: list[str] | None = None,
+        columns: list[str] | None = None,
+    ) -> DataFrame:
+        """Map scaled columns back; same as ``transform`` of the `InverseModel` with these Params.
 
         Parameters
         ----------
         dataset : pyspark.sql.DataFrame
-            With the output columns of this model.
+            With the scaled columns.
+        inputCol, inputCols : str or list of str, optional
+            Where the scaled values stand, in the order of ``columns``; by default, in the outputs of this model.
+        outputCol, outputCols : str or list of str, optional
+            Where the values go; by default, to columns of the names of this model's inputs. A column or field that is
+            named here and exists is replaced where it stands.
+        columns : list of str, optional
+            Which of this model's inputs come back; by default all.
 
         Returns
         -------
         pyspark.sql.DataFrame
-            With the input columns restored; one that is there already is replaced where it stands.
+            With the columns added.
+
+        Raises
+        ------
+        ParamError
+            If the names do not go together, or ``columns`` has one that is not an input of this model.
+        OutputColumnError
+            If an output exists, and neither ``outputCol`` nor ``outputCols`` names it, nor is it the column that its
+            values are read from.
+        ColumnNotFoundError, ColumnTypeError, SizeMismatchError
+            If the scaled columns are not of the kind that this model makes.
         """
-        return self.inverse().transform(dataset)
+        params = {
+            "inputCol": inputCol,
+            "inputCols": inputCols,
+            "outputCol": outputCol,
+            "outputCols": outputCols,
+            "columns": columns,
+        }
+        inverse = self.inverse()
+        inverse._set(**{name: value for name, value in params.items() if value is not None})
+        return inverse.transform(dataset)
 
     def summary(self) -> pd.DataFrame:
         """Return one row a feature, or channel: counts, the learned values, the map and whether the feature is constant."""
@@ -343,19 +379,19 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
         return Vectors.dense(np.where(self.statistics.count > 0, values, np.nan))
 
     def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
-        return {"columns": [asdict(c) for c in self._columns], "skips": self._skips}, self.statistics
+        columns = [{name: getattr(c, name) for name in SAVED} for c in self._columns]
+        return {"columns": columns, "skips": self._skips}, self.statistics
 
-    def _restore(self, extra: Mapping[str, Any], arrays: Mapping[str, Any] | None) -> None:
-        columns = [FeatureColumn(**c) for c in extra["columns"]]
-        columns = [replace(c, attributes=tuple(c.attributes) if c.attributes else None) for c in columns]
-        if arrays is None:
-            raise KeyError("data")
-        statistic: Any = self._saved_kind(extra).from_arrays(arrays)
-        self._learn(columns, statistic, skips=bool(extra["skips"]))
+    @classmethod
+    def _saved_kind(cls, extra: Mapping[str, Any]) -> type[Mergeable]:
+        return cls._statistic
 
-    def _saved_kind(self, extra: Mapping[str, Any]) -> type[Mergeable]:
-        """Return the class of the statistic that was saved."""
-        return self._statistic
+    def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
+        columns = [_column(saved) for saved in storage.part(extra, "columns", list)]
+        self._learn(columns, statistic, skips=storage.part(extra, "skips", bool))
+        entries = sum(c.size or 0 for c in self._entry_columns())
+        if entries != len(statistic):
+            raise storage.MalformedError(f"columns are of {entries} features, and the statistics of {len(statistic)}")
 
     def _log(self) -> None:
         constant, empty = self._constant(), self.statistics.count == 0
@@ -391,3 +427,17 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
         return f"{type(self).__name__}: {', '.join(shown)}"
 
     _repr_params: tuple[str, ...] = ()
+
+
+def _column(saved: Any) -> FeatureColumn:
+    """Return a column that was saved."""
+    name, kind = (storage.part(saved, which, str) for which in ("name", "kind"))
+    single, nested = (storage.part(saved, which, bool) for which in ("single", "nested"))
+    size, attributes = storage.part(saved, "size", int), saved.get("attributes")
+    if kind not in ("scalar", "array", "vector") or size < 1 or (kind == "scalar" and size != 1):
+        raise storage.MalformedError(f"column {name!r} is of kind {kind!r} and size {size}")
+    if attributes is not None:
+        attributes = tuple(storage.part(saved, "attributes", list))
+        if len(attributes) != size or not all(isinstance(a, str) for a in attributes):
+            raise storage.MalformedError(f"attributes of column {name!r} are not {size} names")
+    return FeatureColumn(name, kind, single, size, attributes, nested)

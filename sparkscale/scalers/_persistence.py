@@ -1,38 +1,37 @@
 """Saving and loading: Spark ML metadata (JSON) and one Parquet data set of the raw statistics.
 
-A path holds ``metadata`` and, for models, the statistics in ``data`` or ``data.1``. An overwrite never touches
-what the saved stage needs until the new one is complete: the statistics go to the folder not in use, then the
-new metadata to ``metadata.next``, and only then is ``metadata``, which names the folder in use, replaced. Wherever
-that is interrupted, either ``metadata`` still describes the old stage, or ``metadata.next`` the new one, which load
-then takes. It needs no renaming, which neither object stores nor Spark Connect have.
+A path holds ``metadata`` and, for models, a folder of statistics whose name no other save has, and which the metadata
+names. The metadata has checksums of the statistics and of itself, so that what was torn, mixed or changed is not taken
+for a model.
+
+An overwrite never touches what the saved stage needs until the new one is complete: the statistics go to their own
+folder, then the new metadata to ``metadata.next``, and only then is ``metadata`` replaced. Wherever that is interrupted,
+either ``metadata`` still describes the old stage, or ``metadata.next`` the new one, which load then takes. It needs no
+renaming, which neither object stores nor Spark Connect have. Statistics that no metadata names are removed at the end.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any, TypeVar
 
-import numpy as np
-from pyspark.errors import AnalysisException
 from pyspark.ml.param import Params
 from pyspark.ml.util import DefaultParamsReader, MLReadable, MLReader, MLWritable, MLWriter
-from pyspark.sql import SparkSession
-from pyspark.sql.types import ArrayType, DoubleType, LongType, StructField, StructType
 
 from sparkscale.errors import PersistenceError
-from sparkscale.spark.partials import collect
+from sparkscale.spark import paths, storage
+from sparkscale.spark.storage import METADATA, MalformedError, part
 from sparkscale.statistics import Mergeable
 
 __all__ = ["StageReader", "Writable"]
 
 W = TypeVar("W", bound="Writable")
 
-FORMAT_VERSION = 1
-CHUNK = 4096  # features a row of the saved statistics
-FOLDERS = ("data", "data.1")
+FORMAT_VERSION = 2
 
 
 class Writable(MLWritable, Params, MLReadable[Any]):
@@ -60,7 +59,12 @@ class Writable(MLWritable, Params, MLReadable[Any]):
         """Return what to save beside the Params: JSON, and a statistic if there is one."""
         return {}, None
 
-    def _restore(self, extra: Mapping[str, Any], arrays: Mapping[str, Any] | None) -> None:
+    @classmethod
+    def _saved_kind(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
+        """Return the class of the statistic that was saved with this JSON."""
+        return None
+
+    def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
         """Take back what ``_saved`` returned."""
 
 
@@ -68,6 +72,13 @@ def class_name(stage: type) -> str:
     """Return the name to load a class by: the public one for our own."""
     ours = stage.__module__.startswith("sparkscale.")
     return f"{'sparkscale' if ours else stage.__module__}.{stage.__name__}"
+
+
+def public(name: Any) -> Any:
+    """Return the public class of ours that has this full name, or ``None``: nothing else is imported."""
+    package, _, own = str(name).rpartition(".")
+    ours = import_module("sparkscale")
+    return getattr(ours, own) if package == "sparkscale" and own in ours.__all__ else None
 
 
 def params_of(stage: Params) -> dict[str, Any]:
@@ -82,8 +93,11 @@ def params_of(stage: Params) -> dict[str, Any]:
 
 def with_params(stage: Any, metadata: Mapping[str, Any]) -> Any:
     """Give a new stage the saved uid and Params."""
-    stage._resetUid(metadata["uid"])
-    saved = {name: metadata[name] for name in ("paramMap", "defaultParamMap")}
+    stage._resetUid(part(metadata, "uid", str))
+    saved = {name: part(metadata, name, dict) for name in ("paramMap", "defaultParamMap")}
+    unknown = [name for params in saved.values() for name in params if not stage.hasParam(name)]
+    if unknown:
+        raise MalformedError(f"{type(stage).__name__} has no Param {unknown[0]!r}")
     DefaultParamsReader.getAndSetParams(stage, {"sparkVersion": "4.0.0", **saved})
     return stage
 
@@ -100,39 +114,77 @@ class StageWriter(MLWriter):
 
     def saveImpl(self, path: str) -> None:
         """Save to ``path``."""
-        spark = self.sparkSession
-        old = _metadata(spark, path, "metadata")
-        if old is None:
-            old = _metadata(spark, path, "metadata.next")
-            if old is not None and self.shouldOverwrite:  # an overwrite was interrupted: end it first
-                _write_metadata(spark, f"{path}/metadata", old, "overwrite")
-        if not self.shouldOverwrite and (old is not None or _exists(spark, path)):
-            raise _taken(path)
-        try:
-            self._write(spark, path, old)
-        except AnalysisException as failure:
-            if "PATH_ALREADY_EXISTS" not in str(failure):
-                raise
-            raise _taken(path) from failure
-
-    def _write(self, spark: SparkSession, path: str, old: Mapping[str, Any] | None) -> None:
-        mode = "overwrite" if self.shouldOverwrite else "error"
+        path = os.fspath(path)
         extra, statistic = self._stage._saved()
+        try:
+            self._save(path, {**params_of(self._stage), **extra}, statistic)
+        except PersistenceError:
+            raise
+        except Exception as failure:
+            if "PATH_ALREADY_EXISTS" in str(failure):
+                raise _taken(path) from failure
+            raise PersistenceError(f"'{path}' cannot be written: {storage.first_line(failure)}") from failure
+
+    def _save(self, path: str, params: Mapping[str, Any], statistic: Mergeable | None) -> None:
+        spark = self.sparkSession
+        storage.check_path(spark, path)
+        before = storage.children(spark, path)
+        if before and not self.shouldOverwrite:
+            raise _taken(path)
+        unused = storage.abandoned(before) | self._in_use(path)
+        mode = "overwrite" if self.shouldOverwrite else "error"
+        for pause in (*storage.PAUSES, None):
+            written = self._write(path, params, statistic, mode)
+            unused.add(str(written.get("data")))
+            standing = [m for name in METADATA for m in self._metadata(path, name)]
+            # Statistics may be gone that another writer took for those of a save that was interrupted.
+            complete = statistic is None or paths.files(spark, f"{path}/{written['data']}")
+            if standing and (complete or written not in standing):
+                storage.remove(spark, path, unused - {str(m.get("data")) for m in standing})
+                return
+            if pause is not None:
+                storage.wait(pause)
+            mode = "overwrite"  # of what this save has written
+        raise PersistenceError(f"'{path}' cannot be read again after it was written to. Save elsewhere.")
+
+    def _in_use(self, path: str) -> set[str]:
+        """Return the folders of statistics of the stage to be overwritten."""
+        spark, current, following = self.sparkSession, *METADATA
+        if not self.shouldOverwrite:
+            return set()
+        old = self._metadata(path, current)
+        if not old:  # an overwrite was interrupted: end it first
+            old = self._metadata(path, following)
+            if old:
+                storage.write_metadata(spark, f"{path}/{current}", old[0], "overwrite")
+        of_format_1 = {"data", "data.1"} if any(m.get("formatVersion") == 1 for m in old) else set()
+        return of_format_1 | {
+            str(m.get("data", "data")) for m in old if "class" in m
+        }  # data is that of Spark's own models
+
+    def _metadata(self, path: str, name: str) -> list[dict[str, Any]]:
+        return storage.patiently(lambda: storage.undamaged(self.sparkSession, path, name))
+
+    def _write(self, path: str, params: Mapping[str, Any], statistic: Mergeable | None, mode: str) -> dict[str, Any]:
+        """Write the statistic, then the metadata, which is returned."""
+        spark = self.sparkSession
         metadata: dict[str, Any] = {
-            **params_of(self._stage),
+            **params,
             "timestamp": int(time.time() * 1000),
             "sparkVersion": spark.version,
             "formatVersion": FORMAT_VERSION,
-            **extra,
         }
         if statistic is not None:
-            in_use = "data" if old is None else old.get("data", "data")
-            metadata["data"] = FOLDERS[1] if old is not None and in_use == FOLDERS[0] else FOLDERS[0]
+            metadata["data"] = storage.new_folder()
             metadata["numFeatures"] = len(statistic)
-            _write_statistic(spark, f"{path}/{metadata['data']}", statistic, mode)
-        names = ("metadata.next", "metadata") if self.shouldOverwrite else ("metadata",)
-        for name in names:
-            _write_metadata(spark, f"{path}/{name}", metadata, mode)
+            metadata["dataChecksum"] = storage.checksum_of(statistic)
+            storage.write_statistic(spark, f"{path}/{metadata['data']}", statistic)
+        # As it will be read: JSON has neither tuples nor integers for keys.
+        metadata = json.loads(json.dumps(metadata))
+        metadata["checksum"] = storage.checksum(metadata)
+        for name in reversed(METADATA) if self.shouldOverwrite else METADATA[:1]:
+            storage.write_metadata(spark, f"{path}/{name}", metadata, mode)
+        return metadata
 
 
 class StageReader(MLReader[Any]):
@@ -144,98 +196,71 @@ class StageReader(MLReader[Any]):
 
     def load(self, path: str) -> Any:
         """Load from ``path``."""
-        spark = self.sparkSession
-        metadata = _metadata(spark, path, "metadata") or _metadata(spark, path, "metadata.next")
+        path = os.fspath(path)
+        try:
+            return storage.patiently(lambda: self._stage(path))
+        except PersistenceError:
+            raise
+        except Exception as failure:
+            raise PersistenceError(f"'{path}' cannot be read: {storage.first_line(failure)}") from failure
+
+    def _stage(self, path: str) -> Any:
+        """Return the stage of the first line of metadata that is sound."""
+        problems: list[PersistenceError] = []
+        for text in self._texts(path, problems):
+            try:
+                return self._of(path, text)
+            except PersistenceError as problem:  # noqa: PERF203
+                problems.append(problem)
+        if problems:
+            raise problems[0]
+        missing = f"'{path}' holds no saved stage: there is no readable metadata in it."
+        if path.strip() and storage.is_stage(self.sparkSession, path):
+            raise storage.UnsettledError(missing)
+        raise PersistenceError(missing)
+
+    def _texts(self, path: str, problems: list[PersistenceError]) -> Iterator[str]:
+        """Return the lines of metadata that can be read; what cannot is a problem."""
+        for name in METADATA:
+            try:
+                lines = storage.metadata_lines(self.sparkSession, path, name)
+            except PersistenceError as problem:  # noqa: PERF203
+                problems.append(problem)
+            else:
+                yield from lines
+
+    def _of(self, path: str, text: str) -> Any:
+        """Return the stage of a line of metadata."""
+        metadata = storage.parsed(text)
         if metadata is None:
             raise PersistenceError(f"'{path}' holds no saved stage: there is no readable metadata in it.")
-        kind = self._class or _public(metadata.get("class"))
+        kind = self._class or public(metadata.get("class"))
         if kind is None or metadata.get("class") != class_name(kind):
             wanted = class_name(self._class) if self._class else "stage of sparkscale"
             raise PersistenceError(f"'{path}' holds a {metadata.get('class')}, not a {wanted}.")
         version = metadata.get("formatVersion")
-        if not isinstance(version, int) or version > FORMAT_VERSION:
+        if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
             raise PersistenceError(
                 f"'{path}' has format version {version}; this version of sparkscale reads up to {FORMAT_VERSION}. "
                 "Upgrade sparkscale."
             )
-        arrays = None
-        if "data" in metadata:
-            arrays = _read_statistic(spark, f"{path}/{metadata['data']}", metadata.get("numFeatures"))
+        if (version > 1 or "checksum" in metadata) and metadata.get("checksum") != storage.checksum(metadata):
+            raise PersistenceError(f"'{path}': the metadata was changed or damaged after it was saved. Save it again.")
         try:
+            statistic_kind = kind._saved_kind(metadata)
+            statistic = None
+            if statistic_kind is not None:
+                statistic = storage.read_statistic(self.sparkSession, path, metadata, statistic_kind)
             stage = with_params(kind(), metadata)
-            stage._restore(metadata, arrays)
-        except (ImportError, KeyError, TypeError, AttributeError, ValueError) as failure:
-            raise PersistenceError(f"'{path}': the metadata lacks a part, or has one of another form.") from failure
+            stage._restore(metadata, statistic)
+        except PersistenceError:
+            raise
+        except (MalformedError, TypeError, ValueError) as failure:  # of ours, of a Param's type, of an array's shape
+            raise PersistenceError(f"'{path}': the metadata is not what sparkscale saves: {failure}.") from failure
         return stage
-
-
-def _public(name: Any) -> Any:
-    """Return the public class of ours that has this full name."""
-    package, _, own = str(name).rpartition(".")
-    ours = import_module("sparkscale")
-    return getattr(ours, own) if package == "sparkscale" and own in ours.__all__ else None
-
-
-def _metadata(spark: SparkSession, path: str, name: str) -> dict[str, Any] | None:
-    """Return the metadata under a path, or ``None`` where there is none that can be read."""
-    pattern = f"{path}/[{name[0]}]{name[1:]}"
-    try:
-        # Twice, and as a pattern: Spark logs the trace of a single path that does not exist.
-        rows = spark.read.text([pattern, pattern]).collect()
-        found = json.loads(rows[0][0])
-    except (IndexError, ValueError):  # nothing in it, or not JSON
-        return None
-    except AnalysisException as failure:
-        if "PATH_NOT_FOUND" not in str(failure):
-            raise
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _write_metadata(spark: SparkSession, path: str, metadata: Mapping[str, Any], mode: str) -> None:
-    lines = spark.createDataFrame([(json.dumps(metadata),)], "value string")
-    lines.coalesce(1).write.mode(mode).text(path)
-
-
-def _exists(spark: SparkSession, path: str) -> bool:
-    """Whether there is anything in a path."""
-    try:
-        spark.read.text([f"{path}/*"] * 2).schema  # noqa: B018  # twice, as above
-    except AnalysisException as failure:
-        if "PATH_NOT_FOUND" not in str(failure):
-            raise
-        return False
-    return True
 
 
 def _taken(path: str) -> PersistenceError:
     return PersistenceError(
         f"'{path}' already exists, with something in it. Save elsewhere, or use write().overwrite()."
     )
-
-
-def _write_statistic(spark: SparkSession, path: str, statistic: Mergeable, mode: str) -> None:
-    arrays = statistic.arrays()
-    step = max(1, CHUNK * len(statistic) // max(a.size for a in arrays.values()))  # a matrix has rows of many numbers
-    rows = [
-        (start, *(a[start : start + step].ravel().tolist() for a in arrays.values()))
-        for start in range(0, len(statistic), step)
-    ]
-    doubles = [StructField(name, ArrayType(DoubleType(), False), False) for name in arrays]
-    schema = StructType([StructField("start", LongType(), False), *doubles])
-    spark.createDataFrame(rows, schema).coalesce(1).write.mode(mode).parquet(path)
-
-
-def _read_statistic(spark: SparkSession, path: str, features: Any) -> dict[str, Any]:
-    try:
-        rows = sorted(collect(spark.read.parquet(path)), key=lambda row: row["start"])
-        names = [name for name in rows[0] if name != "start"]
-        arrays = {name: np.concatenate([row[name] for row in rows]) for name in names}
-    except Exception as failure:
-        raise PersistenceError(f"'{path}': the saved statistics are missing or cannot be read.") from failure
-    square = features**2 if isinstance(features, int) else None
-    if any(len(a) not in (features, square) for a in arrays.values()):
-        raise PersistenceError(
-            f"'{path}': the saved statistics are of {len(arrays[names[0]])} features, not {features}."
-        )
-    return arrays

@@ -11,9 +11,10 @@ from pyspark.sql import DataFrame
 from sparkscale.affine import MatrixMap
 from sparkscale.errors import ParamError
 from sparkscale.spark import vectors
-from sparkscale.spark.columns import FeatureColumn, fresh, quoted
+from sparkscale.spark.columns import FeatureColumn, fresh, readable
 from sparkscale.spark.expression import is_valid
 from sparkscale.spark.histogram import histograms, values
+from sparkscale.spark.sql import quoted
 
 if TYPE_CHECKING:
     from sparkscale.drawing import Picture
@@ -92,6 +93,7 @@ def _arrays(model: Any, df: DataFrame, chosen: Sequence[int]) -> tuple[DataFrame
 
 def _as_arrays(df: DataFrame, columns: Sequence[FeatureColumn]) -> tuple[DataFrame, list[FeatureColumn], list[str]]:
     """Add arrays and vectors as arrays of doubles; returns all columns as what they are then, and their SQL text."""
+    df, columns, _ = readable(df, columns)
     made, sources = [], []
     for column in columns:
         if column.kind == "scalar":

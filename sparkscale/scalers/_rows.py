@@ -10,14 +10,13 @@ from typing import Any
 
 from pyspark.ml import Transformer
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from sparkscale.arrays import namespace
 from sparkscale.errors import ColumnTypeError
 from sparkscale.scalers import _persistence as persistence
 from sparkscale.scalers._html import Displayed
 from sparkscale.scalers._params import ColumnParams
-from sparkscale.spark import gpu, rows, udf, vectors
+from sparkscale.spark import gpu, rows, sql, udf, vectors
 from sparkscale.spark.columns import FeatureColumn, resolve
 from sparkscale.spark.gpu import Kernel
 from sparkscale.spark.rows import Grouping, Norm
@@ -81,8 +80,8 @@ class RowTransformer(Displayed, ColumnParams, persistence.Writable, Transformer)
 
     def _of_array(self, spark: SparkSession, column: FeatureColumn, device: str) -> vectors.Made:
         if device == "cpu":
-            return lambda array: F.expr(self._text(column, array))
-        return lambda array: udf.of_array(spark, F.expr(self._checked(column, array)), self._kernel(), device)
+            return lambda array: sql.expr(self._text(column, array))
+        return lambda array: udf.of_array(spark, sql.expr(self._checked(column, array)), self._kernel(), device)
 
     def _check_column(self, column: FeatureColumn) -> None:
         """Refuse a column that the schema shows to be of no use."""

@@ -20,6 +20,7 @@ from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._layer_params import HasBias, HasEpsilon, HasShape
 from sparkscale.scalers._model import Array, Fitting, ScalerModel
 from sparkscale.scalers._params import HasWeight
+from sparkscale.spark import storage
 from sparkscale.spark.batches import Batches
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve, resolve_key
 from sparkscale.spark.gpu import asked
@@ -279,7 +280,7 @@ class BatchNormModel(_BatchNormParams, ScalerModel[Any]):
         return _variance(self.statistics, ddof=0 if isinstance(self.statistics, Moments) else 1)
 
     def _spread(self, statistic: Any) -> Array:
-        return np.sqrt(_variance(statistic, ddof=0))
+        return statistic.std(0) if isinstance(statistic, Moments) else np.sqrt(statistic.variance)
 
     def _collapses(self, statistic: Any) -> npt.NDArray[np.bool_]:
         return np.asarray((self._per_channel("gamma", len(statistic)) == 0) & np.isfinite(self._normalizing()))
@@ -312,9 +313,20 @@ class BatchNormModel(_BatchNormParams, ScalerModel[Any]):
         extra, statistic = super()._saved()
         return {**extra, "statistic": type(statistic).__name__}, statistic
 
-    def _saved_kind(self, extra: Mapping[str, Any]) -> type[Mergeable]:
-        kinds = {kind.__name__: kind for kind in (Moments, BatchAverage, MovingAverage)}
-        return kinds[extra["statistic"]]
+    @classmethod
+    def _saved_kind(cls, extra: Mapping[str, Any]) -> type[Mergeable]:
+        kinds: dict[str, type[Mergeable]] = {kind.__name__: kind for kind in (Moments, BatchAverage, MovingAverage)}
+        name = storage.part(extra, "statistic", str)
+        if name not in kinds:
+            raise storage.MalformedError(f"statistic is {name!r}, not one of {', '.join(kinds)}")
+        return kinds[name]
+
+    def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
+        super()._restore(extra, statistic)
+        layout = self._layout()
+        if layout is not None:
+            for column in self._columns:
+                layout.check(column.name, column.size or 0)
 
 
 def _variance(statistic: Any, ddof: int) -> Array:

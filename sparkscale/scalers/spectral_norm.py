@@ -11,13 +11,11 @@ from sparkscale.affine import AffineMap
 from sparkscale.errors import RangeOverflowError
 from sparkscale.kernels import spectral_norm
 from sparkscale.scalers._base import Scaler
-from sparkscale.scalers._matrix import MatrixModel
+from sparkscale.scalers._matrix import TINY, MatrixModel, roots
 from sparkscale.scalers._model import Array
 from sparkscale.statistics import CoMoments
 
 __all__ = ["SpectralNorm", "SpectralNormModel"]
-
-TINY = 1e-290  # what squares below this lose
 
 
 class SpectralNormModel(MatrixModel):
@@ -40,7 +38,8 @@ class SpectralNormModel(MatrixModel):
         return AffineMap(zero, np.full(len(statistic), norm or 1.0), zero)
 
     def _shown(self, statistic: CoMoments) -> dict[str, Any]:
-        return {"norm": np.sqrt(np.diagonal(statistic.gram))}
+        nonzero = (statistic.origin != 0) | (statistic.shift != 0) | (np.diagonal(statistic.comoments) > 0)
+        return {"norm": roots(np.diagonal(statistic.gram), nonzero)}
 
 
 def _spectral_norm(gram: Array) -> float:

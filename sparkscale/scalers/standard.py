@@ -85,7 +85,7 @@ class StandardScalerModel(_StandardParams, ScalerModel[Moments]):
         return self._vector(self._spread(self.statistics))
 
     def _spread(self, statistic: Moments) -> Array:
-        return np.sqrt(statistic.variance(self.getDdof()))
+        return statistic.std(self.getDdof())
 
     def _map(self, statistic: Moments) -> AffineMap:
         size = len(statistic)
@@ -146,7 +146,7 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
     SizeMismatchError
         If the arrays or vectors of a column differ in length.
     RangeOverflowError
-        If a mean or variance is not representable as a double.
+        If a mean or standard deviation is not representable as a double, as where squares overflow.
     DeviceError
         Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
@@ -161,8 +161,8 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
     ``[sparkscale.<its name>] ... [end]``.
 
     ``fit`` scans the data once. On a ``local`` master a few scalar columns are aggregated in SQL; should the mean of
-    one be more than 10,000 times its standard deviation, or a sum overflow, where such aggregates lose digits, the data
-    are scanned a second time without them.
+    one be more than 10,000 times its standard deviation, or sums or squares overflow or vanish, where such aggregates
+    lose digits, the data are scanned a second time without them.
 
     References
     ----------

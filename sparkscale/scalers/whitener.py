@@ -11,10 +11,11 @@ from pyspark.ml.linalg import DenseMatrix, DenseVector
 from pyspark.ml.param import Param, Params, TypeConverters
 
 from sparkscale.affine import MatrixMap
+from sparkscale.errors import RangeOverflowError
 from sparkscale.kernels import whitening
 from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._layer_params import HasEpsilon
-from sparkscale.scalers._matrix import MatrixModel
+from sparkscale.scalers._matrix import TINY, MatrixModel, roots
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.statistics import CoMoments
 
@@ -92,6 +93,12 @@ class WhitenerModel(_WhitenerParams, MatrixModel):
         )
 
     def _solve(self, covariance: np.ndarray) -> MatrixMap:
+        largest = float(np.diagonal(self.statistics.comoments).max(initial=0.0))
+        if largest > 0 and max(largest, self.getEpsilon()) < TINY:
+            raise RangeOverflowError(
+                f"{type(self).__name__}: the values differ by so little that the squares of the differences are not "
+                "representable as doubles. Bring them to another unit first."
+            )
         forward, back = whitening(covariance, epsilon=self.getEpsilon(), method=self.getMethod())
         zero = np.zeros(len(covariance))
         return MatrixMap(self.statistics.mean if self.getWithMean() else zero, forward.T, back.T, zero)
@@ -114,7 +121,8 @@ class WhitenerModel(_WhitenerParams, MatrixModel):
         return pd.DataFrame(table, index=pd.Index(self.featureNames, name="feature"))
 
     def _shown(self, statistic: CoMoments) -> dict[str, Any]:
-        return {"mean": statistic.mean, "std": np.sqrt(np.diagonal(statistic.covariance()))}
+        varies = np.diagonal(statistic.comoments) > 0
+        return {"mean": statistic.mean, "std": roots(np.diagonal(statistic.covariance()), varies)}
 
 
 class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
@@ -164,7 +172,7 @@ class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
     SizeMismatchError
         If the arrays or vectors of a column differ in length.
     RangeOverflowError
-        If a mean or covariance is not representable as a double.
+        If a mean or covariance is not representable as a double, or at ``epsilon=0`` all covariances are below 1e-290.
     DeviceError
         Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 

@@ -12,6 +12,7 @@ from fractions import Fraction
 import numpy as np
 from pyspark.sql import DataFrame
 
+from sparkscale.spark import sql
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.expression import FINITE, guarded
 from sparkscale.statistics import Extrema, Moments, Statistic
@@ -21,12 +22,16 @@ __all__ = ["suits", "summarize"]
 # A double is split into the part a float holds and the rest. Sums of either are free of rounding, or nearly,
 # so the mean is as good as exact, and exact for a constant.
 HIGH = "CASE WHEN abs({x}) < 1e38D THEN double(float({x})) ELSE 0D END"
+# Of values whose squares vanish the sizes are added, so that where the variance is 0 a sum of 0 is that of zeros.
+LOW = f"CASE WHEN abs({{x}}) < 1e-150D THEN abs({{x}}) ELSE {{x}} - {HIGH} END"
 AGGREGATES: dict[type[Statistic], tuple[str, ...]] = {
     Extrema: ("count({x})", "min({x})", "max({x})"),
-    Moments: ("count({x})", "var_pop({x})", f"sum({HIGH})", f"sum({{x}} - {HIGH})"),
+    Moments: ("count({x})", "var_pop({x})", f"sum({HIGH})", f"sum({LOW})"),
 }
 LIMIT = 48  # aggregates in one query
 CONDITION = 1e4  # |mean| / std up to which Spark's running variance keeps 13 digits; at 1e6 it keeps 10
+LEAST = 1e-270  # variance whose digits are all there, and the mean's, too, with those sizes in it
+DISTINCT = 1e-130  # |mean| of values that are the same if no square of a difference is left
 
 
 def suits(df: DataFrame, columns: Sequence[FeatureColumn], statistic: type[Statistic], handle_invalid: str) -> bool:
@@ -51,7 +56,7 @@ def summarize(
         clean = f"CASE WHEN {FINITE.format(x=x)} THEN {x} END"
         inner.append(f"{guarded(column, column.sql, x, compiled=True) if strict else clean} AS x{j}")
     wanted = [text.format(x=f"x{j}") for j in range(len(columns)) for text in AGGREGATES[statistic]]
-    row = df.selectExpr(*inner).selectExpr("count(*)", *wanted).collect()[0]
+    row = sql.select(sql.select(df, *inner), "count(*)", *wanted).collect()[0]
     cells = np.array([np.nan if v is None else v for v in row[1:]], dtype=np.float64).reshape(len(columns), -1).T
     count, *found = cells
     invalid = float(row[0]) - count
@@ -64,6 +69,7 @@ def summarize(
     with np.errstate(all="ignore"):
         doubtful = (variance > 0) & (np.abs(mean) > CONDITION * np.sqrt(variance))
     doubtful |= (variance == 0) & (shift != 0)  # a constant of which a sum was rounded
+    doubtful |= (variance < LEAST) & (np.abs(mean) < DISTINCT) & ((variance > 0) | (high != 0) | (low != 0))
     if np.any(doubtful) or not np.all(np.isfinite(variance) & np.isfinite(mean)):
         return None
     return Moments(count, invalid, count, count, origin, shift, variance * count)

@@ -14,9 +14,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
-from sparkscale.errors import EmptyDataError, InvalidValueError, SizeMismatchError, marked
+from sparkscale.errors import EmptyDataError, InvalidValueError, ParamError, SizeMismatchError, marked
+from sparkscale.spark import sql
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.expression import failure, for_plugin, guarded
+from sparkscale.spark.expression import failure, for_plugin, guarded, paired
 from sparkscale.spark.gpu import has_plugin, together
 
 __all__ = ["Group", "Piece", "beside", "blocks", "gathered", "groups", "select"]
@@ -33,6 +34,9 @@ NULL_VECTOR = "array(-1)"
 # however few a row stores. With 100,000 features of which 50 are stored, 32 MB saved a quarter of the time in Python, 16 MB
 # an eighth. No more rows, since longer sums round more.
 BYTES, ROWS = 1 << 25, 1 << 16
+
+FEATURES = 1 << 26  # of a vector: an array of them is half a gigabyte, and a statistic has several
+SHOWN = 8  # indices that a message shows
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,16 @@ class Piece:
 
 
 def groups(columns: Sequence[FeatureColumn]) -> tuple[Group, ...]:
-    """Put scalars together and leave the others alone."""
+    """Put scalars together and leave the others alone.
+
+    Raises
+    ------
+    ParamError
+        If a vector has too many features, as its metadata say.
+    """
+    for column in columns:
+        if column.kind == "vector" and (column.size or 0) > FEATURES:
+            raise ParamError(_too_many(column, column.size or 0))
     scalars = [i for i, c in enumerate(columns) if c.kind == "scalar"]
     packed = FeatureColumn("scalars", "scalar", False, len(scalars))
     first = [Group(packed, tuple(scalars), tuple(columns[i] for i in scalars))] if scalars else []
@@ -85,7 +98,7 @@ def select(
     """
     plain: list[str | Column] = []
     texts: list[str] = []
-    expr = (lambda text: F.expr(for_plugin(text))) if has_plugin(df.sparkSession) else F.expr
+    expr = (lambda text: sql.expr(for_plugin(text))) if has_plugin(df.sparkSession) else sql.expr
     for k, group in enumerate(parts):
         column, source = group.column, group.column.sql
         if column.kind == "scalar":
@@ -112,12 +125,12 @@ def select(
             ": weights must be finite and >= 0. Clean the column, or leave those rows out.",
         )
         good = f"{source} >= 0 AND double({source}) < double('Infinity')"
-        plain.append(F.expr(f"CASE WHEN {good} THEN double({source}) ELSE {bad} END AS w"))
+        plain.append(sql.expr(f"CASE WHEN {good} THEN double({source}) ELSE {bad} END AS w"))
         texts.append("w")
     if batch is not None:
-        plain.append(F.expr(f"{batch} AS b"))
+        plain.append(sql.expr(f"{batch} AS b"))
         texts.append("b")
-    return df.select(*plain).selectExpr(*texts)
+    return sql.select(df.select(*plain), *texts)
 
 
 def _vector_texts(k: int, column: FeatureColumn, strict: bool) -> list[str]:
@@ -125,7 +138,7 @@ def _vector_texts(k: int, column: FeatureColumn, strict: bool) -> list[str]:
     values, indices = f"{u}.values", f"{u}.indices"
     if strict:
         values = guarded(replace(column, kind="array"), values, values, compiled=True)
-    stored = f"coalesce({indices}, cast(array() AS array<int>))"
+    stored = paired(column, u, f"coalesce({indices}, cast(array() AS array<int>))")
     found = f"coalesce({u}.size, size({u}.values))"
     if column.size is not None:
         wrong = failure(
@@ -190,9 +203,9 @@ def _vectors(
     array = batch.column(f"i{k}")
     stored = np.diff(array.offsets.to_numpy())
     indices = array.flatten().to_numpy()
-    missing, null = stored > lengths, None
+    missing, null = stored > lengths, None  # no other row has fewer values than indices: Spark has refused those
     if missing.any():
-        null, stored, indices = missing, np.where(missing, 0, stored), indices[indices >= 0]
+        null, stored, indices = missing, np.where(missing, 0, stored), indices[~np.repeat(missing, stored)]
     present = np.ones(len(lengths), dtype=bool) if null is None else ~null
     sizes = batch.column(f"n{k}").to_numpy() if not group.sized else None
     if sizes is not None:
@@ -201,6 +214,9 @@ def _vectors(
         _same(group.column, sizes[present], size)
     if size is None:
         return [], null, None
+    if size > FEATURES:
+        raise ParamError(marked(ParamError, _too_many(group.column, size)))
+    _check_indices(group.column, indices, stored, size)
     dense = present & (stored == 0) & (lengths > 0)
     _same(group.column, lengths[dense], size)
     if dense.all():
@@ -219,10 +235,35 @@ def _vectors(
     )
 
 
+def _too_many(column: FeatureColumn, size: int) -> str:
+    return (
+        f"Column '{column.name}' holds vectors of size {size}; fit takes {FEATURES} features of a vector at most. Hash "
+        "them into fewer, or correct the size."
+    )
+
+
+def _check_indices(column: FeatureColumn, indices: npt.NDArray[Any], stored: npt.NDArray[Any], size: int) -> None:
+    """Refuse indices that are out of range, or not in strictly ascending order within their row."""
+    ends = np.cumsum(stored)
+    right = np.ones(len(indices), dtype=bool)
+    right[1:] = indices[1:] > indices[:-1]
+    right[ends[ends < len(indices)]] = True  # the first of a row
+    if not len(indices) or (right.all() and indices.min() >= 0 and indices.max() < size):
+        return
+    row = int(np.searchsorted(ends, np.argmin(right & (indices >= 0) & (indices < size)), side="right"))
+    some = [*map(str, indices[ends[row] - stored[row] : ends[row]])]
+    shown = ", ".join([*some[:SHOWN], "..."] if len(some) > SHOWN else some)
+    message = (
+        f"Column '{column.name}' holds a sparse vector of size {size} with the indices {shown}: they must be from 0 to "
+        f"{size - 1} and in strictly ascending order. Correct the rows."
+    )
+    raise InvalidValueError(marked(InvalidValueError, message))
+
+
 def _same(column: FeatureColumn, found: npt.NDArray[Any], size: int | None) -> None:
-    if size == 0:
+    if size is not None and size <= 0:
         what = "vectors of size" if column.kind == "vector" else "arrays of length"
-        message = f"Column '{column.name}' has no feature: it holds {what} 0. Drop those rows, or the column."
+        message = f"Column '{column.name}' has no feature: it holds {what} {size}. Drop those rows, or the column."
         raise EmptyDataError(marked(EmptyDataError, message))
     wrong = found[found != size]
     if len(wrong):

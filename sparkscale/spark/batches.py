@@ -19,7 +19,7 @@ from sparkscale.errors import BatchError, RangeOverflowError, SizeMismatchError,
 from sparkscale.layout import Layout
 from sparkscale.spark import arrow, gpu, partials
 from sparkscale.spark.arrow import Group
-from sparkscale.spark.columns import FeatureColumn, KeyColumn, quoted
+from sparkscale.spark.columns import FeatureColumn, KeyColumn, readable
 from sparkscale.spark.expression import failure
 from sparkscale.spark.partials import Partial
 from sparkscale.spark.summarize import Seen, Summary, add_batch, ordered, partition_id
@@ -36,7 +36,7 @@ def key_text(key: KeyColumn) -> str:
     null = failure(
         BatchError,
         f"Batch column '{key.name}' is ",
-        f"string({quoted(key.name)})",
+        f"string({key.plain})",
         ": every row must say which batch it is of. Fill the column, or leave those rows out.",
     )
     return f"CASE WHEN {key.sql} IS NULL THEN {null} ELSE {key.sql} END"
@@ -96,9 +96,10 @@ class Batches:
         BatchError
             If a row is of no batch, or a batch has fewer than two valid values in a channel.
         """
+        df, batches, _ = self.readable(df)
         # What meets in one task is a row a batch: the moments of its channels.
         found = (
-            self.moments(df)
+            batches.moments(df)
             .repartition(1)
             .sortWithinPartitions("group", "b")
             .mapInArrow(_Average(self.parts, kind, of_batch), partials.schema(kind))
@@ -108,8 +109,15 @@ class Batches:
         made = sorted((partials.of_row(row, kind) for row in rows), key=lambda p: p.group)
         return ordered(made, self.parts) if made else None
 
+    def readable(self, df: DataFrame) -> tuple[DataFrame, Batches, list[str]]:
+        """Let SQL text read all columns; see `columns.readable`."""
+        df, columns, names = readable(df, [*self.columns, *([self.weight] if self.weight else [])])
+        df, (key,), key_names = readable(df, [self.key])
+        weight = columns.pop() if self.weight else None
+        return df, replace(self, columns=columns, key=key, weight=weight), [*names, *key_names]
+
     def moments(self, df: DataFrame) -> DataFrame:
-        """Return one row a batch and group of columns: the moments of the batch's channels."""
+        """Return one row a batch and group of columns: the moments of the batch's channels. All are `readable`."""
         text = f"b {self.key.type}, {partials.schema(Moments)}"
         strict = self.handle_invalid == "error"
         within = _Within(self.parts, self.layout, self.handle_invalid == "skip", NUMBERS, self.device)

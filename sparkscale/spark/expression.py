@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sparkscale.affine import AffineMap
 from sparkscale.errors import InvalidValueError, ScalingError, SizeMismatchError, marked
 from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.sql import string
 
 __all__ = [
     "array_literal",
@@ -26,6 +27,7 @@ __all__ = [
     "interpreted",
     "is_valid",
     "literal",
+    "paired",
     "parameter",
     "scalar_map",
     "sized",
@@ -55,7 +57,7 @@ def failure(kind: type[ScalingError], before: str, value: str, after: str) -> st
     """Return text that makes the job fail with a message around the SQL ``value``."""
     start, end = marked(kind, "\0").split("\0")
     shown = f"coalesce(string({value}), 'null')"
-    return f"raise_error(concat({_string(start + before)}, {shown}, {_string(after + end)}))"
+    return f"raise_error(concat({string(start + before)}, {shown}, {string(after + end)}))"
 
 
 def interpreted(text: str) -> str:
@@ -87,10 +89,6 @@ def split_up(texts: Sequence[str], again: str) -> list[str]:
     if len(texts) < MANY or any("zip_with(" in text for text in texts):
         return list(texts)
     return [t if k % MANY else again.format(t, interpreted(t)) for k, t in enumerate(texts)]
-
-
-def _string(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def is_valid(column: FeatureColumn, source: str) -> str:
@@ -131,6 +129,18 @@ def sized(column: FeatureColumn, source: str, size: int, result: str) -> str:
     )
     fits = f"size({source}) = {size}"
     return f"CASE WHEN {source} IS NULL THEN NULL WHEN {fits} THEN {result} ELSE {interpreted(wrong)} END"
+
+
+def paired(column: FeatureColumn, source: str, result: str) -> str:
+    """Return ``result`` where the unwrapped vector is dense, or has as many indices as values; otherwise the job fails."""
+    indices, values = f"size({source}.indices)", f"size({source}.values)"
+    wrong = failure(
+        SizeMismatchError,
+        f"Column '{column.name}' holds a sparse vector with ",
+        f"concat({indices}, ' indices and ', {values}, ' values')",
+        ": it must have one value for each index. Correct the rows.",
+    )
+    return f"CASE WHEN {source}.indices IS NOT NULL AND {indices} <> {values} THEN {wrong} ELSE {result} END"
 
 
 def scalar_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds) -> str:

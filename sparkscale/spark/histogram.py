@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from sparkscale.errors import EmptyDataError, of_jobs
+from sparkscale.spark import sql
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.expression import FINITE, parameter
 from sparkscale.statistics.histogram import Histogram
@@ -66,15 +66,16 @@ def histograms(df: DataFrame, arrays: Sequence[str], bins: int) -> list[Histogra
         If there is no row.
     """
     # One row a value: an aggregate for each bin would be hundreds of them, more than Spark compiles.
-    found = df.selectExpr(f"posexplode(array({', '.join(arrays)})) AS (j, xs)").selectExpr("j", "explode(xs) AS x")
-    found = found.selectExpr("j", f"CASE WHEN {FINITE.format(x='x')} THEN x END AS x")
+    found = sql.select(df, f"posexplode(array({', '.join(arrays)})) AS (j, xs)")
+    found = sql.select(found, "j", "explode(xs) AS x")
+    found = sql.select(found, "j", f"CASE WHEN {FINITE.format(x='x')} THEN x END AS x")
     with of_jobs():
         return _counted(found, len(arrays), bins)
 
 
 def _counted(df: DataFrame, size: int, bins: int) -> list[Histogram]:
     rows, count, low, high = np.zeros(size), np.zeros(size), np.zeros(size), np.zeros(size)
-    extremes = [F.expr(text) for text in ("count(*)", "count(x)", "min(x)", "max(x)")]
+    extremes = [sql.expr(text) for text in ("count(*)", "count(x)", "min(x)", "max(x)")]
     collected = df.groupBy("j").agg(*extremes).collect()
     if not collected:
         raise EmptyDataError("The DataFrame has no row, so there is nothing to plot. Plot one that has.")
@@ -88,7 +89,7 @@ def _counted(df: DataFrame, size: int, bins: int) -> list[Histogram]:
     place = (
         f"(x * {parameter(unit, 'j')} - {parameter(low, 'j')}) / {parameter(np.where(constant, np.inf, width), 'j')}"
     )
-    binned = df.where("x IS NOT NULL").selectExpr("j", f"least(int({place} + {EDGE}D), {bins - 1}) AS bin")
+    binned = sql.select(sql.where(df, "x IS NOT NULL"), "j", f"least(int({place} + {EDGE}D), {bins - 1}) AS bin")
     counts = np.zeros((size, bins), dtype=np.int64)
     for j, at, number in binned.groupBy("j", "bin").count().collect():
         counts[j, at] = number

@@ -5,13 +5,32 @@ On Connect there is none: what is asked then answers ``None``, and what moves an
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from pyspark.ml.linalg import Vectors
 from pyspark.ml.util import Identifiable
 from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["errors", "has_jvm", "message", "partitions", "remove_path", "replace_path", "standard_scaled"]
+from sparkscale.spark import paths
+
+__all__ = [
+    "children",
+    "errors",
+    "exists",
+    "has_jvm",
+    "message",
+    "partitions",
+    "recover_path",
+    "remove_path",
+    "replace_path",
+    "standard_scaled",
+]
+
+NEW = re.compile(r"\.sparkscale_[0-9a-f]{12}")  # what the name of a path has at its end while a table is written
+OLD, GONE = ".old", ".gone"  # at the end of what was replaced, and of that while it is removed
 
 
 def has_jvm(df: DataFrame) -> bool:
@@ -56,26 +75,133 @@ def message(failure: BaseException) -> str | None:
     return str(found.toString())
 
 
+def exists(spark: SparkSession, path: str) -> bool | None:
+    """Return whether there is something at a path; on Connect it cannot be asked for."""
+    if not hasattr(spark, "_jsparkSession"):
+        return None
+    files, place = _files(spark, path)
+    return bool(files.exists(place))
+
+
 def replace_path(spark: SparkSession, made: str, path: str) -> None:
-    """Move what is complete to where it belongs; what is there already is kept until then, and removed after."""
-    hadoop = spark._jvm.org.apache.hadoop.fs  # type: ignore[union-attr]
-    source, target, old = hadoop.Path(made), hadoop.Path(path), hadoop.Path(f"{made}.old")
-    files = target.getFileSystem(spark._jsc.hadoopConfiguration())
+    """Move what is complete to where it belongs; what is there already is kept until then, and removed after.
+
+    Between two renames there is nothing at the path. `recover_path` ends what was killed there.
+    """
+    files, source, target, old = _files(spark, made, path, f"{made}{OLD}")
+    replaces = files.exists(target)
+    try:
+        if replaces:
+            _rename(files, target, old)
+        _rename(files, source, target)
+    except BaseException as failure:
+        complete = files.exists(target)
+        if replaces and not complete:
+            _rename(files, old, target)
+        # Another run may have taken this one for killed, and ended it.
+        if not (isinstance(failure, OSError) and complete and not files.exists(source)):
+            raise
+    if replaces:
+        _delete(files, old)
+
+
+def recover_path(spark: SparkSession, path: str, stale_after: float) -> None:
+    """End what killed runs of `replace_path` have begun, and remove what they left behind.
+
+    If there is nothing at the path and an old one was renamed away, the new one is complete, and takes its place; without
+    a new one the old one goes back. An old one beside a complete path is removed. A new one that is not in place may
+    belong to a run that is going on: it is removed only when nothing in it has changed for a long time.
+
+    Parameters
+    ----------
+    spark : pyspark.sql.SparkSession
+        The session.
+    path : str
+        Where a table is written.
+    stale_after : float
+        The age in seconds from which on a new one belongs to no run.
+    """
+    path = path.rstrip("/")
+    files, target = _files(spark, path)
+    parent = files.makeQualified(target).getParent()
+    if parent is None or not files.exists(parent):
+        return
+    name = target.getName()
+    beside = spark._jvm.org.apache.hadoop.fs.GlobFilter(f"{paths.escaped(name)}.sparkscale_*")  # type: ignore[union-attr]
+    suffixes = [status.getPath().getName()[len(name) :] for status in files.listStatus(parent, beside)]
+    ours = [s for s in suffixes if NEW.fullmatch(s.removesuffix(GONE).removesuffix(OLD))]
+    places = {suffix: _files(spark, f"{path}{suffix}")[1] for suffix in ours}
+    old = {suffix.removesuffix(OLD) for suffix in places if suffix.endswith(OLD)}
+    if old and not files.exists(target):
+        pairs = old & places.keys() or {f"{suffix}{OLD}" for suffix in old}
+        newest = max(pairs, key=lambda suffix: files.getFileStatus(places[suffix]).getModificationTime())
+        try:
+            _rename(files, places[newest], target)
+        except OSError:
+            if not files.exists(target):  # else a run that was going on has gone on
+                raise
+    _remove_left(files, target, places, time.time() - stale_after)
+
+
+def _remove_left(files: Any, target: Any, places: Mapping[str, Any], stale: float) -> None:
+    """Remove old ones beside what is complete, and new ones that have not changed since a time."""
     there = files.exists(target)
-    if there and not files.rename(target, old):
-        raise OSError(f"'{path}' could not be renamed to make room for the new.")
-    if not files.rename(source, target):
-        if there:
-            files.rename(old, target)
-        raise OSError(f"'{made}' could not be renamed to '{path}'.")
-    if there:
-        files.delete(old, True)
+    places = {suffix: place for suffix, place in places.items() if files.exists(place)}  # one may be in place by now
+    new = {suffix: place for suffix, place in places.items() if not suffix.endswith((OLD, GONE))}
+    in_use = {suffix for suffix, place in new.items() if not _is_older(files, place, stale)}
+    for suffix, place in places.items():
+        if suffix.endswith(OLD) and there and suffix.removesuffix(OLD) not in in_use:
+            _delete(files, place)
+        elif suffix.endswith(GONE) or (suffix in new and suffix not in in_use):
+            files.delete(place, True)
 
 
-def remove_path(spark: SparkSession, path: str) -> None:
-    """Remove what was begun and is not complete."""
-    found = spark._jvm.org.apache.hadoop.fs.Path(path)  # type: ignore[union-attr]
-    found.getFileSystem(spark._jsc.hadoopConfiguration()).delete(found, True)
+def _files(spark: SparkSession, *paths: str) -> tuple[Any, ...]:
+    """Return the file system of paths, and each of them as its objects."""
+    objects = [spark._jvm.org.apache.hadoop.fs.Path(path) for path in paths]  # type: ignore[union-attr]
+    return objects[-1].getFileSystem(spark._jsc.hadoopConfiguration()), *objects
+
+
+def _rename(files: Any, source: Any, target: Any) -> None:
+    """Rename what is there to what is not: into a folder that is there it would be moved."""
+    if files.exists(target) or not files.rename(source, target):
+        raise OSError(f"'{source.toString()}' could not be renamed to '{target.toString()}'.")
+
+
+def _delete(files: Any, old: Any) -> None:
+    """Delete what was replaced, under a name by which nobody puts it back when half of it is gone."""
+    if files.exists(old):  # else another run has done it
+        gone = old.suffix(GONE)
+        _rename(files, old, gone)
+        files.delete(gone, True)
+
+
+def _is_older(files: Any, path: Any, when: float) -> bool:
+    """Whether a folder and all files in it were last changed before a time."""
+    if files.getFileStatus(path).getModificationTime() >= when * 1000:
+        return False
+    listed = files.listFiles(path, True)
+    while listed.hasNext():
+        if listed.next().getModificationTime() >= when * 1000:
+            return False
+    return True
+
+
+def remove_path(spark: SparkSession, path: str) -> bool:
+    """Remove a path with all that is in it, and return whether that could be asked for; on Connect it cannot."""
+    if not hasattr(spark, "_jsparkSession"):
+        return False
+    files, place = _files(spark, path)
+    files.delete(place, True)
+    return True
+
+
+def children(spark: SparkSession, path: str) -> list[str] | None:
+    """Return the names of what is in a folder, or that of a file; on Connect it cannot be asked for."""
+    if not hasattr(spark, "_jsparkSession"):
+        return None
+    files, place = _files(spark, path)
+    return [status.getPath().getName() for status in files.listStatus(place)] if files.exists(place) else []
 
 
 def standard_scaled(df: DataFrame, source: str, name: str, center: Any, scale: Any) -> DataFrame | None:

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 
 from sparkscale.errors import BatchError
 from sparkscale.layout import Layout
-from sparkscale.spark import vectors
+from sparkscale.spark import sql, vectors
 from sparkscale.spark.batches import Batches, key_text
 from sparkscale.spark.columns import FeatureColumn, fresh
 from sparkscale.spark.expression import array_literal, failure, guarded, sized
@@ -45,13 +45,15 @@ def normalize_batches(
     gain_and_bias : pair of numpy.ndarray
         Of the channels of all columns.
     """
+    described = [replace(c, name=out, nested=False) for c, out in zip(batches.columns, outputs, strict=True)]
+    df, batches, temporary = batches.readable(df)
     if batches.handle_invalid == "skip":
         df = complete(df, batches.columns)
     key, b = fresh(), fresh()
     found = batches.normalizing(df, of_batch)
     parts = {name: fresh() for name in found.columns if name != "b"}
-    found = found.selectExpr(f"b AS {b}", *(f"{name} AS {other}" for name, other in parts.items()))
-    df = df.selectExpr("*", f"{key_text(batches.key)} AS {key}")
+    found = sql.select(found, f"b AS {b}", *(f"{name} AS {other}" for name, other in parts.items()))
+    df = sql.select(df, "*", f"{key_text(batches.key)} AS {key}")
     df = df.join(found, on=df[key] == found[b], how="left")
     unknown = failure(
         BatchError,
@@ -59,7 +61,7 @@ def normalize_batches(
         key,
         f" of column '{batches.key.name}' has no row of positive weight to take statistics from. Leave it out.",
     )
-    temporary = [key, b, *parts.values()]
+    temporary += [key, b, *parts.values()]
     made: dict[str, str] = {}
     start = 0
     for (k, place), column, out in zip(_places(batches), batches.columns, outputs, strict=True):
@@ -90,7 +92,6 @@ def normalize_batches(
             made[out] = made_names[0]
         else:
             made[out] = guarded(column, source, text) if strict else text
-    described = [replace(c, name=out, nested=False) for c, out in zip(batches.columns, outputs, strict=True)]
     return finished(df, described, made, temporary)
 
 

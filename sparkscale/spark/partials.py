@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from sparkscale.errors import SizeMismatchError, marked
+from sparkscale.spark import sql
 from sparkscale.spark.arrow import Group, mismatch
 from sparkscale.statistics import CoMoments, Fold, Mergeable, Statistic
 
@@ -186,7 +187,7 @@ def merge_on_executors(df: DataFrame, parts: Sequence[Group], kind: type[Statist
     keys = ("task", "group", "start")
     fan_in = ALL if kind.joint else FAN_IN
     return (
-        df.selectExpr("*", f"partition div {fan_in} AS task")
+        sql.select(df, "*", f"partition div {fan_in} AS task")
         .repartition(*keys)
         .sortWithinPartitions(*keys, "partition")
         .drop("task")

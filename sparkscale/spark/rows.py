@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame
 
 from sparkscale.errors import SizeMismatchError
 from sparkscale.kernels.clipping import TORCH_SLACK
-from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.columns import FeatureColumn, readable
 from sparkscale.spark.expression import (
     FINITE,
     Bounds,
@@ -276,14 +276,15 @@ def transform(
     device : {"cpu", "auto", "gpu"}
         Where tasks compute, as `gpu.asked` tells.
     """
+    df, inputs, temporary = readable(df, inputs)
     if handle_invalid == "skip":
         df = complete(df, inputs)
     made: dict[str, str] = {}
-    temporary: list[str] = []
     if device != "cpu":
         flat = [(c, out) for c, out in zip(inputs, outputs, strict=True) if c.kind != "vector"]
         columns, sources = [c for c, _ in flat], [to_sql(c, handle_invalid, checked) for c, _ in flat]
-        df, texts, temporary = with_mapped(df, columns, sources, [kernel] * len(flat), kernel, device)
+        df, texts, names = with_mapped(df, columns, sources, [kernel] * len(flat), kernel, device)
+        temporary.extend(names)
         made = {out.name: t for (_, out), t in zip(flat, texts, strict=True)}
     for column, out in zip(inputs, outputs, strict=True):
         if column.kind == "vector":

@@ -15,7 +15,7 @@ from sparkscale.blocks import Block
 from sparkscale.errors import EmptyDataError, ParamError, marked, of_jobs
 from sparkscale.spark import aggregates, arrow, gpu, jvm, partials
 from sparkscale.spark.arrow import Group
-from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.columns import FeatureColumn, readable
 from sparkscale.spark.partials import Partial
 from sparkscale.statistics import CoMoments, Fold, Mergeable, Statistic
 from sparkscale.statistics.co_moments import LIMIT
@@ -79,6 +79,8 @@ def summarize(
     with of_jobs():
         if statistic.joint:
             _check_limit(sum(c.size or 0 for c in columns))
+        df, read, _ = readable(df, [*columns, *([weight] if weight else [])])
+        columns, weight = read[: len(columns)], read[-1] if weight else None
         found = None
         if device == "cpu" and weight is None and aggregates.suits(df, columns, statistic, handle_invalid):
             found = aggregates.summarize(df, columns, statistic, strict=handle_invalid == "error")

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from fnmatch import fnmatchcase
-from typing import Any
+import math
+from collections.abc import Mapping
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import NumericType
 
-from sparkscale.errors import ColumnNotFoundError, OutputExistsError, ParamError
-from sparkscale.spark import jvm
+from sparkscale.errors import OutputExistsError, ParamError
+from sparkscale.spark import csv, jvm, paths, sql
 from sparkscale.spark.columns import fresh
+from sparkscale.spark.source import Source
 
-__all__ = ["FORMATS", "check_free", "chosen", "read", "write"]
+__all__ = ["FORMATS", "check_free", "format_of", "read", "write"]
 
 FORMATS = ("parquet", "csv", "json", "orc", "table")
 PATHS = frozenset("/\\:")  # what the name of a table does not have
-READ = {"csv": {"header": "true", "inferSchema": "true"}}
-WRITE = {"csv": {"header": "true"}}
+STALE_AFTER = 7 * 24 * 3600.0  # seconds without a change, after which what a killed run has left behind is removed
 
 
-def _format_of(name: str) -> str:
-    """Return the format that the ending of a path tells, else Parquet."""
+def format_of(name: str, kind: str | None) -> str:
+    """Return the format that is named, or that the ending of a path tells, else Parquet."""
+    if kind is not None:
+        return kind
     ending = name.rstrip("/").rpartition(".")[2].lower()
     return ending if ending in FORMATS and ending != "table" else "parquet"
 
 
-def read(spark: SparkSession, name: str, kind: str | None, options: Mapping[str, str]) -> DataFrame:
-    """Return a table.
+def read(spark: SparkSession, name: str, kind: str | None, options: Mapping[str, str]) -> Source:
+    """Return a table. A path may be a pattern, unless there is something at the very path.
 
     Parameters
     ----------
@@ -45,9 +45,14 @@ def read(spark: SparkSession, name: str, kind: str | None, options: Mapping[str,
     if kind is None and PATHS.isdisjoint(name) and _table_exists(spark, name):
         kind = "table"
     if kind == "table":
-        return spark.table(name)
-    kind = kind or _format_of(name)
-    return spark.read.format(kind).options(**{**READ.get(kind, {}), **options}).load(name)
+        return Source(spark.table(sql.without_variables(name, f"Table '{name}'")))
+    kind, escaped = format_of(name, kind), paths.escaped(name)
+    if escaped == name and jvm.exists(spark, name) is False:
+        jvm.recover_path(spark, name, math.inf)
+    path = escaped if escaped != name and _path_exists(spark, name) else name
+    if kind == "csv":
+        return csv.read(spark, path, options)
+    return Source(spark.read.format(kind).options(**options).load(path))
 
 
 def write(df: DataFrame, name: str, kind: str | None, options: Mapping[str, str], *, overwrite: bool) -> None:
@@ -61,12 +66,12 @@ def write(df: DataFrame, name: str, kind: str | None, options: Mapping[str, str]
     OutputExistsError
         If a path has come to exist while the job ran, unless it is to be overwritten.
     """
-    spark, kind = df.sparkSession, kind or _format_of(name)
+    spark, kind = df.sparkSession, format_of(name, kind)
     mode = "overwrite" if overwrite else "error"
     if kind == "table":
         df.localCheckpoint().write.mode(mode).saveAsTable(name)
         return
-    settings = {**WRITE.get(kind, {}), **options}
+    settings = csv.write_options(options) if kind == "csv" else options
     if not jvm.has_jvm(df):
         df.localCheckpoint().write.format(kind).options(**settings).mode(mode).save(name)
         return
@@ -81,13 +86,20 @@ def write(df: DataFrame, name: str, kind: str | None, options: Mapping[str, str]
 
 
 def check_free(spark: SparkSession, name: str, kind: str | None, *, overwrite: bool) -> None:
-    """Refuse an output that exists, unless it is to be overwritten, and one that would not last."""
-    kind = kind or _format_of(name)
+    """Refuse an output that exists, unless it is to be overwritten, and one that would not last.
+
+    What a killed run has begun at the path is ended first.
+    """
+    kind = format_of(name, kind)
+    if kind == "table":
+        sql.without_variables(name, f"Table '{name}'")
     if kind == "table" and not _lasts(spark, name):
         raise ParamError(
             f"Table '{name}' would end with this session, whose catalog is in memory. Name a path, or a catalog by "
             "Spark's configuration (--conf spark.sql.catalogImplementation=hive)."
         )
+    if kind != "table" and jvm.exists(spark, name) is not None:
+        jvm.recover_path(spark, name, STALE_AFTER)
     if not overwrite and _exists(spark, name, kind):
         raise OutputExistsError(f"'{name}' already exists. Name another output, or overwrite it (--overwrite).")
 
@@ -102,47 +114,15 @@ def _lasts(spark: SparkSession, name: str) -> bool:
 
 def _table_exists(spark: SparkSession, name: str) -> bool:
     try:
-        return spark.catalog.tableExists(name)
+        return sql.VARIABLE not in name and spark.catalog.tableExists(name)
     except AnalysisException:  # no name of a table
         return False
 
 
 def _exists(spark: SparkSession, name: str, kind: str) -> bool:
-    if kind == "table":
-        return _table_exists(spark, name)
-    try:
-        spark.read.text([name, name]).schema  # noqa: B018  # twice: Spark logs the trace of a single path that is not
-    except AnalysisException as failed:
-        if "PATH_NOT_FOUND" not in str(failed):
-            raise
-        return False
-    return True
+    return _table_exists(spark, name) if kind == "table" else _path_exists(spark, name)
 
 
-def chosen(df: DataFrame, patterns: Sequence[str], without: Collection[str] = ()) -> list[str]:
-    """Return the columns that names and patterns choose, each once, in the order of the patterns.
-
-    Parameters
-    ----------
-    df : pyspark.sql.DataFrame
-        With the columns.
-    patterns : sequence of str
-        Names; patterns with ``*``, ``?`` and ``[...]``; or ``numeric``, all columns of one number.
-    without : collection of str
-        What ``numeric`` leaves out.
-
-    Raises
-    ------
-    ColumnNotFoundError
-        If one of them chooses nothing.
-    """
-    numeric = [f.name for f in df.schema.fields if isinstance(f.dataType, NumericType) and f.name not in without]
-    found: dict[str, Any] = {}
-    for pattern in patterns:
-        names = [name for name in df.columns if name == pattern] or (
-            numeric if pattern == "numeric" else [name for name in df.columns if fnmatchcase(name, pattern)]
-        )
-        if not names:
-            raise ColumnNotFoundError(f"'{pattern}' is no column. There are: {', '.join(df.columns)}.")
-        found |= dict.fromkeys(names)
-    return list(found)
+def _path_exists(spark: SparkSession, path: str) -> bool:
+    there = jvm.exists(spark, path)
+    return paths.exists(spark, path) if there is None else there

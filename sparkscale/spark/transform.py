@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -13,11 +14,23 @@ from pyspark.sql import functions as F
 from sparkscale.affine import AffineMap, MatrixMap
 from sparkscale.errors import OutputColumnError
 from sparkscale.kernels import clip_by_value
-from sparkscale.spark import gpu, matrix, udf, vectors
-from sparkscale.spark.columns import FeatureColumn, attribute_metadata, fresh, quoted, same_name
+from sparkscale.spark import gpu, jvm, matrix, sql, udf, vectors
+from sparkscale.spark.columns import (
+    FeatureColumn,
+    attribute,
+    attribute_metadata,
+    find_paths,
+    fresh,
+    readable,
+    same_name,
+)
 from sparkscale.spark.expression import Bounds, array_map, for_plugin, guarded, is_valid, scalar_map, sized, split_up
 
-__all__ = ["Plan", "check_outputs", "complete", "finished", "to_sql", "transform"]
+__all__ = ["Plan", "check_outputs", "complete", "finished", "paths_to_replace", "slices_of", "to_sql", "transform"]
+
+Paths = Mapping[str, tuple[str, ...]]  # from outputs to columns, or fields of structs
+
+FIELDS = 20  # of a struct, replaced in one expression: on Connect its nesting is limited to some 30
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,11 @@ class Plan:
         Whether each input has its own output, or all inputs become one vector, or are taken out of one.
     device : {"cpu", "auto", "gpu"}
         Where tasks compute.
+    features : sequence of slice or None
+        The features of each pair, or of each column that a vector is taken apart into, among those of the map. If left
+        out, they follow one another.
+    replaced : mapping from str to tuple of str
+        The outputs that replace a column, or a field of a struct, and its path.
     """
 
     inputs: Sequence[FeatureColumn]
@@ -50,16 +68,19 @@ class Plan:
     handle_invalid: str = "keep"
     shape: str = "pairs"
     device: str = "cpu"
+    features: Sequence[slice] | None = None
+    replaced: Paths = field(default_factory=dict)
 
     def slices(self, columns: Sequence[FeatureColumn]) -> list[AffineMap]:
         """Return each column's part of the map: the identity beside a matrix, which has no such parts."""
         whole = AffineMap.identity(len(self.affine)) if isinstance(self.affine, MatrixMap) else self.affine
-        start, parts = 0, []
-        for column in columns:
-            size = column.size or 0
-            parts.append(whole[start : start + size])
-            start += size
-        return parts
+        return [whole[features] for features in self.features or slices_of(columns)]
+
+
+def slices_of(columns: Sequence[FeatureColumn]) -> list[slice]:
+    """Return the features of each column among those of all, one column after the other."""
+    ends = accumulate((c.size or 0 for c in columns), initial=0)
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def check_outputs(df: DataFrame, outputs: Sequence[str]) -> None:
@@ -74,6 +95,46 @@ def check_outputs(df: DataFrame, outputs: Sequence[str]) -> None:
             if sum(same_name(df, name, other) for other in outputs) > 1:
                 raise OutputColumnError(f"Output column '{name}' is named twice. Give each output its own name.")
         clashing.add(name.casefold())
+
+
+def paths_to_replace(df: DataFrame, sources: Sequence[str], outputs: Sequence[str], *, asked: bool) -> Paths:
+    """Return the paths of the outputs that replace what is there; refuse to replace what nobody asked to.
+
+    Parameters
+    ----------
+    df : pyspark.sql.DataFrame
+        Where the outputs go.
+    sources, outputs : sequence of str
+        The column that each output is read from, and the output's own name.
+    asked : bool
+        Whether the user named the outputs. If not, only the column that an output is read from is replaced.
+
+    Raises
+    ------
+    OutputColumnError
+        If an output would replace something else, or two outputs the same.
+    """
+    there = {name: path for name, path in zip(outputs, find_paths(df, outputs), strict=True) if path is not None}
+    check_outputs(df, [name for name in outputs if name not in there])
+    for name, path in there.items():
+        if not path:
+            raise OutputColumnError(
+                f"Output column '{name}' cannot be replaced: it is within an array or a map, or one name of several "
+                "columns. Name another output."
+            )
+    if there and not asked:
+        for name, source in zip(outputs, find_paths(df, sources), strict=True):
+            if name in there and there[name] != source:
+                raise OutputColumnError(
+                    f"Output column '{name}' already exists. Name it as outputCol, or among outputCols, to replace it; "
+                    "or name another output, or drop the column."
+                )
+    for (one, path), (other, longer) in pairwise(sorted(there.items(), key=lambda output: output[1])):
+        if longer[: len(path)] == path:
+            raise OutputColumnError(
+                f"Output column '{other}' is '{one}', or a field of it. Give each output a column of its own."
+            )
+    return there
 
 
 def to_sql(plan: Plan) -> dict[str, str]:
@@ -131,21 +192,23 @@ def _checked(plan: Plan, column: FeatureColumn, source: str, size: int, result: 
 
 def _parts(plan: Plan, source: str) -> dict[str, str]:
     """Take an assembled vector, read as an array, apart into its columns."""
-    start, texts = 0, {}
-    for out, affine in zip(plan.outputs, plan.slices(plan.outputs), strict=True):
-        size = out.size or 0
-        piece = f"get({source}, {start})" if out.kind == "scalar" else f"slice({source}, {start + 1}, {size})"
+    texts = {}
+    features = plan.features or slices_of(plan.outputs)
+    for out, part, affine in zip(plan.outputs, features, plan.slices(plan.outputs), strict=True):
+        scalar = out.kind == "scalar"
+        piece = f"get({source}, {part.start})" if scalar else f"slice({source}, {part.start + 1}, {out.size})"
         texts[out.name] = _text(plan, out, piece, affine)
-        start += size
     return texts
 
 
 def transform(df: DataFrame, plan: Plan) -> DataFrame:
-    """Add the outputs to a DataFrame; everything else stays as it was.
+    """Add the outputs to a DataFrame; everything else stays as it was but for what the plan replaces."""
+    df, inputs, renamed = readable(df, plan.inputs)
+    df = _transformed(df, replace(plan, inputs=inputs, device=gpu.asked(plan.device, df.sparkSession)))
+    return df.drop(*renamed) if renamed else df
 
-    An output that exists is replaced where it stands.
-    """
-    plan = replace(plan, device=gpu.asked(plan.device, df.sparkSession))
+
+def _transformed(df: DataFrame, plan: Plan) -> DataFrame:
     if plan.handle_invalid == "skip":
         df = complete(df, plan.inputs)
     if isinstance(plan.affine, MatrixMap) or plan.shape == "disassemble":
@@ -174,7 +237,7 @@ def transform(df: DataFrame, plan: Plan) -> DataFrame:
             temporary.extend(names)
         elif out.name not in made:
             made[out.name] = _text(plan, column, column.sql, affine)
-    return finished(df, plan.outputs, made, temporary)
+    return finished(df, plan.outputs, made, temporary, plan.replaced)
 
 
 def _mapped_rows(affine: AffineMap | MatrixMap, bounds: Bounds, rows: Any) -> Any:
@@ -213,7 +276,7 @@ def complete(df: DataFrame, columns: Sequence[FeatureColumn]) -> DataFrame:
     if conditions:
         plugin = gpu.has_plugin(df.sparkSession)
         conditions = conditions if plugin else split_up(conditions, "({0} OR {1})")
-        df = df.filter(" AND ".join(conditions))
+        df = sql.where(df, " AND ".join(conditions))
     for column in columns:
         if column.kind == "vector":
             df = vectors.complete(df, column)
@@ -229,9 +292,10 @@ def _through_array(df: DataFrame, plan: Plan) -> DataFrame:
         temporary.append(column.name)
     elif column.kind == "scalar" and isinstance(plan.affine, MatrixMap):
         if plan.device == "cpu":
-            return finished(df, plan.outputs, {plan.outputs[0].name: _matrix_text(plan, column, plan.affine)}, [])
-        df, made, temporary = _by_kernels(df, plan, [column])
-        return finished(df, plan.outputs, made, temporary)
+            texts = {plan.outputs[0].name: _matrix_text(plan, column, plan.affine)}
+            return finished(df, plan.outputs, texts, [], plan.replaced)
+        df, texts, temporary = _by_kernels(df, plan, [column])
+        return finished(df, plan.outputs, texts, temporary, plan.replaced)
     df, names = vectors.as_array(df, column, strict)
     if by_kernel:
         names.insert(0, fresh())
@@ -239,7 +303,7 @@ def _through_array(df: DataFrame, plan: Plan) -> DataFrame:
         plan = replace(plan, affine=AffineMap.identity(len(plan.affine)))
     temporary = [*names, *temporary]
     if plan.shape == "disassemble":
-        texts = _parts(replace(plan, handle_invalid="keep"), quoted(names[0]))
+        texts = _parts(replace(plan, handle_invalid="keep"), sql.quoted(names[0]))
     else:
         texts = {out.name: f"cast({names[0]} AS array<{'float' if out.single else 'double'}>)" for out in plan.outputs}
     for out in plan.outputs:
@@ -247,27 +311,29 @@ def _through_array(df: DataFrame, plan: Plan) -> DataFrame:
             df, names = vectors.from_array(df, texts[out.name])
             texts[out.name] = names[0]
             temporary.extend(names)
-    return finished(df, plan.outputs, texts, temporary)
+    return finished(df, plan.outputs, texts, temporary, plan.replaced)
 
 
 def finished(
-    df: DataFrame, outputs: Sequence[FeatureColumn], texts: dict[str, str], temporary: Sequence[str]
+    df: DataFrame,
+    outputs: Sequence[FeatureColumn],
+    texts: dict[str, str],
+    temporary: Sequence[str],
+    replaced: Paths | None = None,
 ) -> DataFrame:
-    """Make the outputs, and drop what was only needed on the way."""
+    """Make the outputs, and drop what was only needed on the way. Only what is named in ``replaced`` is replaced."""
     plugin = gpu.has_plugin(df.sparkSession)
     texts = {name: for_plugin(text) for name, text in texts.items()} if plugin else texts
-    taken = {name.casefold() for name in df.columns}
-    exists = any(name.casefold() in taken for name in texts)
     # Metadata goes by way of select: withColumns on Connect would lose it. Vectors that stand alone get their names
     # at once; others a column of their own first, since every select costs milliseconds on the driver.
-    alone = not exists and all(out.kind == "vector" for out in outputs)
+    alone = not replaced and all(out.kind == "vector" for out in outputs)
     described: dict[str, Column] = {}
     made: dict[str, str] = {}
     for out in outputs:
         if out.kind == "vector":
             made[out.name] = out.name if alone else fresh()
             metadata = attribute_metadata(out.attributes, out.size) if out.size is not None else {}
-            described[out.name] = F.expr(texts[out.name]).alias(made[out.name], metadata=metadata)
+            described[out.name] = sql.expr(texts[out.name]).alias(made[out.name], metadata=metadata)
     if described:
         df = df.select("*", *described.values())
     if not alone:
@@ -276,8 +342,57 @@ def finished(
             again = split_up([*plain.values()], "nanvl({0}, {1})")
             texts = {**texts, **dict(zip(plain, again, strict=True))}
         texts, temporary = {**texts, **made}, [*temporary, *made.values()]
-        if exists:
-            df = df.withColumns({name: F.expr(text) for name, text in texts.items()})
+        if replaced:
+            vectors_of_size = [out for out in outputs if out.kind == "vector" and out.size is not None]
+            metadata = {out.name: attribute_metadata(out.attributes, out.size or 0) for out in vectors_of_size}
+            df, added = _with_replaced(df, texts, replaced, metadata)
+            temporary = [*temporary, *added]
         else:
-            df = df.selectExpr("*", *(f"{text} AS {quoted(name)}" for name, text in texts.items()))
+            df = _with_named(df, texts)
     return df.drop(*temporary) if temporary else df
+
+
+def _with_named(df: DataFrame, texts: dict[str, str]) -> DataFrame:
+    """Make the outputs; those that text cannot name get their names afterwards."""
+    names = {name: fresh() if sql.VARIABLE in name else name for name in texts}
+    df = sql.select(df, "*", *(f"{text} AS {sql.quoted(names[name])}" for name, text in texts.items()))
+    renamed = {temporary: name for name, temporary in names.items() if temporary != name}
+    return df.withColumnsRenamed(renamed) if renamed else df
+
+
+def _with_replaced(
+    df: DataFrame, texts: dict[str, str], paths: Paths, metadata: dict[str, Any]
+) -> tuple[DataFrame, list[str]]:
+    """Make the outputs, of which those with a path replace what is there; returns the names of temporary columns."""
+    columns: dict[str, Column] = {}
+    described: dict[str, Any] = {}
+    fields: dict[str, list[tuple[str, Column]]] = {}
+    for name, text in texts.items():
+        top, *inner = paths.get(name, (name,))
+        if inner:
+            fields.setdefault(top, []).append((attribute(inner), sql.expr(text)))
+        else:
+            columns[top] = sql.expr(text)
+            described |= {top: metadata[name]} if name in metadata else {}
+    temporary: list[str] = []
+    for top, values in fields.items():
+        copy, described[top] = top, df.schema[top].metadata
+        for start in range(0, len(values), FIELDS):
+            struct = F.col(attribute([copy]))
+            for path, value in values[start : start + FIELDS]:
+                struct = struct.withField(path, value)
+            copy = fresh()
+            df = df.select("*", struct.alias(copy, metadata=described[top]))
+            temporary.append(copy)
+        columns[top] = F.col(copy)
+    df = df.withColumns(columns)
+    return df if jvm.has_jvm(df) else _with_metadata(df, described), temporary
+
+
+def _with_metadata(df: DataFrame, described: dict[str, Any]) -> DataFrame:
+    """Give columns their metadata, which ``withColumns`` on Connect has lost, under names that it can read."""
+    names = {column: fresh() for column in described}
+    df = df.withColumnsRenamed(names) if names else df
+    for column, metadata in described.items():
+        df = df.withMetadata(names[column], metadata)
+    return df.withColumnsRenamed({name: column for column, name in names.items()}) if names else df

@@ -18,6 +18,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
 
+from sparkscale.spark import sql
 from sparkscale.spark.columns import FeatureColumn, fresh
 from sparkscale.spark.expression import for_plugin, interpreted
 from sparkscale.spark.gpu import Cpu, Kernel, device_of_task, has_plugin
@@ -79,7 +80,7 @@ def with_mapped(
     cells = (f"cast({source} AS {kind}) AS {n}" for source, (n, kind) in zip(sources, types.items(), strict=True))
     sent = f"struct({', '.join(cells)})"
     plugin = has_plugin(df.sparkSession)
-    df = df.withColumn(before, F.expr(for_plugin(sent) if plugin else sent))
+    df = df.withColumn(before, sql.expr(for_plugin(sent) if plugin else sent))
     arrays = {n: kernel for n, c, kernel in zip(types, columns, kernels, strict=True) if c.kind == "array"}
     mapped = partial(_of_cells, arrays=arrays, together=together)
     arrow_udf = _arrow_udf(plugin)

@@ -21,9 +21,9 @@ from pyspark.sql import functions as F
 
 from sparkscale.affine import AffineMap
 from sparkscale.errors import SizeMismatchError
-from sparkscale.spark import jvm
+from sparkscale.spark import jvm, sql
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata, fresh
-from sparkscale.spark.expression import Bounds, array_map, failure, guarded, is_valid, literal, sized
+from sparkscale.spark.expression import Bounds, array_map, failure, guarded, is_valid, literal, paired, sized
 
 __all__ = ["as_array", "assemble", "complete", "from_array", "normalized", "through_arrays", "transform"]
 
@@ -83,7 +83,7 @@ def transform(
             return df, checked.where_present(steps[0]), [*steps, *checked.temporary]
     sparse = affine.keeps_zero and (bounds is None or bounds[0] <= 0.0 <= bounds[1])
     entries = partial(_mapped_entries, affine, bounds) if sparse else None
-    made = mapped or (lambda array: F.expr(array_map(column, array, affine, bounds)))
+    made = mapped or (lambda array: sql.expr(array_map(column, array, affine, bounds)))
     df, steps = _through_arrays(df, checked, made, entries)
     return df, steps[0], [*steps, *checked.temporary]
 
@@ -142,14 +142,15 @@ def _checked(df: DataFrame, column: FeatureColumn, strict: bool, expected: str =
     )
     fits = "true" if column.size is None else f"{found} = {size}"
     right = f"CASE WHEN {u} IS NULL THEN {checked.zeros} WHEN {fits} THEN {column.sql} ELSE {wrong} END"
+    right = paired(column, u, right)
     if strict:
         right = guarded(replace(column, kind="array"), f"{u}.values", right, compiled=True)
     unwrapped = F.unwrap_udt(F.col(column.sql))
     # The zero looks at the row, lest the optimizer put a constant vector into every task.
     zero = f"CASE WHEN {column.sql} IS NULL THEN 0D END"
-    zeros = F.when(unwrapped.isNull(), array_to_vector(F.expr(f"array_repeat({zero}, {size})")))
+    zeros = F.when(unwrapped.isNull(), array_to_vector(sql.expr(f"array_repeat({zero}, {size})")))
     df = df.select("*", unwrapped.alias(u), zeros.alias(checked.zeros))
-    return df.selectExpr("*", f"{right} AS {checked.name}"), checked
+    return sql.select(df, "*", f"{right} AS {checked.name}"), checked
 
 
 def _by_spark(df: DataFrame, source: str, affine: AffineMap, factor: Any) -> tuple[DataFrame, list[str]] | None:
@@ -178,15 +179,15 @@ def _through_arrays(
     array, made, row, name = fresh(), fresh(), fresh(), fresh()
     is_sparse = f"{checked.parts}.indices IS NOT NULL" if entries else "false"
     wanted = f"{checked.present} AND {where}"
-    dense = F.when(F.expr(f"{wanted} AND NOT {is_sparse}"), vector_to_array(F.col(checked.name)))
+    dense = F.when(sql.expr(f"{wanted} AND NOT {is_sparse}"), vector_to_array(F.col(checked.name)))
     df = df.withColumn(array, dense)
     df = df.withColumn(made, mapped(array))
-    result = F.when(F.expr(f"{made} IS NOT NULL"), array_to_vector(F.col(made)))
+    result = F.when(sql.expr(f"{made} IS NOT NULL"), array_to_vector(F.col(made)))
     if not entries:
         return df.withColumn(name, result), [name, made, array]
     # No expression makes a sparse vector, so sparse rows, and only they, go through Python.
     by_python = F.udf(_sparse_map(entries), VectorUDT(), useArrow=False)  # Arrow knows no vectors
-    only_sparse = F.when(F.expr(f"{wanted} AND {is_sparse}"), F.col(checked.name))
+    only_sparse = F.when(sql.expr(f"{wanted} AND {is_sparse}"), F.col(checked.name))
     df = df.withColumn(row, by_python(only_sparse))
     return df.withColumn(name, result.otherwise(F.col(row))), [name, row, made, array]
 
@@ -209,16 +210,16 @@ def complete(df: DataFrame, column: FeatureColumn) -> DataFrame:
     """Drop rows whose vector is null or holds an invalid value."""
     name = fresh()
     df = df.withColumn(name, F.unwrap_udt(F.col(column.sql)))
-    return df.filter(is_valid(replace(column, kind="array"), f"{name}.values")).drop(name)
+    return sql.where(df, is_valid(replace(column, kind="array"), f"{name}.values")).drop(name)
 
 
 def as_array(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFrame, list[str]]:
     """Add the vector or array as an array of doubles, checked; returns the new columns' names, the array's first."""
     name = fresh()
     if column.kind == "array":
-        return df.withColumn(name, F.expr(_doubles(column, strict))), [name]
+        return df.withColumn(name, sql.expr(_doubles(column, strict))), [name]
     df, checked = _checked(df, column, strict)
-    array = F.when(F.expr(checked.present), vector_to_array(F.col(checked.name)))
+    array = F.when(sql.expr(checked.present), vector_to_array(F.col(checked.name)))
     return df.withColumn(name, array), [name, *checked.temporary]
 
 
@@ -231,8 +232,8 @@ def _doubles(column: FeatureColumn, strict: bool) -> str:
 def from_array(df: DataFrame, text: str) -> tuple[DataFrame, list[str]]:
     """Add an array, given as SQL text, as a vector; returns the names of the new columns, the vector's first."""
     array, name = fresh(), fresh()
-    df = df.withColumn(array, F.expr(text))
-    present = F.when(F.expr(f"{array} IS NOT NULL"), array_to_vector(F.col(array)))
+    df = df.withColumn(array, sql.expr(text))
+    present = F.when(sql.expr(f"{array} IS NOT NULL"), array_to_vector(F.col(array)))
     return df.withColumn(name, present), [name, array]
 
 
@@ -245,7 +246,7 @@ def assemble(df: DataFrame, columns: Sequence[FeatureColumn], strict: bool) -> t
     renamed = {c: fresh() for c in columns if c.kind == "scalar" and (strict or c.name not in plain)}
     if renamed:
         texts = (guarded(c, c.sql, f"double({c.sql})") if strict else c.sql for c in renamed)
-        df = df.selectExpr("*", *(f"{text} AS {name}" for text, name in zip(texts, renamed.values(), strict=True)))
+        df = sql.select(df, "*", *(f"{text} AS {name}" for text, name in zip(texts, renamed.values(), strict=True)))
         temporary.extend(renamed.values())
     for column in columns:
         if column.kind == "scalar":
@@ -264,9 +265,9 @@ def _vector_to_assemble(df: DataFrame, column: FeatureColumn, strict: bool) -> t
     """Add a column as a vector of known size; VectorAssembler makes NaN of its nulls."""
     name, size = fresh(), column.size or 0
     if column.kind == "array":
-        df = df.withColumn(name, F.expr(f"transform({_doubles(column, strict)}, x -> coalesce(x, double('NaN')))"))
-        df = df.withColumn(name, F.when(F.expr(f"{name} IS NOT NULL"), array_to_vector(F.col(name))))
+        df = df.withColumn(name, sql.expr(f"transform({_doubles(column, strict)}, x -> coalesce(x, double('NaN')))"))
+        df = df.withColumn(name, F.when(sql.expr(f"{name} IS NOT NULL"), array_to_vector(F.col(name))))
     else:
         df, checked = _checked(df, column, strict)
-        df = df.withColumn(name, F.expr(checked.where_present(checked.name))).drop(*checked.temporary)
+        df = df.withColumn(name, sql.expr(checked.where_present(checked.name))).drop(*checked.temporary)
     return df.withMetadata(name, attribute_metadata(None, size)), name

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from array_api_compat import device
 
 from sparkscale.arrays import namespace, rows_at_once
 from sparkscale.blocks import Block, DenseBlock
@@ -17,6 +18,7 @@ __all__ = ["LIMIT", "CoMoments"]
 LIMIT = 4096  # features: a matrix of 134 MB, whose eigenvalues take half a minute
 # Rows whose product is taken at once: so many that adding it up costs little beside it, but whose copy stays small.
 ROWS, VALUES = 1024, 1 << 18
+SMALLEST = 5e-324  # the least double
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,8 @@ class CoMoments(Statistic):
         Their sum is the mean over those rows; 0 without any. A tile has those of the features in its columns after
         those of the features in its rows, unless they are the same.
     comoments : numpy.ndarray of float64, shape (n_features, n_features)
-        Sums of products of deviations from the mean; 0 without any.
+        Sums of products of deviations from the mean; 0 without any. Products below 1e-290 may have lost digits, but on
+        the diagonal only a constant has 0.
 
     References
     ----------
@@ -134,7 +137,7 @@ class CoMoments(Statistic):
         deviation = values - values[0, :]
         shift = xp.mean(deviation, axis=0)
         deviation = deviation - shift
-        return cls(rows - invalid, invalid, ones * complete, ones * values[0, :], shift, deviation.T @ deviation)
+        return cls(rows - invalid, invalid, ones * complete, ones * values[0, :], shift, _gram(deviation))
 
     @classmethod
     def counts(cls, block: Block) -> CoMoments:
@@ -169,7 +172,8 @@ class CoMoments(Statistic):
             shift = rows @ shifts / xp.sum(rows)
             shifts = (shifts - shift) * xp.sqrt(rows)[:, None]
             height, width = first.comoments.shape
-            between = shifts[:, :height].T @ shifts[:, shifts.shape[1] - width :]
+            whole = height == width == shifts.shape[1]  # no tile off the diagonal
+            between = _gram(shifts) if whole else shifts[:, :height].T @ shifts[:, shifts.shape[1] - width :]
             comoments = total([*(p.comoments for p in parts), between])
         return CoMoments(count, invalid, total([p.rows for p in parts]), first.origin, shift, comoments)
 
@@ -206,3 +210,15 @@ class CoMoments(Statistic):
             arrays["comoments"][high, wide] = tile.comoments
             arrays["comoments"][wide, high] = tile.comoments.T
         return cls.from_arrays(arrays)
+
+
+def _gram(deviation: Array) -> Array:
+    """Return the products of all pairs of columns; where all squares of one vanish, the least double on the diagonal."""
+    xp, found = namespace(deviation), deviation.T @ deviation
+    vanished = xp.linalg.diagonal(found) == 0
+    if xp.any(vanished):  # constants, nearly always
+        vanished = vanished & xp.any(deviation != 0, axis=0)
+        if xp.any(vanished):
+            diagonal = xp.eye(found.shape[0], dtype=xp.float64, device=device(found))
+            found = found + diagonal * xp.astype(vanished, xp.float64) * SMALLEST
+    return found

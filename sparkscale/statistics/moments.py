@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,13 @@ from sparkscale.blocks import Block, DenseBlock, SparseBlock
 from sparkscale.statistics._base import Array, Statistic
 
 __all__ = ["Moments"]
+
+Mask = npt.NDArray[np.bool_]
+
+TINY = 1e-290  # sums of squares below this may have lost digits, or vanished
+NORMAL = float(np.finfo(np.float64).tiny)  # the least double of full precision
+SMALLEST = 5e-324  # the least double
+WEIGHT_TINY = 1e-300  # what sums of squared weights below this have lost is more than rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +35,9 @@ class Moments(Statistic):
     .. math:: \mu = \mu_1 + \frac{\sum_k w_k (\mu_k - \mu_1)}{\sum_k w_k}, \qquad
               M = \sum_k M_k + \sum_k w_k (\mu_k - \mu)^2 .
 
+    Deviations whose weighted squares would vanish, since values or weights are tiny, are divided by a ``unit`` before
+    they are squared; it is 1 for all others.
+
     Parameters
     ----------
     count, invalid : numpy.ndarray of float64, shape (n_features,)
@@ -35,12 +47,15 @@ class Moments(Statistic):
     origin, shift : numpy.ndarray of float64, shape (n_features,)
         Their sum is the weighted mean; 0 where ``count`` is 0.
     m2 : numpy.ndarray of float64, shape (n_features,)
-        Weighted sum of squared deviations from the mean; 0 where ``count`` is 0.
+        Weighted sum of squared deviations from the mean, in units of ``unit ** 2``; 0 where ``count`` is 0.
+    unit : numpy.ndarray of float64, shape (n_features,), optional
+        What the deviations are divided by; 1 if left out, and wherever the sum is at least 1e-290 without it.
 
     References
     ----------
     T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for computing the sample variance: analysis and
-    recommendations", The American Statistician 37 (1983).
+    recommendations", The American Statistician 37 (1983); J. L. Blue, "A portable Fortran program to find the Euclidean
+    norm of a vector", ACM Transactions on Mathematical Software 4 (1978), for the unit.
 
     Examples
     --------
@@ -59,6 +74,16 @@ class Moments(Statistic):
     origin: Array
     shift: Array
     m2: Array
+    unit: Array = None  # type: ignore[assignment]  # an array from __post_init__ on
+
+    def __post_init__(self) -> None:
+        if self.unit is None:
+            object.__setattr__(self, "unit", namespace(self.m2).ones_like(self.m2))
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> Moments:
+        """Build a statistic from its arrays; those saved by earlier versions have no ``unit``."""
+        return super().from_arrays({"unit": np.ones(np.shape(arrays["m2"])), **arrays})
 
     @property
     def mean(self) -> Array:
@@ -84,7 +109,7 @@ class Moments(Statistic):
         # A finite sum proves that nothing is NaN or infinite; only otherwise is each value looked at.
         if xp.isfinite(xp.sum(values)):
             one = xp.ones_like(values[0, :])
-            count, origin = one * chunk.rows, one * values[0, :]
+            there, count, origin = one, one * chunk.rows, one * values[0, :]
             weight, weight_square = one * xp.sum(w), one * (w @ w)
             deviation = values - origin
             shift = w @ deviation / weight
@@ -99,7 +124,12 @@ class Moments(Statistic):
             shift = w @ deviation / xp.where(weight > 0, weight, 1.0)
             deviation = xp.where(valid, deviation - shift, 0.0)
         m2 = w @ (deviation * deviation)
-        return cls(count, chunk.rows - count, weight, weight_square, origin, shift, m2)
+        found = cls(count, chunk.rows - count, weight, weight_square, origin, shift, m2)
+        vanished = _small(m2, weight)
+        if not xp.any(vanished):
+            return found
+        vanished = vanished & _varies(deviation)  # else it is a constant
+        return found._in_units(vanished, w[:, None] * there, deviation, _Columns(xp)) if xp.any(vanished) else found
 
     @classmethod
     def _of_sparse(cls, block: SparseBlock) -> Moments:
@@ -117,11 +147,12 @@ class Moments(Statistic):
         first, second = _sums(indices, weighted, size), _sums(indices, weighted * values, size)
         shift = first / np.where(weight > 0, weight, 1.0)
         origin, m2 = np.zeros(size), second - first * shift
-        heavy = stored > zeros
+        unit = np.ones(size)
+        heavy = (stored > zeros) | (_small(m2, weight) & (stored > 0))  # or whose squares may have vanished
         if heavy.any():
             part = cls._of_heavy(block.features(heavy))
-            origin[heavy], shift[heavy], m2[heavy] = part.origin, part.shift, part.m2
-        return cls(count, block.rows - count, weight, weight_square, origin, shift, m2)
+            origin[heavy], shift[heavy], m2[heavy], unit[heavy] = part.origin, part.shift, part.m2, part.unit
+        return cls(count, block.rows - count, weight, weight_square, origin, shift, m2, unit)
 
     @classmethod
     def _of_heavy(cls, block: SparseBlock) -> Moments:
@@ -140,6 +171,10 @@ class Moments(Statistic):
         m2 = _sums(indices, weighted * deviation, size)
         zero = np.zeros(size)
         entries = cls(stored, zero, weight, weight_square, origin, shift, m2)
+        vanished = _small(m2, weight)
+        if np.any(deviation[vanished[indices]]):
+            each = np.ones(len(values)) if weights is None else weights
+            entries = entries._in_units(vanished, each, deviation, _Entries(indices, size))
         return entries.merge(cls(count - stored, zero, zeros, zeros_square, zero, zero, zero))
 
     @staticmethod
@@ -191,6 +226,7 @@ class Moments(Statistic):
         origin: Array,
         shift: Array,
         m2: Array,
+        unit: Array,
     ) -> Moments:
         """Merge along the first axis, in its order."""
         with np.errstate(all="ignore"):
@@ -200,9 +236,67 @@ class Moments(Statistic):
             start = xp.where(xp.any(has, axis=0), xp.take_along_axis(origin, at[None, :], axis=0)[0, :], 0.0)
             shifts = (origin - start) + shift
             mean = xp.sum(_times(weight, shifts), axis=0) / xp.where(whole > 0, whole, 1.0)
-            spread = m2 + _times(weight, (shifts - mean) ** 2)
+            apart = shifts - mean
+            spread = m2 + _times(weight, apart**2)
             count, invalid, weight_square = (xp.sum(n, axis=0) for n in (count, invalid, weight_square))
-            return cls(count, invalid, whole, weight_square, start, mean, xp.sum(spread, axis=0))
+            found = cls(count, invalid, whole, weight_square, start, mean, xp.sum(spread, axis=0))
+            again, vanished = xp.any(unit != 1.0, axis=0), _small(found.m2, whole)
+            if xp.any(vanished):
+                apart = xp.where(has, apart, 0.0)
+                again = again | (vanished & _varies(apart))
+            if not xp.any(again):
+                return found
+            between = found._in_units(again, xp.where(has, weight, 0.0), xp.where(has, apart, 0.0), _Columns(xp))
+            m2, unit = (xp.concat([a, b[None, :]]) for a, b in ((m2, between.m2), (unit, between.unit)))
+            largest = xp.max(xp.where(m2 == 0, 0.0, unit), axis=0)
+            largest = xp.where(largest > 0, largest, 1.0)
+            m2, unit = _plain(xp.sum(xp.where(m2 == 0, 0.0, m2 * (unit / largest) ** 2), axis=0), largest)
+            return replace(between, m2=xp.where(again, m2, found.m2), unit=xp.where(again, unit, 1.0))
+
+    def _in_units(self, which: Mask, weight: Array, deviation: Array, table: _Columns | _Entries) -> Moments:
+        """Return the moments, of some features with the mean and second moment of what is left of their values.
+
+        Weights and deviations are divided by the largest of each feature, and the products of deviations and roots of
+        weights again before they are squared.
+        """
+        xp, largest, each = namespace(self.m2), table.largest, table.each
+        heaviest, farthest = _nonzero(largest(weight)), _nonzero(largest(xp.abs(deviation)))
+        weight, deviation = weight / each(heaviest), deviation / each(farthest)
+        rest = table.sum(weight * deviation) / _nonzero(table.sum(weight))
+        size = xp.sqrt(weight) * xp.abs(deviation - each(rest))
+        length = _nonzero(largest(size))
+        m2, scale = table.sum((size / each(length)) ** 2), length * xp.sqrt(heaviest)
+        unit = xp.clip(farthest * scale, NORMAL)  # a smaller one has not all digits
+        m2 = xp.where(m2 == 0, 0.0, xp.clip(m2 * (farthest / unit * scale) ** 2, SMALLEST))
+        m2, unit = _plain(m2, unit)
+        shift = self.shift + rest * farthest
+        arrays = ((shift, self.shift), (m2, self.m2), (unit, self.unit))
+        shift, m2, unit = (xp.where(which, new, old) for new, old in arrays)
+        return replace(self, shift=shift, m2=m2, unit=unit)
+
+    def std(self, ddof: int) -> Array:
+        r"""Return the standard deviation, the root of the variance, which may itself be too small for a double.
+
+        Parameters
+        ----------
+        ddof : int
+            1 for the sample's standard deviation, 0 for the population's.
+
+        Returns
+        -------
+        numpy.ndarray of float64, shape (n_features,)
+            0 where no degree of freedom is left, or the values do not differ; never 0 elsewhere. Infinite or NaN where
+            it, or a squared weight, is not representable.
+        """
+        with np.errstate(all="ignore"):
+            freedom = self._freedom(ddof)
+            some = np.where(freedom > 0, freedom, 1.0)
+            variance = self.m2 / some
+            exact = (variance >= NORMAL) & np.isfinite(variance)
+            std = self.unit * np.where(exact, np.sqrt(variance), np.sqrt(self.m2) / np.sqrt(some))
+            std = np.where(self.m2 > 0, np.clip(std, SMALLEST, None), std)
+            std = np.where((self.m2 > 0) & (self.m2 < NORMAL), np.nan, std)  # digits are lost
+            return np.where(freedom > 0, std, np.where(np.isnan(freedom), np.nan, 0.0))
 
     def variance(self, ddof: int) -> Array:
         r"""Return the variance: ``m2 / (W - ddof * sum(w^2) / W)``, and 0 where no degree of freedom is left.
@@ -215,14 +309,82 @@ class Moments(Statistic):
         Returns
         -------
         numpy.ndarray of float64, shape (n_features,)
-            The variance; infinite or NaN where it, or a squared weight, is not representable.
+            The variance; infinite or NaN where it, or a squared weight, is not representable. Below 2e-308 a double
+            holds fewer digits of it, and below 5e-324 none: use ``std`` there.
         """
         with np.errstate(all="ignore"):
-            lost = ddof * self.weight_square / np.where(self.weight > 0, self.weight, 1.0) if ddof else 0.0
-            freedom = self.weight - lost
+            freedom = self._freedom(ddof)
             found = np.where(freedom > 0, self.m2 / np.where(freedom > 0, freedom, 1.0), 0.0)
-            known = np.isfinite(freedom) & ((self.weight_square > 0) | (self.weight == 0))
-            return np.where(known if ddof else np.isfinite(freedom), found, np.nan)
+            found = np.where(np.isnan(freedom), np.nan, found)
+            return np.where(self.unit == 1, found, self.std(ddof) ** 2)
+
+    def _freedom(self, ddof: int) -> Array:
+        """Return what the second moment is divided by; NaN where it is not representable."""
+        lost = ddof * self.weight_square / np.where(self.weight > 0, self.weight, 1.0) if ddof else 0.0
+        freedom = self.weight - lost
+        known = np.isfinite(freedom) & ((freedom > 0) | (self.m2 == 0))
+        if ddof:
+            known &= (self.weight_square >= WEIGHT_TINY) | (self.weight == 0)
+        return np.where(known, freedom, np.nan)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Sums and maxima of the columns of a matrix."""
+
+    xp: Any
+
+    def sum(self, values: Any) -> Any:
+        return self.xp.sum(values, axis=0)
+
+    def largest(self, values: Any) -> Any:
+        return self.xp.max(values, axis=0)
+
+    def each(self, of_column: Any) -> Any:
+        return of_column
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """Sums and maxima of the entries of each feature."""
+
+    indices: npt.NDArray[np.intp]
+    size: int
+
+    def sum(self, values: Array) -> Array:
+        return _sums(self.indices, values, self.size)
+
+    def largest(self, values: Array) -> Array:
+        found = np.zeros(self.size)
+        np.maximum.at(found, self.indices, values)
+        return found
+
+    def each(self, of_feature: Array) -> Array:
+        return of_feature[self.indices]
+
+
+def _small(m2: Array, weight: Array) -> Mask:
+    """Return of which features squares, or their products with weights, may have lost digits before they were added."""
+    return m2 < TINY * namespace(m2).clip(weight, 1.0)  # type: ignore[no-any-return]
+
+
+def _varies(deviation: Array) -> Mask:
+    """Return which columns hold different values."""
+    xp = namespace(deviation)
+    return xp.max(deviation, axis=0) > xp.min(deviation, axis=0)  # type: ignore[no-any-return]
+
+
+def _nonzero(divisor: Array) -> Array:
+    """Return a divisor, and 1 where it is 0."""
+    return namespace(divisor).where(divisor == 0, 1.0, divisor)  # type: ignore[no-any-return]
+
+
+def _plain(m2: Array, unit: Array) -> tuple[Array, Array]:
+    """Return second moments and their units, 1 wherever the moment can do without."""
+    xp = namespace(m2)
+    plain = m2 * unit * unit
+    ordinary = (plain >= TINY) | (m2 == 0)
+    return xp.where(ordinary, plain, m2), xp.where(ordinary, 1.0, unit)
 
 
 def _times(weight: Array, values: Array) -> Array:

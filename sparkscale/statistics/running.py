@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from sparkscale.statistics._base import Array, Mergeable
-from sparkscale.statistics.moments import Moments
+from sparkscale.statistics.moments import NORMAL, Moments
 
 __all__ = ["BatchAverage", "MovingAverage", "RunningMoments"]
 
@@ -72,7 +72,8 @@ class RunningMoments(Mergeable):
     @classmethod
     def _of_batch(cls: type[R], batch: Moments, weight: float, kept: float) -> R:
         one = np.ones(len(batch))
-        variances = (batch.variance(ddof) for ddof in (0, 1))
+        # Of values that differ it is not to become 0, be it too small for a double, or divided by the number of batches.
+        variances = (np.where(batch.m2 > 0, np.maximum(v, NORMAL), v) for v in map(batch.variance, (0, 1)))
         return cls(batch.count, batch.invalid, one, one * kept, batch.mean * weight, *(v * weight for v in variances))
 
 

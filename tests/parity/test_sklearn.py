@@ -77,7 +77,7 @@ def test_same_transform_and_inverse(models: dict[str, Any], fresh_frame: DataFra
     name, theirs = SCALERS[case]
     model = with_params(models[name], **same_params(theirs))
 
-    both = model.inverseTransform(model.transform(fresh_frame))  # in place of what was scaled
+    both = model.inverseTransform(model.transform(fresh_frame), outputCols=COLUMNS)  # in place of what was scaled
 
     values = values_of(both, [*model.getOutputCols(), *COLUMNS], FEATURES)
     scaled, restored = np.hsplit(values, 2)

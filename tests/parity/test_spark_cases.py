@@ -104,6 +104,7 @@ DIFFERENT = {
     "all-NaN column",
     "rounding at the top 2",
     "variance overflow",
+    "variance underflow",
     "null row in fit",
     "null row in transform",
     "wrong size in transform",
@@ -327,6 +328,13 @@ def test_overflow_is_refused(spark: SparkSession, name: str) -> None:
 
     with pytest.raises(RangeOverflowError, match="features_0"):
         scaler(case["class"], case).fit(features_of(spark, case["input"], size=1))
+
+
+def test_tiny_values_are_no_constant(outcomes: dict[tuple[str, str], Outcome]) -> None:
+    """Spark's variance of them vanishes, and they map to 0; here they are scaled as any others."""
+    rows = outcomes["variance underflow", "StandardScaler"].rows[:2]
+
+    np.testing.assert_allclose([row[0] for row in rows], [-(0.5**0.5), 0.5**0.5], rtol=1e-15)
 
 
 def test_an_all_nan_column_has_no_extrema(outcomes: dict[tuple[str, str], Outcome]) -> None:

@@ -1,0 +1,51 @@
+"""Paths as they are: Spark's reader takes each path for a pattern."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StringType, StructField, StructType
+
+__all__ = ["LINES", "escaped", "exists", "files", "lines"]
+
+LINES = StructType([StructField("value", StringType())])
+SPECIAL = re.compile(r"([\\*?{}\[\]])")
+
+
+def escaped(path: str) -> str:
+    """Return the pattern that matches this path alone.
+
+    The reader's option ``__globPaths__`` would turn patterns off, but Connect passes it on in lower case, where it means
+    nothing.
+    """
+    return SPECIAL.sub(r"\\\1", path)
+
+
+def exists(spark: SparkSession, path: str) -> bool:
+    """Whether there is something at a path."""
+    return _read(spark, path, "false", lambda df: df.schema.names) != []
+
+
+def lines(spark: SparkSession, path: str) -> list[str]:
+    """Return the lines of the text files in a path, in any order and each more than once; none where there is no path."""
+    return _read(spark, path, "false", lambda df: [row[0] for row in df.collect()])
+
+
+def files(spark: SparkSession, path: str) -> list[str]:
+    """Return the files below a path as URIs, without hidden ones; the path alone if it is a file."""
+    return _read(spark, path, "true", lambda df: df.inputFiles())
+
+
+def _read(spark: SparkSession, path: str, recursive: str, action: Callable[[DataFrame], list[str]]) -> list[str]:
+    reader = spark.read.schema(LINES).option("recursiveFileLookup", recursive)
+    try:  # Connect looks for the path when it is read
+        return action(
+            reader.text([escaped(path)] * 2)
+        )  # twice: Spark logs the trace of a single path that does not exist
+    except AnalysisException as failure:
+        if "PATH_NOT_FOUND" not in str(failure):
+            raise
+        return []

@@ -1,0 +1,84 @@
+"""The input table of a command: its columns, and the types with which they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from pyspark.sql import DataFrame
+from pyspark.sql.types import NumericType
+
+from sparkscale.errors import ColumnNotFoundError
+from sparkscale.spark.columns import same_name
+
+__all__ = ["Source"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table whose columns have types.
+
+    Parameters
+    ----------
+    df : pyspark.sql.DataFrame
+        The table as it was read.
+    """
+
+    df: DataFrame
+
+    def numeric(self, without: Collection[str] = ()) -> list[str]:
+        """Return the columns of one number, but for those to be left out."""
+        numbers = [f.name for f in self.df.schema.fields if isinstance(f.dataType, NumericType)]
+        return [name for name in numbers if not self.is_one_of(name, without)]
+
+    def is_one_of(self, name: str, others: Collection[str]) -> bool:
+        """Whether the session takes one of the other names for this one."""
+        return any(same_name(self.df, name, other) for other in others)
+
+    def typed(self, numbers: Sequence[str], keys: Sequence[str] = (), *, keep_text: bool = False) -> DataFrame:
+        """Return the table with the types of the columns that are used.
+
+        Parameters
+        ----------
+        numbers : sequence of str
+            Columns that are used as numbers.
+        keys : sequence of str
+            Columns whose values are told apart and ordered.
+        keep_text : bool
+            Whether ``with_text`` is to follow.
+        """
+        return self.df
+
+    def with_text(self, df: DataFrame, outputs: Collection[str]) -> DataFrame:
+        """Return what was made of ``typed`` with the columns as they were read, but for the outputs."""
+        return df
+
+    def chosen(self, patterns: Sequence[str], without: Collection[str] = ()) -> list[str]:
+        """Return the columns that names and patterns choose, each once, in the order of the patterns.
+
+        Parameters
+        ----------
+        patterns : sequence of str
+            Names; patterns with ``*``, ``?`` and ``[...]``; or ``numeric``, all columns of one number.
+        without : collection of str
+            What ``numeric`` leaves out.
+
+        Raises
+        ------
+        ColumnNotFoundError
+            If one of them chooses nothing.
+        """
+        columns = self.df.columns
+        names: list[str] = []
+        for pattern in patterns:
+            if pattern in columns:
+                matches = [pattern]
+            elif pattern == "numeric":
+                matches = self.numeric(without)
+            else:
+                matches = [name for name in columns if fnmatchcase(name, pattern)]
+            if not matches:
+                raise ColumnNotFoundError(f"'{pattern}' is no column. There are: {', '.join(columns)}.")
+            names += matches
+        return list(dict.fromkeys(names))

@@ -1,0 +1,68 @@
+"""SQL text: names and strings in it, and its only way to Spark's parser.
+
+In all text that it parses, inside quotes too, Spark puts the value of a setting or an environment variable, or nothing,
+in place of ``${...}``. No text with these two characters is handed to it.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from sparkscale.errors import ParamError
+
+__all__ = ["VARIABLE", "expr", "quoted", "select", "string", "where", "without_variables"]
+
+VARIABLE = "${"
+SHOWN = 60  # characters of a text that a message shows
+
+
+def quoted(name: str) -> str:
+    """Return a column's name as SQL text.
+
+    Raises
+    ------
+    ParamError
+        If the text would be another name to Spark.
+    """
+    return "`" + without_variables(name, f"Column '{name}'").replace("`", "``") + "`"
+
+
+def string(text: str) -> str:
+    """Return a string as SQL text.
+
+    Two literals beside each other are one string, so that ``$`` and ``{`` can stand apart. There is no escape for them
+    under ``spark.sql.parser.escapedStringLiterals``, where quotes and backslashes keep the backslash before them.
+    """
+    literal = "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return literal.replace(VARIABLE, "$' '{")
+
+
+def without_variables(text: str, what: str) -> str:
+    """Return text as it is, if it is the same to Spark's parser; else ``what`` is to be renamed."""
+    if VARIABLE in text:
+        raise ParamError(
+            f"{what} holds '{VARIABLE}', in place of which Spark puts a setting or an environment variable into SQL "
+            "text. Rename it."
+        )
+    return text
+
+
+def expr(text: str) -> Column:
+    """Return an expression as a column."""
+    return F.expr(_checked(text))
+
+
+def select(df: DataFrame, *texts: str) -> DataFrame:
+    """Return what expressions make of each row."""
+    return df.selectExpr(*map(_checked, texts))
+
+
+def where(df: DataFrame, condition: str) -> DataFrame:
+    """Return the rows of which a condition is true."""
+    return df.where(_checked(condition))
+
+
+def _checked(text: str) -> str:
+    at = max(text.find(VARIABLE) - SHOWN // 2, 0)
+    return without_variables(text, f"A name in SQL text, {text[at : at + SHOWN]!r},")
