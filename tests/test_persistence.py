@@ -1200,6 +1200,13 @@ def test_a_path_that_could_not_be_read_again_is_refused(spark, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.core
+def test_a_colon_that_would_be_a_scheme_is_refused(spark):
+    """With the way to write such a path."""
+    with pytest.raises(PersistenceError, match=r"no colon in the first part of a relative path\. Put \./ before it"):
+        numbered(1).save("run:1/m")
+
+
 def test_a_path_may_be_of_pathlib(store):
     """As it may be for files."""
     save(numbered(1), Path("m"), store)
@@ -1343,7 +1350,9 @@ def test_a_file_in_place_of_the_path_is_an_error(spark, tmp_path, overwrite):
     """It stays, whether or not it was to be overwritten."""
     (tmp_path / "m").write_text("mine")
     writer = numbered(1).write()
-    with pytest.raises(PersistenceError, match="m' cannot be written" if overwrite else "m' already exists"):
+    with pytest.raises(
+        PersistenceError, match="m' cannot be written: it is a file" if overwrite else "m' already exists"
+    ):
         (writer.overwrite() if overwrite else writer).save(str(tmp_path / "m"))
 
     assert (tmp_path / "m").read_text() == "mine"

@@ -123,6 +123,10 @@ class StageWriter(MLWriter):
         except Exception as failure:
             if "PATH_ALREADY_EXISTS" in str(failure):
                 raise _taken(path) from failure
+            if "ParentNotDirectory" in str(failure):
+                raise PersistenceError(
+                    f"'{path}' cannot be written: it is a file, or lies in one. Save elsewhere, or remove the file."
+                ) from failure
             raise PersistenceError(f"'{path}' cannot be written: {storage.first_line(failure)}") from failure
 
     def _save(self, path: str, params: Mapping[str, Any], statistic: Mergeable | None) -> None:

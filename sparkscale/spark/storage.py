@@ -99,9 +99,12 @@ def check_path(spark: SparkSession, path: str) -> None:
     except FAILURES as failure:
         if "URISyntaxException" not in str(failure):
             raise
-        raise PersistenceError(
-            f"'{path}' cannot be read by Spark, which takes no colon beside any of []{{}}*?\\ in a path. Rename it."
-        ) from failure
+        wrong = (
+            "beside any of []{}*?\\ in a path. Rename it."
+            if paths.escaped(path) != path
+            else "in the first part of a relative path. Put ./ before it."
+        )
+        raise PersistenceError(f"'{path}' cannot be read by Spark, which takes no colon {wrong}") from failure
 
 
 def children(spark: SparkSession, path: str) -> set[str]:
