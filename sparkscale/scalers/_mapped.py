@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
@@ -16,6 +15,7 @@ from sparkscale.affine import AffineMap, MatrixMap
 from sparkscale.errors import OutputColumnError, ParamError
 from sparkscale.scalers import _persistence as persistence
 from sparkscale.scalers._html import Displayed, stage
+from sparkscale.scalers._params import HasColumns, repeated
 from sparkscale.spark import storage
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.transform import Plan, paths_to_replace, slices_of, to_sql, transform
@@ -59,7 +59,7 @@ class Mapped(Displayed, persistence.Writable, Model):
         return to_sql(self._plan())
 
 
-class InverseModel(Mapped, Generic[F]):
+class InverseModel(HasColumns, Mapped, Generic[F]):
     r"""The way back of a fitted model: ``x = (y - offset) * scale + center``.
 
     It reads the model's output columns and makes columns of the input's names. A column or a field of that name that is
@@ -134,41 +134,9 @@ class InverseModel(Mapped, Generic[F]):
         """Return ``columns``."""
         return self.getOrDefault(self.columns)
 
-    def getInputCol(self) -> str:
-        """Return ``inputCol``."""
-        return self.getOrDefault(self.inputCol)
-
-    def getInputCols(self) -> list[str]:
-        """Return ``inputCols``."""
-        return self.getOrDefault(self.inputCols)
-
-    def getOutputCol(self) -> str:
-        """Return ``outputCol``."""
-        return self.getOrDefault(self.outputCol)
-
-    def getOutputCols(self) -> list[str]:
-        """Return ``outputCols``."""
-        return self.getOrDefault(self.outputCols)
-
     def setColumns(self: N, value: list[str]) -> N:
         """Set ``columns``."""
         return self._set(columns=value)
-
-    def setInputCol(self: N, value: str) -> N:
-        """Set ``inputCol``."""
-        return self._set(inputCol=value)
-
-    def setInputCols(self: N, value: list[str]) -> N:
-        """Set ``inputCols``."""
-        return self._set(inputCols=value)
-
-    def setOutputCol(self: N, value: str) -> N:
-        """Set ``outputCol``."""
-        return self._set(outputCol=value)
-
-    def setOutputCols(self: N, value: list[str]) -> N:
-        """Set ``outputCols``."""
-        return self._set(outputCols=value)
 
     @property
     def forward(self) -> F:
@@ -200,16 +168,16 @@ class InverseModel(Mapped, Generic[F]):
         inputs = self._named("input", scaled)
         outputs = self._named("output", restored)
         names = [column.name for column in outputs]
-        repeated = _repeated(names)
-        if repeated:
-            raise OutputColumnError(f"Output column '{repeated[0]}' is named twice. Give each output its own name.")
+        twice = repeated(names)
+        if twice:
+            raise OutputColumnError(f"Output column '{twice[0]}' is named twice. Give each output its own name.")
         replaced: Mapping[str, tuple[str, ...]] = {}
         if df is not None:
             sources = [column.name for column in inputs]
             inputs = as_fitted(resolve(df, sources), inputs)
             sources = sources * len(names) if whole else sources
-            asked = self.isSet("outputCol") or self.isSet("outputCols")
-            replaced = paths_to_replace(df, sources, names, asked=asked)
+            named = self.isSet("outputCol") or self.isSet("outputCols")
+            replaced = paths_to_replace(df, sources, names, named=named)
         features = slices_of(forward.inputs)
         return Plan(
             inputs,
@@ -232,9 +200,9 @@ class InverseModel(Mapped, Generic[F]):
         if unknown or not columns:
             problem = f"columns names {_listed(unknown)}" if unknown else "columns is empty"
             raise ParamError(f"InverseModel: {problem}. Name inputs of the model: {_listed(names)}.")
-        repeated = _repeated(columns)
-        if repeated:
-            raise ParamError(f"InverseModel: columns names {_listed(repeated)} more than once. Name each input once.")
+        twice = repeated(columns)
+        if twice:
+            raise ParamError(f"InverseModel: columns names {_listed(twice)} more than once. Name each input once.")
         return [places[name] for name in columns]
 
     def _named(self, side: str, columns: Sequence[FeatureColumn]) -> list[FeatureColumn]:
@@ -287,10 +255,6 @@ def _forward_class(saved: Mapping[str, Any]) -> type[Mapped]:
             "its inverse()"
         )
     return kind
-
-
-def _repeated(names: Sequence[str]) -> list[str]:
-    return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,11 +12,11 @@ from sparkscale.errors import EmptyDataError, RangeOverflowError
 from sparkscale.scalers._html import Extent
 from sparkscale.scalers._model import Array, ScalerModel
 from sparkscale.statistics import CoMoments
+from sparkscale.statistics.moments import TINY
 
 __all__ = ["TINY", "MatrixModel", "roots"]
 
 T = TypeVar("T")
-TINY = 1e-290  # what squares below this lose
 
 
 def roots(squares: Array, nonzero: npt.NDArray[np.bool_]) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pyspark.ml.param import Param, Params, TypeConverters
@@ -10,14 +11,43 @@ from pyspark.ml.param.shared import HasInputCol, HasInputCols, HasOutputCols, Ha
 
 from sparkscale.errors import ParamError
 
-__all__ = ["ColumnParams", "HasClip", "HasConstant", "HasWeight"]
+__all__ = ["ColumnParams", "HasClip", "HasColumns", "HasConstant", "HasWeight", "repeated"]
 
+N = TypeVar("N", bound="HasColumns")
 P = TypeVar("P", bound="ColumnParams")
 C = TypeVar("C", bound="HasClip")
 W = TypeVar("W", bound="HasWeight")
 
 
-class ColumnParams(HasInputCol, HasInputCols, HasOutputCols):
+class HasColumns(HasInputCol, HasInputCols, HasOutputCols):
+    """Mixin for the columns that are read and made."""
+
+    outputCol: Param[str] = Param(
+        Params._dummy(), "outputCol", "output column name", typeConverter=TypeConverters.toString
+    )
+
+    def getOutputCol(self) -> str:
+        """Return ``outputCol``."""
+        return self.getOrDefault(self.outputCol)
+
+    def setInputCol(self: N, value: str) -> N:
+        """Set ``inputCol``."""
+        return self._set(inputCol=value)
+
+    def setOutputCol(self: N, value: str) -> N:
+        """Set ``outputCol``."""
+        return self._set(outputCol=value)
+
+    def setInputCols(self: N, value: list[str]) -> N:
+        """Set ``inputCols``."""
+        return self._set(inputCols=value)
+
+    def setOutputCols(self: N, value: list[str]) -> N:
+        """Set ``outputCols``."""
+        return self._set(outputCols=value)
+
+
+class ColumnParams(HasColumns):
     """Columns, and what to do with invalid values."""
 
     outputCol: Param[str] = Param(
@@ -65,22 +95,6 @@ class ColumnParams(HasInputCol, HasInputCols, HasOutputCols):
     def getDevice(self) -> str:
         """Return ``device``."""
         return self.getOrDefault(self.device)
-
-    def setInputCol(self: P, value: str) -> P:
-        """Set ``inputCol``."""
-        return self._set(inputCol=value)
-
-    def setOutputCol(self: P, value: str) -> P:
-        """Set ``outputCol``."""
-        return self._set(outputCol=value)
-
-    def setInputCols(self: P, value: list[str]) -> P:
-        """Set ``inputCols``."""
-        return self._set(inputCols=value)
-
-    def setOutputCols(self: P, value: list[str]) -> P:
-        """Set ``outputCols``."""
-        return self._set(outputCols=value)
 
     def setHandleInvalid(self: P, value: str) -> P:
         """Set ``handleInvalid``."""
@@ -140,9 +154,9 @@ class ColumnParams(HasInputCol, HasInputCols, HasOutputCols):
         names = [self.getInputCol()] if one else list(self.getInputCols())
         if not names:
             raise self._fail("inputCols is empty. Name at least one column.")
-        repeated = sorted(n for n, times in Counter(names).items() if times > 1)
-        if repeated:
-            raise self._fail(f"inputCols names {', '.join(map(repr, repeated))} more than once.")
+        twice = repeated(names)
+        if twice:
+            raise self._fail(f"inputCols names {', '.join(map(repr, twice))} more than once.")
         return names
 
     @property
@@ -166,6 +180,11 @@ class ColumnParams(HasInputCol, HasInputCols, HasOutputCols):
                 "inputs, or set outputCol to get one vector."
             )
         return outputs
+
+
+def repeated(names: Sequence[str]) -> list[str]:
+    """Return the names that are there more than once."""
+    return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
 class HasConstant(ColumnParams):

@@ -97,8 +97,8 @@ def check_outputs(df: DataFrame, outputs: Sequence[str]) -> None:
         clashing.add(name.casefold())
 
 
-def paths_to_replace(df: DataFrame, sources: Sequence[str], outputs: Sequence[str], *, asked: bool) -> Paths:
-    """Return the paths of the outputs that replace what is there; refuse to replace what nobody asked to.
+def paths_to_replace(df: DataFrame, sources: Sequence[str], outputs: Sequence[str], *, named: bool) -> Paths:
+    """Return the paths of the outputs that replace what is there; refuse to replace what nobody named.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def paths_to_replace(df: DataFrame, sources: Sequence[str], outputs: Sequence[st
         Where the outputs go.
     sources, outputs : sequence of str
         The column that each output is read from, and the output's own name.
-    asked : bool
+    named : bool
         Whether the user named the outputs. If not, only the column that an output is read from is replaced.
 
     Raises
@@ -122,7 +122,7 @@ def paths_to_replace(df: DataFrame, sources: Sequence[str], outputs: Sequence[st
                 f"Output column '{name}' cannot be replaced: it is within an array or a map, or one name of several "
                 "columns. Name another output."
             )
-    if there and not asked:
+    if there and not named:
         for name, source in zip(outputs, find_paths(df, sources), strict=True):
             if name in there and there[name] != source:
                 raise OutputColumnError(
@@ -329,11 +329,12 @@ def finished(
     alone = not replaced and all(out.kind == "vector" for out in outputs)
     described: dict[str, Column] = {}
     made: dict[str, str] = {}
+    metadata: dict[str, Any] = {}
     for out in outputs:
         if out.kind == "vector":
             made[out.name] = out.name if alone else fresh()
-            metadata = attribute_metadata(out.attributes, out.size) if out.size is not None else {}
-            described[out.name] = sql.expr(texts[out.name]).alias(made[out.name], metadata=metadata)
+            metadata[out.name] = attribute_metadata(out.attributes, out.size) if out.size is not None else {}
+            described[out.name] = sql.expr(texts[out.name]).alias(made[out.name], metadata=metadata[out.name])
     if described:
         df = df.select("*", *described.values())
     if not alone:
@@ -343,8 +344,6 @@ def finished(
             texts = {**texts, **dict(zip(plain, again, strict=True))}
         texts, temporary = {**texts, **made}, [*temporary, *made.values()]
         if replaced:
-            vectors_of_size = [out for out in outputs if out.kind == "vector" and out.size is not None]
-            metadata = {out.name: attribute_metadata(out.attributes, out.size or 0) for out in vectors_of_size}
             df, added = _with_replaced(df, texts, replaced, metadata)
             temporary = [*temporary, *added]
         else:

@@ -12,13 +12,13 @@ from array_api_compat import device
 from sparkscale.arrays import namespace, rows_at_once
 from sparkscale.blocks import Block, DenseBlock
 from sparkscale.statistics._base import Array, Fold, Statistic, total
+from sparkscale.statistics.moments import SMALLEST
 
 __all__ = ["LIMIT", "CoMoments"]
 
 LIMIT = 4096  # features: a matrix of 134 MB, whose eigenvalues take half a minute
 # Rows whose product is taken at once: so many that adding it up costs little beside it, but whose copy stays small.
 ROWS, VALUES = 1024, 1 << 18
-SMALLEST = 5e-324  # the least double
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,11 +214,11 @@ class CoMoments(Statistic):
 
 def _gram(deviation: Array) -> Array:
     """Return the products of all pairs of columns; where all squares of one vanish, the least double on the diagonal."""
-    xp, found = namespace(deviation), deviation.T @ deviation
-    vanished = xp.linalg.diagonal(found) == 0
+    xp, products = namespace(deviation), deviation.T @ deviation
+    vanished = xp.linalg.diagonal(products) == 0
     if xp.any(vanished):  # constants, nearly always
         vanished = vanished & xp.any(deviation != 0, axis=0)
         if xp.any(vanished):
-            diagonal = xp.eye(found.shape[0], dtype=xp.float64, device=device(found))
-            found = found + diagonal * xp.astype(vanished, xp.float64) * SMALLEST
-    return found
+            diagonal = xp.eye(products.shape[0], dtype=xp.float64, device=device(products))
+            products = products + diagonal * xp.astype(vanished, xp.float64) * SMALLEST
+    return products

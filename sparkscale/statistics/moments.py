@@ -124,12 +124,12 @@ class Moments(Statistic):
             shift = w @ deviation / xp.where(weight > 0, weight, 1.0)
             deviation = xp.where(valid, deviation - shift, 0.0)
         m2 = w @ (deviation * deviation)
-        found = cls(count, chunk.rows - count, weight, weight_square, origin, shift, m2)
+        moments = cls(count, chunk.rows - count, weight, weight_square, origin, shift, m2)
         vanished = _small(m2, weight)
         if not xp.any(vanished):
-            return found
+            return moments
         vanished = vanished & _varies(deviation)  # else it is a constant
-        return found._in_units(vanished, w[:, None] * there, deviation, _Columns(xp)) if xp.any(vanished) else found
+        return moments._in_units(vanished, w[:, None] * there, deviation, _Columns(xp)) if xp.any(vanished) else moments
 
     @classmethod
     def _of_sparse(cls, block: SparseBlock) -> Moments:
@@ -239,19 +239,19 @@ class Moments(Statistic):
             apart = shifts - mean
             spread = m2 + _times(weight, apart**2)
             count, invalid, weight_square = (xp.sum(n, axis=0) for n in (count, invalid, weight_square))
-            found = cls(count, invalid, whole, weight_square, start, mean, xp.sum(spread, axis=0))
-            again, vanished = xp.any(unit != 1.0, axis=0), _small(found.m2, whole)
+            moments = cls(count, invalid, whole, weight_square, start, mean, xp.sum(spread, axis=0))
+            again, vanished = xp.any(unit != 1.0, axis=0), _small(moments.m2, whole)
             if xp.any(vanished):
                 apart = xp.where(has, apart, 0.0)
                 again = again | (vanished & _varies(apart))
             if not xp.any(again):
-                return found
-            between = found._in_units(again, xp.where(has, weight, 0.0), xp.where(has, apart, 0.0), _Columns(xp))
+                return moments
+            between = moments._in_units(again, xp.where(has, weight, 0.0), xp.where(has, apart, 0.0), _Columns(xp))
             m2, unit = (xp.concat([a, b[None, :]]) for a, b in ((m2, between.m2), (unit, between.unit)))
             largest = xp.max(xp.where(m2 == 0, 0.0, unit), axis=0)
             largest = xp.where(largest > 0, largest, 1.0)
             m2, unit = _plain(xp.sum(xp.where(m2 == 0, 0.0, m2 * (unit / largest) ** 2), axis=0), largest)
-            return replace(between, m2=xp.where(again, m2, found.m2), unit=xp.where(again, unit, 1.0))
+            return replace(between, m2=xp.where(again, m2, moments.m2), unit=xp.where(again, unit, 1.0))
 
     def _in_units(self, which: Mask, weight: Array, deviation: Array, table: _Columns | _Entries) -> Moments:
         """Return the moments, of some features with the mean and second moment of what is left of their values.
@@ -355,9 +355,9 @@ class _Entries:
         return _sums(self.indices, values, self.size)
 
     def largest(self, values: Array) -> Array:
-        found = np.zeros(self.size)
-        np.maximum.at(found, self.indices, values)
-        return found
+        maxima = np.zeros(self.size)
+        np.maximum.at(maxima, self.indices, values)
+        return maxima
 
     def each(self, of_feature: Array) -> Array:
         return of_feature[self.indices]
