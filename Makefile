@@ -11,7 +11,7 @@ export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 unexport SPARK_HOME PYSPARK_DRIVER_PYTHON PYTHONPATH
 
 .PHONY: help demo test test-all beside bench zip notebooks docs setup machine clean \
-	lint types layers docstrings plain classic connect third-parties compat worlds others
+	lint types layers docstrings plain classic connect settings third-parties compat worlds others
 ifeq ($(filter worlds others,$(MAKECMDGOALS)),)
 .NOTPARALLEL:  # but for what these two run
 endif
@@ -20,7 +20,7 @@ endif
 help:
 	@echo 'make demo      set up, then run the main example (examples/flights.py)'
 	@echo 'make test      set up, then check what needs Spark alone: lint, types, layers, docstrings, docs, tests'
-	@echo '               without a Spark session, on classic Spark and on Spark Connect'
+	@echo '               without a Spark session, on classic Spark, on Spark Connect, under other settings'
 	@echo 'make test-all  make test, then make beside: tests with third parties (PyTorch, Keras, MLflow, XGBoost,'
 	@echo '               JupyterLab, ...), older versions of PySpark, the sdist and the wheel; some 7 GB'
 	@echo 'make setup     install all of that, for the examples and notebooks'
@@ -30,7 +30,7 @@ help:
 	@echo 'make docs      set up, then build the documentation, into build/docs'
 	@echo 'make clean     remove .venv, .nox, build and the caches'
 	@echo
-	@echo 'Parts of make test:   lint types layers docstrings docs plain classic connect.'
+	@echo 'Parts of make test:   lint types layers docstrings docs plain classic connect settings.'
 	@echo 'Parts of make beside: third-parties compat.'
 	@echo 'Another Python:       make PYTHON=python3.12 test'
 
@@ -49,7 +49,7 @@ beside: $(VENV)/.all
 	@echo '==> all checks of what lives beside passed'
 
 # At the same time: none of them keeps two cores busy by itself.
-worlds: plain classic connect
+worlds: plain classic connect settings
 
 others: third-parties compat
 
@@ -96,6 +96,12 @@ classic: $(VENV)/.test
 connect: $(VENV)/.test
 	@echo '==> pytest on Spark Connect'
 	@$(BIN)/pytest --world=connect -m 'core and not beside' --within-budget --durations=20 --junitxml=$(REPORTS)/connect.xml
+
+# The tests that are marked so, again where Spark reads SQL in other ways.
+settings: $(VENV)/.test
+	@echo '==> pytest under other settings of Spark'
+	@$(BIN)/pytest --settings=ansi-off --within-budget --junitxml=$(REPORTS)/ansi-off.xml
+	@$(BIN)/pytest --settings=strict --within-budget --junitxml=$(REPORTS)/strict.xml
 
 third-parties: $(VENV)/.all
 	@echo '==> pytest with third parties'

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkscale.arrays import beside, double
+from sparkscale.errors import SizeMismatchError
 
 __all__ = ["AffineMap", "MatrixMap"]
 
@@ -95,8 +96,13 @@ class AffineMap:
         -------
         array of float64
             The mapped values, of the shape, library and device of ``x``.
+
+        Raises
+        ------
+        SizeMismatchError
+            If the last axis of ``x`` is not of the features. To a map of one feature any shape is of values.
         """
-        values = double(x)[1]
+        values = _checked(double(x)[1], len(self))
         center, scale, offset = (beside(values, p) for p in (self.center, self.scale, self.offset))
         with np.errstate(all="ignore"):
             centred = values - center
@@ -112,6 +118,15 @@ class AffineMap:
     def keeps_zero(self) -> bool:
         """Whether every feature maps 0 to 0, so that sparse vectors stay sparse."""
         return bool(np.all(self.apply(np.zeros(len(self))) == 0.0))
+
+
+def _checked(values: Any, features: int) -> Any:
+    """Return values as they are; refuse rows of another length, which would be broadcast."""
+    if features != 1 and values.shape[-1:] != (features,):
+        raise SizeMismatchError(
+            f"The map takes rows of {features} features in the last axis. Got an array of shape {tuple(values.shape)}."
+        )
+    return values
 
 
 @dataclass(frozen=True)
@@ -172,8 +187,14 @@ class MatrixMap:
         -------
         array of float64
             The mapped values, of the shape, library and device of ``x``.
+
+        Raises
+        ------
+        SizeMismatchError
+            If the last axis of ``x`` is not of the features. To a map of one feature any shape is of values.
         """
         xp, values, _ = double(x)
+        _checked(values, len(self))
         center, matrix, offset = (beside(values, p) for p in (self.center, self.matrix, self.offset))
         with np.errstate(all="ignore"):
             mapped = (values - center) @ matrix + offset

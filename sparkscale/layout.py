@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from numbers import Integral
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,13 @@ from sparkscale.errors import ParamError, SizeMismatchError
 __all__ = ["Layout"]
 
 FORMATS = ("channelsFirst", "channelsLast")
+LONGEST = 2**31 - 1  # elements of an array in Spark
+
+
+def are_lengths(shape: Sequence[int]) -> bool:
+    """Whether a row can have such axes."""
+    positive = all(isinstance(n, Integral) and not isinstance(n, bool) and n > 0 for n in shape)
+    return bool(shape) and positive and prod(map(int, shape)) <= LONGEST
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,8 @@ class Layout:
     Raises
     ------
     ParamError
-        If a length is not positive, or there is none, or the format is another.
+        If a length is not a positive integer, there is none, or their product is above 2147483647, or the format is
+        another.
 
     Examples
     --------
@@ -47,8 +56,10 @@ class Layout:
     data_format: str = "channelsFirst"
 
     def __post_init__(self) -> None:
-        if not self.shape or min(self.shape) < 1:
-            raise ParamError(f"shape must be one or more positive lengths. Got {list(self.shape)}.")
+        if not are_lengths(self.shape):
+            raise ParamError(
+                f"shape must be one or more positive lengths, whose product is at most {LONGEST}. Got {list(self.shape)}."
+            )
         if self.data_format not in FORMATS:
             raise ParamError(f"dataFormat must be one of {', '.join(map(repr, FORMATS))}. Got {self.data_format!r}.")
 

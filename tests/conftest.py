@@ -16,6 +16,17 @@ from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 BUDGET = Path(__file__).parent / "jobs.json"  # Spark jobs that a whole run may take, in each world
+SETTINGS = {
+    "ansi-off": {"spark.sql.ansi.enabled": "false"},
+    # All that makes Spark read SQL and names in another way, at once.
+    "strict": {
+        "spark.sql.ansi.enabled": "true",
+        "spark.sql.ansi.enforceReservedKeywords": "true",
+        "spark.sql.parser.quotedRegexColumnNames": "true",
+        "spark.sql.caseSensitive": "true",
+        "spark.sql.session.timeZone": "Asia/Kathmandu",
+    },
+}
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # the lightest
 # Queries are small and each has code of its own: over 60 fits and transforms the JVM took twice the processors' time with
@@ -50,29 +61,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"fail if the tests run more Spark jobs than {BUDGET.name} allows a whole run",
     )
 
+    parser.addoption(
+        "--settings",
+        choices=tuple(SETTINGS),
+        help="only the tests that are marked so, in a session with these settings, on classic Spark unless --world says",
+    )
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    world, budget = config.getoption("--world"), None
+    world, budget = config.getoption("--settings") or config.getoption("--world"), None
     if config.getoption("--within-budget"):
         budgets = json.loads(BUDGET.read_text())
         if world not in budgets:
-            raise pytest.UsageError(f"--within-budget is for a whole world: give --world={' or '.join(budgets)}, too")
+            raise pytest.UsageError(f"--within-budget is for whole runs: {', '.join(budgets)}")
         budget = budgets[world]
     config.pluginmanager.register(JobsOfRun(budget))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of one world, only what needs it; on Connect without what is the same there, and is marked so."""
-    chosen = config.getoption("--world")
-    if chosen:
-        left_out = set()
-        for item in items:
-            needs_session = bool({"spark", "world"} & set(item.fixturenames))
-            elsewhere = chosen == "connect" and item.get_closest_marker("one_world")
-            if needs_session == (chosen == "none") or elsewhere:
-                left_out.add(item)
-        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
-        items[:] = [item for item in items if item not in left_out]
+    chosen, settings = config.getoption("--world"), config.getoption("--settings")
+
+    def wanted(item: pytest.Item) -> bool:
+        needs_session = bool({"spark", "world"} & set(item.fixturenames))
+        elsewhere = chosen == "connect" and item.get_closest_marker("one_world")
+        of_world = not chosen or (needs_session == (chosen != "none") and not elsewhere)
+        return of_world and (not settings or item.get_closest_marker("settings") is not None)
+
+    kept = [item for item in items if wanted(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
 
 
 def has_gpu() -> bool:
@@ -96,7 +114,9 @@ def world(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def spark(world: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+def spark(
+    world: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SparkSession]:
     """The one session of this process."""
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
@@ -122,6 +142,8 @@ def spark(world: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spar
         .config("spark.ui.retainedJobs", "10")
         .config("spark.ui.retainedStages", "10")
     )
+    for name, value in SETTINGS.get(request.config.getoption("--settings") or "", {}).items():
+        builder = builder.config(name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Connect warns of static settings, which its server has taken by then
         session = builder.getOrCreate()

@@ -38,6 +38,7 @@ class Partitions:
     features: int = FEATURES
     sized: bool = True
     sparkSession: None = None
+    isStreaming: bool = False
 
     @property
     def schema(self) -> StructType:

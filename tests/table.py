@@ -87,7 +87,7 @@ TABLE = (
 EVERY_CHOICE = [(entry, choice) for entry in TABLE for choice in entry.choices]
 
 # Params of all scalers, that tests give by themselves.
-COMMON = {"inputCol", "inputCols", "outputCol", "outputCols", "handleInvalid", "weightCol", "device"}
+COMMON = {"inputCol", "inputCols", "outputCol", "outputCols", "handleInvalid", "handleEmpty", "weightCol", "device"}
 # Scalers whose map is a matrix, not one of each feature by itself: test_matrix.py has their laws.
 MATRIX = {sparkscale.Whitener: sparkscale.WhitenerModel}
 # Models that no scaler fits.

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from sparkscale.affine import AffineMap, MatrixMap
+from sparkscale.errors import SizeMismatchError
 from strategies import EPS, SUBNORMAL
 
 pytestmark = pytest.mark.core
@@ -220,3 +221,15 @@ except ImportError:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "only scalers need it"
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (1,), (2, 1), (2, 3)])
+def test_rows_of_another_length_are_refused(shape):
+    """They would be broadcast. A map of one feature takes values of any shape."""
+    of_two = AffineMap(np.zeros(2), np.ones(2), np.zeros(2))
+    of_matrix = MatrixMap(np.zeros(2), np.eye(2), np.eye(2), np.zeros(2))
+
+    for affine in (of_two, of_matrix):
+        with pytest.raises(SizeMismatchError, match=r"rows of 2 features in the last axis. Got an array of shape \("):
+            affine.apply(np.ones(shape))
+    assert of_two[:1].apply(np.ones(shape)).shape == (shape or (1,))

@@ -161,6 +161,17 @@ def test_numeric_leaves_codes_out(spark: SparkSession, tmp_path: Path) -> None:
     assert [f["maxAbs"] for f in json.loads(named.stdout)["features"]] == [2134, 49]
 
 
+@pytest.mark.parametrize("sep", [";", "\t"])
+def test_a_file_of_another_separator_is_recognized(tmp_path: Path, sep: str) -> None:
+    """Where a column is missing and the file seems to have one."""
+    source = write(tmp_path / "rows.csv", f"amount{sep}other", f"1{sep}2")
+    text = refused("fit", source, "--scaler", "standard", "--output", tmp_path / "model", "--columns", "amount")
+
+    assert (
+        f"'amount' is no column. There are: amount{sep}other. If cells end at {sep!r}, give --read-option sep=" in text
+    )
+
+
 def test_a_chosen_column_with_other_values_is_refused(spark: SparkSession, tmp_path: Path) -> None:
     """With a value, how many there are, and the remedy; a column without any value is one of numbers."""
     source = write(tmp_path / "rows.csv", "a,b,c,d", "1,n/a,,it's", "2,n/a,,2", '3,"",,3', "4,4,,4")
@@ -189,6 +200,7 @@ def test_a_value_that_cannot_be_read_fails(halved: Path, tmp_path: Path) -> None
     assert "Column 'amount' holds '12;5', which is not of the type of its other values, int." in text
 
 
+@pytest.mark.settings
 def test_mini_batches_are_ordered_by_their_type(spark: SparkSession, tmp_path: Path) -> None:
     """As numbers are, if they are numbers: the running mean of momentum 1 is the mean of the last batch."""
     source = write(tmp_path / "rows.csv", "x,n,w", "1,9,1", "3,9,1", "5,10,1", "7,10,3")

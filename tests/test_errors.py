@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+
+import pandas as pd
 import pyarrow as pa
 import pytest
+from pyspark import SparkContext
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import SparseVector, Vectors
+from pyspark.mllib.linalg import VectorUDT as OldVectorUDT
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructField, StructType
 
 from frames import INF, NAN, vectors
 from models import learned, with_params
 from sparkscale import (
+    BatchNormModel,
+    ClipByValue,
     InverseModel,
     MaxAbsScaler,
     MaxAbsScalerModel,
@@ -23,6 +32,7 @@ from sparkscale import (
 from sparkscale.errors import (
     ColumnNotFoundError,
     ColumnTypeError,
+    DatasetError,
     EmptyDataError,
     InvalidValueError,
     OutputColumnError,
@@ -33,6 +43,7 @@ from sparkscale.errors import (
 )
 from sparkscale.spark import aggregates, arrow, partials, summarize
 from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.jobs import of_jobs
 from sparkscale.spark.sql import quoted
 from sparkscale.statistics import Extrema
 from table import MATRIX, TABLE, each_scaler
@@ -178,19 +189,82 @@ def test_an_unknown_column_is_refused_with_those_that_exist(untouchable, scaler)
     ("column", "kind"),
     [
         ("s", "string"),
-        pytest.param("flag", "boolean", marks=pytest.mark.core),
         ("day", "date"),
-        ("words", "array<string>"),
+        pytest.param("words", "array<string>", marks=pytest.mark.core),
         ("m", "map<string,double>"),
         ("st", "struct<f:double>"),
     ],
 )
 def test_a_column_that_is_not_numeric_is_refused_with_its_type(untouchable, column, kind):
-    """Only numbers, arrays of numbers and vectors can be scaled."""
+    """Only numbers and booleans, arrays of such and vectors can be scaled."""
     with pytest.raises(
-        ColumnTypeError, match=f"'{column}' is of type {kind}.*numeric, an array of numbers, or a vector"
+        ColumnTypeError, match=f"'{column}' is of type {kind}.*numeric or boolean, an array of such, or a vector"
     ):
         MinMaxScaler(inputCol=column).fit(untouchable)
+
+
+def test_vectors_of_mllib_are_refused_with_what_converts_them(spark):
+    """Their type is called vector, too."""
+    df = spark.createDataFrame([], StructType([StructField("v", OldVectorUDT())]))
+
+    with pytest.raises(ColumnTypeError, match=r"'v' holds vectors of pyspark.mllib.*MLUtils\.convertVectorColumnsToML"):
+        MinMaxScaler(inputCol="v").fit(df)
+
+
+# DataFrames
+
+
+class PandasOnSpark:
+    """What stands for a pandas-on-Spark DataFrame, whose package needs older versions of pandas."""
+
+    def to_spark(self):
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (pd.DataFrame({"x": [1.0]}), r"Got a pandas\.DataFrame\. Make it one with spark\.createDataFrame"),
+        (PandasOnSpark(), r"Got a pandas-on-Spark PandasOnSpark\. Pass what its to_spark\(\) returns"),
+        (None, r"Got a builtins\.NoneType"),
+    ],
+    ids=["pandas", "pandas-on-Spark", "None"],
+)
+def test_what_is_no_dataframe_of_spark_is_refused_by_all_that_take_one(other, message):
+    """A TypeError with what to do instead."""
+    model = of(MinMaxScalerModel(), "x")
+    batches = learned(BatchNormModel().setBatchCol("step"), [[1.0], [2.0]], "x")
+    clip = ClipByValue(inputCol="x", low=0.0)
+    takers = (
+        MinMaxScaler(inputCol="x").fit,
+        model.transform,
+        model.update,
+        model.inverseTransform,
+        model.inverse().transform,
+    )
+    takers += clip.transform, clip.toSQL, batches.normalizeBatches
+
+    for taker in takers:
+        with pytest.raises(DatasetError, match=f"A Spark DataFrame is needed. {message}") as refused:
+            taker(other)
+        assert isinstance(refused.value, TypeError)
+
+
+@pytest.mark.core
+def test_a_stream_is_refused_where_all_rows_are_needed(spark):
+    """And the message says how to learn from one."""
+    stream = spark.readStream.format("rate").load().selectExpr("double(value) AS x", "1 AS step")
+    model = of(MinMaxScalerModel(), "x")
+    batches = learned(BatchNormModel().setBatchCol("step"), [[1.0], [2.0]], "x")
+
+    for name, taker in (
+        ("fit", MinMaxScaler(inputCol="x").fit),
+        ("update", model.update),
+        ("normalizeBatches", batches.normalizeBatches),
+    ):
+        with pytest.raises(DatasetError, match=f"{name} needs a table.*Got a stream.*update the model.*foreachBatch"):
+            taker(stream)
+    assert model.transform(stream).isStreaming
 
 
 @pytest.mark.parametrize(
@@ -198,7 +272,6 @@ def test_a_column_that_is_not_numeric_is_refused_with_its_type(untouchable, colu
     [
         ({"inputCol": "x"}, "'x_scaled' already exists.*Name another output, or drop"),
         ({"inputCol": "x", "outputCol": "y"}, "'y' already exists"),
-        ({"inputCol": "x", "outputCol": "x"}, "'x' already exists"),
         ({"inputCols": ["x", "y"], "outputCol": "a"}, "'a' already exists"),
         ({"inputCols": ["x", "y"], "outputCols": ["o", "s"]}, "'s' already exists"),
         ({"inputCols": ["x", "y"], "outputCols": ["o", "o"]}, "'o' is named twice.*its own name"),
@@ -272,9 +345,9 @@ def test_transform_needs_the_fitted_columns(untouchable):
         model.transform(untouchable.drop("y"))
 
 
-@pytest.mark.parametrize(("now", "then"), [("scalar", "array"), ("array", "vector"), ("vector", "scalar")])
+@pytest.mark.parametrize(("now", "then"), [("scalar", "array"), ("scalar", "vector"), ("vector", "scalar")])
 def test_transform_needs_the_fitted_kinds(untouchable, now, then):
-    """A scalar is not an array is not a vector: the message has both kinds."""
+    """A scalar is no array and no vector: the message has both kinds."""
     source = {"scalar": "x", "array": "a", "vector": "v"}
     model = of(MinMaxScalerModel(), source[then]).setInputCols(["c"]).setOutputCols(["o"])
 
@@ -344,6 +417,8 @@ def test_arrays_of_length_0_have_no_features(spark):
     """Without a feature there is nothing to scale."""
     with pytest.raises(EmptyDataError, match="'a' has no feature"):
         MinMaxScaler(inputCol="a").fit(of_lengths(spark, 0, 0))
+    with pytest.raises(SizeMismatchError, match="'a' holds arrays of length 0 and 2"):
+        MinMaxScaler(inputCol="a").fit(of_lengths(spark, 0, 2))
 
 
 @pytest.mark.parametrize("where", ["within a partition", "between partitions"])
@@ -981,3 +1056,48 @@ def test_arrays_of_one_invalid_element_have_a_length(spark):
     model = MaxAbsScaler(inputCols=["nan", "empty"]).fit(df)
 
     assert (model.numFeatures, model.invalidCounts) == (2, [3, 3])
+
+
+# Cancelled jobs
+
+
+@pytest.fixture
+def cancel(spark, world):
+    """Cancels the job of the test while its tasks run: before they do, Spark Connect would forget to."""
+    stopped, tracker = threading.Event(), SparkContext._active_spark_context._jsc.sc().statusTracker()
+
+    def attempt():
+        while not stopped.wait(0.2):
+            if sum(executor.numRunningTasks() for executor in tracker.getExecutorInfos()):
+                spark.interruptAll() if world == "connect" else spark.sparkContext.cancelAllJobs()
+
+    thread = threading.Thread(target=attempt)
+    yield thread.start
+    stopped.set()
+    thread.join()
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("column", ["x", "a"])
+def test_a_cancelled_fit_is_sparks_own_exception(spark, cancel, column):
+    """Of a scalar and of arrays, which are collected in different ways; in Spark's words, and with none of ours."""
+    endless = spark.range(0, 10**12, 1, 2).selectExpr("double(id) AS x", "array(double(id)) AS a")
+    cancel()
+    with pytest.raises(PySparkException, match=r"(?i)\bcancell?ed\b") as caught:
+        StandardScaler(inputCol=column).fit(endless)
+
+    assert not isinstance(caught.value, ScalingError)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.core
+def test_a_column_may_be_named_as_the_errors_of_tasks(spark):
+    """A plan that shows such a name is Spark's exception; an error of a task about it has the name to the letter."""
+    name = "[sparkscale.ParamError] x [end]"
+    df = spark.range(1).selectExpr(f"double('NaN') AS {quoted(name)}")
+
+    with pytest.raises(AnalysisException, match="cannot be resolved"), of_jobs():
+        df.select("y").collect()
+    with pytest.raises(InvalidValueError) as caught:
+        MinMaxScaler(inputCol=name, handleInvalid="error").fit(df)
+    assert str(caught.value).startswith(f"Column '{name}' holds NaN")

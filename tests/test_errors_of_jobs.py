@@ -3,41 +3,116 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import pytest
+from pyspark.errors import AnalysisException, ParseException
 
 from sparkscale.errors import (
     InvalidValueError,
+    ParamError,
     ScalingError,
     SizeMismatchError,
     WorkerEnvironmentError,
     from_job,
     marked,
-    of_jobs,
 )
+from sparkscale.spark.expression import failure
+from sparkscale.spark.jobs import of_jobs
 
 KINDS = ScalingError.__subclasses__()
+LOST = "Job aborted due to stage failure: Lost task 0.0 in stage 3.0 (TID 8) (10.0.0.7 executor 1): "
+AWAITED = (
+    "An error occurred while calling o9.getResult.\n: org.apache.spark.SparkException: Exception thrown in awaitResult"
+)
+TRACE = "An exception was thrown from the Python worker:\nTraceback (most recent call last):\n"
+
+
+def of_task(kind: type[ScalingError], message: str) -> Exception:
+    """Return what the driver sees of an error of a Python worker."""
+    return RuntimeError(f"{TRACE}sparkscale.errors.{kind.__name__}: {marked(kind, message)}\n")
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
 def test_an_error_of_a_task_comes_out_as_itself(kind: type[ScalingError]) -> None:
     """Its class and its message are read from the text around them, whatever Spark puts there."""
-    message = "Column x\nholds 1."
-    text = f"Job aborted due to stage failure:\n{marked(kind, message)}\n\tat org.apache.spark..."
+    failed = of_task(kind, "Column x\nholds 1.")
 
     with pytest.raises(ScalingError) as raised, of_jobs():
-        raise RuntimeError(text)
+        raise failed
 
     assert type(raised.value) is kind
-    assert str(raised.value) == message
-    assert str(raised.value.__cause__) == text
+    assert str(raised.value) == "Column x\nholds 1."
+    assert raised.value.__cause__ is failed
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "[USER_RAISED_EXCEPTION] ",
+        f"{LOST}org.apache.spark.SparkRuntimeException: [USER_RAISED_EXCEPTION] ",
+        f"{LOST}java.lang.RuntimeException: ",
+        f"{AWAITED}\nCaused by: java.lang.RuntimeException: ",
+        f"{AWAITED}\nCaused by: org.apache.spark.SparkRuntimeException: [USER_RAISED_EXCEPTION] ",
+        "An error occurred while calling o9.collect.\n: java.lang.RuntimeException: ",
+    ],
+    ids=["PySpark 4", "lost task", "lost task of 3.5", "awaited, 3.5", "awaited", "Py4J"],
+)
+def test_an_error_of_raise_error_is_found_where_spark_puts_it(before: str) -> None:
+    found = from_job(RuntimeError(f"{before}{marked(InvalidValueError, 'x holds NaN')} SQLSTATE: P0001\n\tat org..."))
+
+    assert repr(found) == repr(InvalidValueError("x holds NaN"))
+
+
+def test_an_error_of_this_process_comes_out_without_the_mark() -> None:
+    """What tasks check is also checked before any runs."""
+    assert repr(from_job(ParamError(marked(ParamError, "too many")))) == repr(ParamError("too many"))
 
 
 def test_the_first_of_several_errors_is_raised() -> None:
     """A stack trace repeats them."""
-    text = marked(InvalidValueError, "one") + marked(SizeMismatchError, "two")
+    text = f"{of_task(InvalidValueError, 'one')}\n{of_task(SizeMismatchError, 'two')}"
 
     assert repr(from_job(RuntimeError(text))) == repr(InvalidValueError("one"))
+
+
+@pytest.mark.parametrize(
+    "name", ["x [end]", "[end] x", " [[end] ", "a [end] [end] [[[end] b", "[sparkscale.ParamError] x [end]"]
+)
+def test_a_message_may_hold_the_marks_themselves(name: str) -> None:
+    """A column may have such a name."""
+    assert str(from_job(of_task(InvalidValueError, f"Column '{name}' holds NaN."))) == f"Column '{name}' holds NaN."
+
+
+def test_sql_that_fails_escapes_names_as_workers_do() -> None:
+    """A value of the row stands in the middle of the message."""
+    sql = failure(InvalidValueError, "Column x [end] holds ", "x", ", not [y [end]].")
+
+    assert "x [[end]" in sql
+    assert "not [y [[end]]. [end]" in sql
+
+
+@pytest.mark.parametrize("error", [AnalysisException, ParseException])
+def test_a_plan_is_no_message_of_a_task(error: Callable[[str], Exception]) -> None:
+    """A plan may show a name of any form, on lines of its own."""
+    assert from_job(error(f"cannot resolve y\n{of_task(ParamError, 'x')}")) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"The value '{marked(ParamError, 'x')}' of the type STRING cannot be cast to INT.",
+        f"[USER_RAISED_EXCEPTION] the user's own words: {marked(ParamError, 'x')}",
+        f"{TRACE}ValueError: {marked(ParamError, 'x')}",
+        f"{TRACE}sparkscale.errors.InvalidValueError: {marked(ParamError, 'x')}",
+        "[USER_RAISED_EXCEPTION] [sparkscale.Foo] x [end]",
+        f"{TRACE}KeyError: \"No module named 'pandas'\" is a column",
+    ],
+    ids=["value", "within a message", "another exception", "another class", "unknown class", "column"],
+)
+def test_a_mark_that_stands_elsewhere_is_no_error_of_ours(text: str) -> None:
+    """It is of a column's name, or of another's exception."""
+    assert from_job(RuntimeError(text)) is None
 
 
 @pytest.mark.parametrize(
@@ -45,7 +120,9 @@ def test_the_first_of_several_errors_is_raised() -> None:
     [
         ("ModuleNotFoundError: No module named 'sparkscale'", "sparkscale"),
         ("ModuleNotFoundError: No module named 'array_api_compat.numpy'", "array_api_compat"),
+        ("ImportError: Unable to import required dependencies:\nnumpy: No module named 'numpy'", "numpy"),
         ("[PACKAGE_NOT_INSTALLED] PyArrow >= 18.0.0 must be installed", "pyarrow"),
+        ("pyspark.errors.PySparkImportError: [PACKAGE_NOT_INSTALLED] Pandas >= 2.2.0 must be installed", "pandas"),
     ],
 )
 @pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
@@ -56,16 +133,21 @@ def test_a_package_that_executors_lack_is_named(
     monkeypatch.setenv("PYSPARK_PYTHON", sys.executable if named else "python3")
 
     with pytest.raises(WorkerEnvironmentError) as raised, of_jobs():
-        raise RuntimeError(text)
+        raise RuntimeError(f"{TRACE}{text}")
 
     assert f"The Python of the executors lacks {package}. Install it there" in str(raised.value)
     assert str(raised.value).endswith("before Spark starts." if named else f"(on this machine {sys.executable}).")
 
 
-@pytest.mark.parametrize("failure", [ImportError("No module named 'pandas'"), RuntimeError("disk full"), KeyError("x")])
-def test_what_is_not_ours_stays_what_it_is(failure: Exception) -> None:
-    """Also a package that this process itself lacks."""
-    with pytest.raises(type(failure)) as raised, of_jobs():
-        raise failure
+@pytest.mark.parametrize(
+    "failed",
+    [ImportError("No module named 'pandas'"), RuntimeError("disk full"), KeyError("x"), KeyboardInterrupt()],
+    ids=repr,
+)
+def test_what_is_not_ours_stays_what_it_is(failed: BaseException) -> None:
+    """Also a package that this process itself lacks, and whoever interrupts it."""
+    with pytest.raises(type(failed)) as raised, of_jobs():
+        raise failed
 
-    assert raised.value is failure
+    assert raised.value is failed
+    assert (raised.value.__cause__, raised.value.__context__) == (None, None)

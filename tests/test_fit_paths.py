@@ -11,6 +11,7 @@ import pytest
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.sql import functions as F
+from pyspark.sql.types import IntegerType
 
 import scans
 from frames import KINDS, names_of
@@ -111,7 +112,7 @@ def ways(monkeypatch):
         sizes = tuple(c.size or 3 for c in columns)
         return summarize.Summary(statistic.of(DenseBlock(np.ones((1, sum(sizes))))), sizes)
 
-    def by_sql(df, columns, statistic, *, strict):
+    def by_sql(df, columns, statistic, *, handle_invalid):
         taken.append("SQL")
         return ones(columns, statistic).statistic
 
@@ -448,7 +449,9 @@ def test_fit_takes_one_statistic_of_sparse_batches_put_together(monkeypatch):
 
 def test_mini_batches_are_not_put_together(monkeypatch):
     """Each is a statistic of its own: what is held is told before more of them are read."""
-    within = Batches([FeatureColumn("v", "vector", size=3)], KeyColumn("b", "int", "b"), None, "keep", None, "cpu")
+    within = Batches(
+        [FeatureColumn("v", "vector", size=3)], KeyColumn("b", IntegerType(), ("b",)), None, "keep", None, "cpu"
+    )
     task = _Within(within.parts, None, skip=False, most=1, device="cpu")
     read = []
     found = task(reading(read, [batch(1, SPARSE, b=pa.array([k], pa.int32())) for k in range(3)]))

@@ -180,7 +180,7 @@ def test_the_accelerator_runs_what_is_around_python(monkeypatch, table, models, 
     monkeypatch.setattr(gpu, "has_plugin", lambda session: True)
     for module in (arrow, udf):
         monkeypatch.setattr(module, "has_plugin", lambda session: True)
-    sent = arrow.select(table, arrow.groups(resolve(table, table.columns)), policy == "error", None)
+    sent = arrow.select(table, arrow.groups(resolve(table, table.columns)), policy, None)
     used = set().union(*map(expressions_of, (sent, model.transform(table), clipped.transform(table))))
 
     by_pandas = {f"PythonUDF {PythonEvalType.SQL_SCALAR_PANDAS_ITER_UDF}"}

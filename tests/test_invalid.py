@@ -12,6 +12,7 @@ from pyspark.sql.types import ArrayType, DoubleType, IntegerType, LongType, Stru
 from frames import INF, NAN, cells, cells_of_each, scalars, vector_field
 from models import learned, with_params
 from sparkscale import (
+    ClipByNorm,
     MaxAbsScaler,
     MaxAbsScalerModel,
     MinMaxScaler,
@@ -19,6 +20,7 @@ from sparkscale import (
     StandardScaler,
     StandardScalerModel,
 )
+from sparkscale.errors import EmptyDataError, InvalidValueError, ParamError
 from sparkscale.spark import aggregates
 from sparkscale.spark.columns import FeatureColumn
 from table import SCALERS, each_scaler, model_of
@@ -362,6 +364,95 @@ def test_policies_are_alike_in_a_transform_of_clean_data(spark):
         keep, skip, error = (rows[f"{scaler.__name__} {policy}"] for policy in policies)
         assert len(keep) == 2
         assert keep == skip == error
+
+
+# keepNaN
+
+
+NONE_INFINITE = (
+    (1.0, [1.0, NAN], Vectors.dense([1.0, NAN])),
+    (None, [None, 3.0], None),
+    (NAN, None, Vectors.sparse(2, {1: 3.0})),
+)
+INFINITE = {
+    "x": (-INF, [2.0, 2.0], Vectors.dense([2.0, 2.0])),
+    "a": (2.0, [None, INF], Vectors.dense([2.0, 2.0])),
+    "v": (2.0, [2.0, 2.0], Vectors.sparse(2, {1: INF})),
+}
+SHOWN_AS = {"x": "-Infinity", "a": "Infinity", "v": "Infinity"}
+
+
+@pytest.mark.core
+@pytest.mark.settings
+@each_statistic
+def test_keep_nan_is_keep_where_nothing_is_infinite(spark, lane, scaler):
+    """Null and NaN are left out of the fit, and pass through the map."""
+    df = x_a_v(spark, *NONE_INFINITE, size=2)
+    of_scalar = [scaler(inputCol="x", handleInvalid=policy).fit(df) for policy in ("keep", "keepNaN")]
+    models = [scaler(inputCols=["x", "a", "v"], handleInvalid=policy).fit(df) for policy in ("keep", "keepNaN")]
+    keep, keep_nan = cells_of_each({m.getHandleInvalid(): m.transform(df) for m in models}).values()
+
+    for one, other in (of_scalar, models):
+        assert one.affine == other.affine
+        assert one.invalidCounts == other.invalidCounts
+    assert str(keep) == str(keep_nan)
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("column", INFINITE)
+def test_keep_nan_refuses_infinity(spark, column):
+    """In fit, by aggregates and through Arrow, and in transform."""
+    df = x_a_v(spark, *NONE_INFINITE, INFINITE[column], size=2)
+    message = f"Column '{column}' holds {SHOWN_AS[column]}, which handleInvalid='keepNaN' refuses"
+    model = MinMaxScaler(inputCols=["x", "a", "v"], handleInvalid="keepNaN").fit(df.where("id < 3"))
+
+    for chosen in {(column,), ("x", "a", "v")}:
+        with pytest.raises(InvalidValueError, match=message):
+            MinMaxScaler(inputCols=[*chosen], handleInvalid="keepNaN").fit(df)
+    for shape in ({}, {"outputCol": "o"}):
+        with pytest.raises(Exception, match=message):
+            with_params(model, **shape).transform(df).collect()
+
+
+@pytest.mark.core
+def test_stages_of_rows_know_keep_nan(spark):
+    df = x_a_v(spark, *NONE_INFINITE, size=2)
+    stage = ClipByNorm(inputCols=["a", "v"], clipNorm=1.0, handleInvalid="keepNaN")
+    keep = cells_of_each({p: stage.copy().setHandleInvalid(p).transform(df) for p in ("keep", "keepNaN")})
+
+    assert str(keep["keep"]) == str(keep["keepNaN"])
+    for column in ("a", "v"):
+        bad = x_a_v(spark, INFINITE[column], size=2)
+        with pytest.raises(Exception, match=f"Column '{column}' holds Infinity, which handleInvalid='keepNaN'"):
+            stage.transform(bad).collect()
+
+
+# A feature without any valid value
+
+
+def test_features_without_a_value_may_be_refused():
+    """By fit, merge and update alike: by all that makes a map of what was learned."""
+    empty = learned(MinMaxScalerModel().setHandleEmpty("error"), [[1.0, NAN]], "x", "y")
+    other = learned(MinMaxScalerModel(), [[1.0, 2.0]], "x", "y")
+
+    with pytest.raises(EmptyDataError, match="no valid value in 'y', which handleEmpty='error' refuses"):
+        empty.affine  # noqa: B018
+    with pytest.raises(EmptyDataError, match="'y'"):
+        empty.merge(empty)
+    assert empty.merge(other).emptyFeatures == []
+    assert with_params(empty, handleEmpty="keep").emptyFeatures == ["y"]
+    with pytest.raises(ParamError, match=r"handleEmpty must be one of 'keep', 'error'\. Got 'skip'"):
+        with_params(empty, handleEmpty="skip").merge(other)
+
+
+@pytest.mark.core
+def test_a_fit_refuses_features_without_a_value(spark):
+    df = x_a_v(spark, (1.0, [1.0, NAN], Vectors.dense([INF, 1.0])), (NAN, [2.0, None], None), size=2)
+    scaler = StandardScaler(inputCols=["x", "a", "v"], handleEmpty="error")
+
+    with pytest.raises(EmptyDataError, match="StandardScalerModel: no valid value in 'a_1', 'v_0', which"):
+        scaler.fit(df)
+    assert scaler.copy().setInputCols(["x"]).fit(df).count == 2
 
 
 # A feature without spread

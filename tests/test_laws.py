@@ -221,7 +221,7 @@ def test_batches_are_those_that_a_fit_selects(spark: SparkSession, sized: bool) 
             df = df.select(*(F.col(n).alias(n, metadata={}) for n in df.columns))
         names = names_of(("sparse", *KINDS[:-2], "mixed"), features)
         parts = arrow.groups(resolve(df, names))
-        selected = arrow.select(df, parts, False, resolve(df, ["w"])[0])
+        selected = arrow.select(df, parts, "keep", resolve(df, ["w"])[0])
         expected = batch([*enumerate(rows)], parts, np.linspace(0.5, 2.0, len(rows)).tolist(), features)
 
         sent = partials.collect(selected)
@@ -424,7 +424,7 @@ def test_aggregates_are_the_statistic_of_all_rows(
     columns = resolve(df, names_of(("scalar",), WIDE))
     values = matrix_of(rows, WIDE)
 
-    statistic = aggregates.summarize(df, columns, kind, strict=False)
+    statistic = aggregates.summarize(df, columns, kind, handle_invalid="keep")
 
     assert aggregates.suits(df, columns, kind, "keep")
     assert statistic is not None

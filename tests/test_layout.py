@@ -43,9 +43,11 @@ def test_rows_of_another_length_are_refused() -> None:
         layout.check("image", 13)
 
 
-@pytest.mark.parametrize("shape", [(), (0,), (3, -1)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(), (0,), (3, -1), (2**70,), (2**16, 2**16), (2.0,), (float("nan"),), (True,)], ids=str
+)
 def test_lengths_are_positive(shape: tuple[int, ...]) -> None:
-    """And there is one at least."""
+    """And integers, one at least, and of no more features than an array of Spark can have."""
     with pytest.raises(ParamError, match="shape must be one or more positive lengths"):
         Layout(shape)
 

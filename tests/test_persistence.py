@@ -770,6 +770,20 @@ def test_metadata_that_is_not_json_is_refused(kept, kind, text):
         load(kind, path, kept)
 
 
+@pytest.mark.parametrize("text", ["2147483648", "1e400", "1" * 5000], ids=["int", "infinity", "digits"])
+def test_numbers_that_no_param_can_have_are_refused(kept, text):
+    """They were never saved, whatever the checksum says."""
+    save(sparkscale.GroupNorm(numGroups=7), "g", kept)
+    metadata = kept.folders["g/metadata"].replace('"numGroups": 7', f'"numGroups": {text}')
+    if len(text) < 100:
+        parsed = json.loads(metadata)
+        metadata = json.dumps(parsed | {"checksum": storage.checksum(parsed)})
+    kept.folders["g/metadata"] = metadata
+
+    with pytest.raises(PersistenceError, match=r"not what sparkscale saves|no readable metadata"):
+        load(sparkscale.GroupNorm, "g", kept)
+
+
 @pytest.mark.one_world
 @pytest.mark.parametrize("text", ["", "\x00\x01"], ids=repr)
 def test_files_of_metadata_that_are_not_json_are_refused(spoilt, text):

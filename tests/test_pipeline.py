@@ -32,6 +32,7 @@ def data(spark):
     )
 
 
+@pytest.mark.settings
 @pytest.mark.core
 def test_scalers_take_the_place_of_assemblers(data):
     """Columns go into a regression without a VectorAssembler, each scaler making a vector, of what others made, too.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
+import subprocess
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -13,10 +15,11 @@ from pathlib import Path
 import click
 import pytest
 from pyspark.ml import Estimator, Model, Transformer
-from pyspark.ml.param import Param
+from pyspark.ml.param import Param, TypeConverters
 
 import sparkscale
 from sparkscale.cli import main
+from sparkscale.errors import ParamError
 
 SCALERS = (
     "BatchNorm",
@@ -57,14 +60,15 @@ def accessors(*names: str) -> set[str]:
 
 
 LAYER = ("Shape", "DataFormat", "Epsilon", "Momentum", "Gamma", "Beta", "BatchCol", "WeightCol")
+FIT = ("HandleEmpty",)  # of whatever is fitted
 OWN_PARAMS = {
-    "BatchNorm": accessors(*LAYER, "Statistics"),
-    "ClipByGlobalNorm": accessors("ClipNorm", "Formula"),
-    "MaxAbsScaler": accessors("HandleConstant", "Clip"),
-    "MinMaxScaler": accessors("HandleConstant", "Min", "Max", "Clip"),
-    "SpectralNorm": set(),
-    "StandardScaler": accessors("HandleConstant", "WithMean", "WithStd", "Ddof", "WeightCol"),
-    "Whitener": accessors("Method", "Epsilon", "WithMean"),
+    "BatchNorm": accessors(*FIT, *LAYER, "Statistics"),
+    "ClipByGlobalNorm": accessors(*FIT, "ClipNorm", "Formula"),
+    "MaxAbsScaler": accessors(*FIT, "HandleConstant", "Clip"),
+    "MinMaxScaler": accessors(*FIT, "HandleConstant", "Min", "Max", "Clip"),
+    "SpectralNorm": accessors(*FIT),
+    "StandardScaler": accessors(*FIT, "HandleConstant", "WithMean", "WithStd", "Ddof", "WeightCol"),
+    "Whitener": accessors(*FIT, "Method", "Epsilon", "WithMean"),
 }
 ONLY_OF_ESTIMATORS = accessors("Statistics")
 OWN_ATTRIBUTES = {
@@ -103,6 +107,7 @@ FITTED = {
 DEFAULTS = {
     "BatchNorm": {
         "handleInvalid": "keep",
+        "handleEmpty": "keep",
         "statistics": "population",
         "dataFormat": "channelsFirst",
         "epsilon": 1e-5,
@@ -110,18 +115,26 @@ DEFAULTS = {
         "gamma": [1.0],
         "beta": [0.0],
     },
-    "ClipByGlobalNorm": {"handleInvalid": "keep", "clipNorm": 1.0, "formula": "tensorflow"},
-    "MaxAbsScaler": {"handleInvalid": "keep", "handleConstant": "collapse", "clip": False},
-    "MinMaxScaler": {"handleInvalid": "keep", "handleConstant": "collapse", "clip": False, "min": 0.0, "max": 1.0},
+    "ClipByGlobalNorm": {"handleInvalid": "keep", "handleEmpty": "keep", "clipNorm": 1.0, "formula": "tensorflow"},
+    "MaxAbsScaler": {"handleInvalid": "keep", "handleEmpty": "keep", "handleConstant": "collapse", "clip": False},
+    "MinMaxScaler": {
+        "handleInvalid": "keep",
+        "handleEmpty": "keep",
+        "handleConstant": "collapse",
+        "clip": False,
+        "min": 0.0,
+        "max": 1.0,
+    },
     "StandardScaler": {
         "handleInvalid": "keep",
+        "handleEmpty": "keep",
         "handleConstant": "collapse",
         "withMean": False,
         "withStd": True,
         "ddof": 1,
     },
-    "SpectralNorm": {"handleInvalid": "keep"},
-    "Whitener": {"handleInvalid": "keep", "method": "pca", "epsilon": 0.0, "withMean": True},
+    "SpectralNorm": {"handleInvalid": "keep", "handleEmpty": "keep"},
+    "Whitener": {"handleInvalid": "keep", "handleEmpty": "keep", "method": "pca", "epsilon": 0.0, "withMean": True},
 }
 
 
@@ -131,12 +144,14 @@ MODULES = {  # beside the top level, what may be imported from where
         "BatchError",
         "ColumnNotFoundError",
         "ColumnTypeError",
+        "DatasetError",
         "DeviceError",
         "EmptyDataError",
         "InvalidValueError",
         "OutputColumnError",
         "OutputExistsError",
         "ParamError",
+        "ParamTypeError",
         "PersistenceError",
         "RangeOverflowError",
         "ScalingError",
@@ -446,3 +461,68 @@ def test_the_lower_layers_import_only_numpy_and_each_other(path):
     foreign = {m for m in imported if m.partition(".")[0] not in allowed and not m.startswith(ours)}
 
     assert foreign == set()
+
+
+ON_DRIVER = """
+import sys, pyspark.ml, pyspark.sql.pandas.functions  # PySpark's own imports, of pandas from 4.1 on
+sys.modules["pandas"] = None  # an import of it fails
+import sparkscale, sparkscale.cli
+print(*(getattr(sparkscale, name).__name__ for name in sparkscale.__all__))
+"""
+IN_WORKER = """
+import sys, pyspark.worker, sparkscale.spark.batches, sparkscale.spark.summarize
+print({"pandas", "pyspark.ml"} & {*sys.modules})
+"""
+
+
+@pytest.mark.parametrize(("code", "printed"), [(ON_DRIVER, " ".join(sparkscale.__all__)), (IN_WORKER, "set()")])
+def test_pandas_is_imported_for_tables_only(code, printed):
+    """On the driver by what shows tables, and not by what unpickles a fit in a worker."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert (done.stdout.strip(), done.returncode) == (printed, 0), done.stderr
+
+
+NESTED = functools.reduce(lambda inner, _: [inner], range(100_000), 1)
+TOO_LARGE = {"int": 2**31, "long": -(2**63), "beyond": 2**70, "float": 1e308, "no double": 10**400, "no text": 10**5000}
+UNUSABLE = TOO_LARGE | {"bool": True, "fraction": 2.5, "nan": float("nan"), "nested": NESTED, "text": "2"}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+@pytest.mark.parametrize(
+    ("name", "param"), [("GroupNorm", "numGroups"), ("RMSNorm", "shape"), ("LayerNorm", "normalizedShape")]
+)
+def test_integers_are_in_the_range_of_sparks(name, param, case):
+    """The constructor, a setter, ``copy`` with other Params and what loading calls refuse a value in the same words."""
+    value = UNUSABLE[case] if param == "numGroups" else [UNUSABLE[case]]
+    stage = getattr(sparkscale, name)()
+    ways = (
+        lambda: type(stage)(**{param: value}),
+        lambda: getattr(stage, f"set{param[0].upper()}{param[1:]}")(value),
+        lambda: stage.copy({stage.getParam(param): value}),
+        lambda: stage.set(stage.getParam(param), value),
+    )
+
+    for way in ways:
+        with pytest.raises(ParamError, match=rf"^{name}: {param} (cannot be|must be from -2147483647 to 2147483647)"):
+            way()
+
+
+@pytest.mark.parametrize("case", ["no double", "no text", "nested", "text", "bool"])
+@pytest.mark.parametrize("name", [*SCALERS, *ROWS])
+def test_numbers_are_doubles(name, case):
+    """Single ones and those of lists."""
+    stage = getattr(sparkscale, name)()
+    wrapped = {TypeConverters.toFloat: UNUSABLE[case], TypeConverters.toListFloat: [UNUSABLE[case]]}
+
+    for param in stage.params:
+        if param.typeConverter in wrapped:
+            with pytest.raises(ParamError, match=f"^{name}: {param.name} cannot be"):
+                stage.setParams(**{param.name: wrapped[param.typeConverter]})
+
+
+@pytest.mark.parametrize("shape", [[2**16, 2**16], [2**31 - 1, 2]], ids=str)
+def test_a_shape_is_that_of_an_array_of_spark(shape):
+    """The product counts."""
+    with pytest.raises(ParamError, match="a list of positive integers, whose product is at most 2147483647"):
+        sparkscale.RMSNorm(shape=shape)._check_params()

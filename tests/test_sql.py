@@ -28,8 +28,9 @@ from sparkscale import (
 from sparkscale.errors import InvalidValueError, ParamError, SizeMismatchError, from_job
 from sparkscale.scalers import _plot
 from sparkscale.spark import sql
-from sparkscale.spark.columns import FeatureColumn, attribute
+from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.histogram import histograms
+from sparkscale.spark.names import attribute
 
 PACKAGE = Path(sparkscale.__file__).parent
 
@@ -107,6 +108,7 @@ def failure_of(action):
 # Fit
 
 
+@pytest.mark.settings
 @pytest.mark.core
 def test_fit_learns_from_the_columns_that_are_named(named):
     """By SQL aggregates and through Arrow, of every kind, with weights and in mini-batches."""
@@ -126,6 +128,7 @@ def test_fit_learns_from_the_columns_that_are_named(named):
 # Transform
 
 
+@pytest.mark.settings
 @pytest.mark.core
 def test_transform_maps_the_columns_that_are_named(named, model):
     """Of every kind, whatever becomes of invalid values; the outputs have their names, and vectors their size."""
@@ -144,6 +147,7 @@ def test_transform_maps_the_columns_that_are_named(named, model):
     assert [len(found[invalid]) for invalid in choices] == [4, 3, 3]
 
 
+@pytest.mark.settings
 @pytest.mark.core
 def test_one_vector_is_made_of_the_columns_that_are_named_and_taken_apart(named, model):
     """So are their own outputs mapped back."""
@@ -162,6 +166,7 @@ def test_one_vector_is_made_of_the_columns_that_are_named_and_taken_apart(named,
         near([row[1:] for row in numbers(rows)], ROWS)
 
 
+@pytest.mark.settings
 @pytest.mark.core
 def test_the_column_or_field_that_is_named_is_replaced(named, model):
     """And no other: where it stands."""
@@ -176,6 +181,7 @@ def test_the_column_or_field_that_is_named_is_replaced(named, model):
     assert [row[5:] for row in numbers(found)] == [[-9.0, -9.0]] * len(ROWS)
 
 
+@pytest.mark.settings
 @pytest.mark.core
 def test_stages_without_a_fit_take_the_columns_that_are_named(named):
     """Their outputs too: a variable is not put in."""
@@ -192,6 +198,7 @@ def test_stages_without_a_fit_take_the_columns_that_are_named(named):
         near([row[start : start + 2] for row in found], ROWS[:, columns] / np.where(lengths > 0, lengths, 1))
 
 
+@pytest.mark.settings
 @pytest.mark.core
 def test_mini_batches_are_those_of_the_column_that_is_named(named):
     """Each normalized by its own mean and variance."""
@@ -205,6 +212,7 @@ def test_mini_batches_are_those_of_the_column_that_is_named(named):
     near([row[1:] for row in found], np.concatenate(expected), rtol=1e-9)
 
 
+@pytest.mark.settings
 @pytest.mark.gpu
 def test_kernels_map_the_columns_that_are_named(named, model):
     """By UDFs, as on the CPU."""
@@ -214,6 +222,7 @@ def test_kernels_map_the_columns_that_are_named(named, model):
     near([row[1:] for row in found], model.affine.apply(ROWS))
 
 
+@pytest.mark.settings
 def test_values_are_counted_in_the_columns_that_are_named(named, model):
     """Before and after: x, and the first of the array."""
     before, first, *_ = histograms(*_plot._arrays(model, named, [0, 2]), bins=5)
@@ -236,6 +245,7 @@ def escaped(request, spark):
         spark.conf.unset(setting)
 
 
+@pytest.mark.settings
 @pytest.mark.core
 def test_messages_of_jobs_show_such_names(named, model, escaped):
     """Of an invalid value in fit, and of a wrong size in transform."""

@@ -13,6 +13,7 @@ from sparkscale.scalers import _persistence as persistence
 from sparkscale.scalers._html import Displayed
 from sparkscale.scalers._model import Fitting, ScalerModel
 from sparkscale.spark.columns import resolve
+from sparkscale.spark.names import check_dataset
 from sparkscale.spark.transform import check_outputs
 
 __all__ = ["Scaler"]
@@ -27,8 +28,10 @@ class Scaler(Displayed, Fitting, persistence.Writable, Estimator[M], Generic[M])
 
     def _fit(self, dataset: DataFrame) -> M:
         self._check_params()
-        columns = resolve(dataset, self._input_names())
-        check_outputs(dataset, self._output_names())
+        check_dataset(dataset, whole="fit")
+        inputs, outputs = self._input_names(), self._output_names()
+        columns = resolve(dataset, inputs)
+        check_outputs(dataset, outputs, inputs if len(inputs) == len(outputs) else ())
         summary = self._summarize(dataset, columns)
         if summary is None or (self.getHandleInvalid() == "skip" and not summary.statistic.count.any()):
             raise EmptyDataError(

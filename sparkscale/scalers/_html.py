@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from pyspark.ml.param import Param, Params
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Displayed", "Extent", "Features", "stage"]
 

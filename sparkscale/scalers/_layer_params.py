@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pyspark.ml.param import Param, Params, TypeConverters
 
-from sparkscale.layout import FORMATS, Layout
+from sparkscale.layout import FORMATS, LONGEST, Layout, are_lengths
 from sparkscale.scalers._params import ColumnParams
 
 __all__ = ["HasBias", "HasClipNorm", "HasEpsilon", "HasGain", "HasShape"]
@@ -111,8 +111,11 @@ class HasGain(ColumnParams):
         return f", but gamma or beta has {self._length} values. Give one for each place, or correct the rows."
 
     def _check_axes(self, name: str) -> None:
-        if self.isSet(name) and not (self.getOrDefault(name) and min(self.getOrDefault(name)) > 0):
-            raise self._fail(f"{name} must be a list of positive integers. Got {self.getOrDefault(name)}.")
+        if self.isSet(name) and not are_lengths(self.getOrDefault(name)):
+            raise self._fail(
+                f"{name} must be a list of positive integers, whose product is at most {LONGEST}. "
+                f"Got {self.getOrDefault(name)}."
+            )
 
     def _check_params(self) -> None:
         super()._check_params()

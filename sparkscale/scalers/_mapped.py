@@ -18,7 +18,8 @@ from sparkscale.scalers._html import Displayed, stage
 from sparkscale.scalers._params import HasColumns, repeated
 from sparkscale.spark import storage
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
-from sparkscale.spark.transform import Plan, paths_to_replace, slices_of, to_sql, transform
+from sparkscale.spark.names import check_dataset, unquoted
+from sparkscale.spark.transform import Paths, Plan, check_outputs, paths_to_replace, slices_of, to_sql, transform
 from sparkscale.statistics import Mergeable
 
 __all__ = ["InverseModel", "Mapped"]
@@ -42,6 +43,7 @@ class Mapped(Displayed, persistence.Writable, Model):
         """Return what maps to what."""
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
+        check_dataset(dataset)
         return transform(dataset, self._plan(dataset))
 
     def toSQL(self) -> dict[str, str]:
@@ -138,6 +140,34 @@ class InverseModel(HasColumns, Mapped, Generic[F]):
         """Set ``columns``."""
         return self._set(columns=value)
 
+    def getInputCol(self) -> str:
+        """Return the name of the one column of scaled values, by default the output of the model."""
+        return self._only("inputCol")
+
+    def getInputCols(self) -> list[str]:
+        """Return the names of the columns of scaled values, by default the outputs of the model."""
+        return self._all("inputCols")
+
+    def getOutputCol(self) -> str:
+        """Return the name of the one column that comes back, by default that of the model's input."""
+        return self._only("outputCol")
+
+    def getOutputCols(self) -> list[str]:
+        """Return the names of the columns that come back, by default those of the model's inputs."""
+        return self._all("outputCols")
+
+    def _only(self, param: str) -> str:
+        names: list[str] = [self.getOrDefault(param)] if self.isSet(param) else self._all(f"{param}s")
+        if len(names) > 1:
+            raise ParamError(
+                f"InverseModel: there are {len(names)} such columns. Call get{param[0].upper()}{param[1:]}s()."
+            )
+        return names[0]
+
+    def _all(self, param: str) -> list[str]:
+        plan = self._plan()
+        return [column.name for column in (plan.inputs if param == "inputCols" else plan.outputs)]
+
     @property
     def forward(self) -> F:
         """The model that this one undoes."""
@@ -171,13 +201,20 @@ class InverseModel(HasColumns, Mapped, Generic[F]):
         twice = repeated(names)
         if twice:
             raise OutputColumnError(f"Output column '{twice[0]}' is named twice. Give each output its own name.")
-        replaced: Mapping[str, tuple[str, ...]] = {}
+        named = self.isSet("outputCol") or self.isSet("outputCols")
+        replaced: Paths = {}
         if df is not None:
             sources = [column.name for column in inputs]
             inputs = as_fitted(resolve(df, sources), inputs)
             sources = sources * len(names) if whole else sources
-            named = self.isSet("outputCol") or self.isSet("outputCols")
             replaced = paths_to_replace(df, sources, names, named=named)
+        if not named:
+            outputs = [c if c.name in replaced else c.output(unquoted(c.name)) for c in outputs]
+            if df is not None:
+                check_outputs(df, [c.name for c in outputs if c.name not in replaced])
+        if not whole:  # an array comes back as an array, even if fit saw a vector, and the reverse
+            pairs = zip(outputs, inputs, strict=True)
+            outputs = [o if o.kind == i.kind else replace(o, kind=i.kind, single=i.single) for o, i in pairs]
         features = slices_of(forward.inputs)
         return Plan(
             inputs,

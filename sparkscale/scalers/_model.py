@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from pyspark.ml.linalg import DenseVector, Vectors
+from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.sql import DataFrame
 
 from sparkscale.affine import AffineMap
-from sparkscale.errors import ColumnTypeError, ParamError, RangeOverflowError, ScalingError
+from sparkscale.errors import ColumnTypeError, EmptyDataError, ParamError, RangeOverflowError, ScalingError
 from sparkscale.scalers import _plot
 from sparkscale.scalers._html import Extent, Features
 from sparkscale.scalers._mapped import InverseModel, Mapped
@@ -23,11 +23,14 @@ from sparkscale.scalers._params import ColumnParams
 from sparkscale.spark import gpu, storage
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.expression import Bounds
+from sparkscale.spark.names import check_dataset
 from sparkscale.spark.summarize import Summary, summarize
-from sparkscale.spark.transform import Plan, check_outputs
+from sparkscale.spark.transform import Paths, Plan, check_outputs
 from sparkscale.statistics import Extrema, Mergeable, Statistic
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sparkscale.drawing import Picture
 
 __all__ = ["Array", "Fitting", "ScalerModel"]
@@ -35,15 +38,39 @@ __all__ = ["Array", "Fitting", "ScalerModel"]
 logger = logging.getLogger("sparkscale")
 
 Array = npt.NDArray[np.float64]
-SAVED = ("name", "kind", "single", "size", "attributes", "nested")  # of a column
+SAVED = ("name", "kind", "single", "size", "attributes", "nested", "boolean")  # of a column
 S = TypeVar("S", bound=Mergeable)
+E = TypeVar("E", bound="Fitting")
 M = TypeVar("M", bound="ScalerModel[Any]")
 
 
 class Fitting(ColumnParams):
     """What estimator and model share: the scan, which the model repeats to update itself."""
 
+    handleEmpty: Param[str] = Param(
+        Params._dummy(),
+        "handleEmpty",
+        "a feature without any valid value. 'keep': maps to NaN, with a warning; 'error': fit, merge and update fail.",
+        typeConverter=TypeConverters.toString,
+    )
+
     _statistic: type[Statistic]
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._setDefault(handleEmpty="keep")
+
+    def getHandleEmpty(self) -> str:
+        """Return ``handleEmpty``."""
+        return self.getOrDefault(self.handleEmpty)
+
+    def setHandleEmpty(self: E, value: str) -> E:
+        """Set ``handleEmpty``."""
+        return self._set(handleEmpty=value)
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        self._check_choice("handleEmpty", ("keep", "error"))
 
     def _summarize(self, df: DataFrame, columns: Sequence[FeatureColumn]) -> Summary | None:
         return summarize(
@@ -173,23 +200,39 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
                 f"{type(self).__name__}: the range, mean or variance of {', '.join(map(repr, self._names(broken, 5)))} "
                 "is not representable as a double. Bring the values to another unit first, or drop the column."
             )
-        empty = statistic.count == 0
+        empty = np.asarray(statistic.count == 0)
+        if empty.any() and self.getHandleEmpty() == "error":
+            raise EmptyDataError(
+                f"{type(self).__name__}: no valid value in {', '.join(map(repr, self._names(empty, 5)))}, which "
+                "handleEmpty='error' refuses. Leave the feature out, or set handleEmpty to 'keep'."
+            )
         center, scale, offset = (np.where(empty, np.nan, p) for p in (found.center, found.scale, found.offset))
         return AffineMap(center, scale, offset)
 
     def _plan(self, df: DataFrame | None = None) -> Plan:
         size, names = self.numFeatures, self._output_names()
         inputs: Sequence[FeatureColumn] = self._renamed()
+        replaced: Paths = {}
         if df is not None:
-            inputs = as_fitted(resolve(df, [c.name for c in inputs]), inputs)
-            check_outputs(df, names)
+            sources = [c.name for c in inputs]
+            inputs = as_fitted(resolve(df, sources), inputs)
+            replaced = check_outputs(df, names, sources if len(sources) == len(names) else ())
         if self._assembles:
             outputs = [FeatureColumn(names[0], "vector", False, size)]
         else:
-            outputs = [replace(c, name=n, nested=False) for c, n in zip(inputs, names, strict=True)]
+            outputs = [c.output(name) for c, name in zip(inputs, names, strict=True)]
         outputs = [replace(o, attributes=self._attributes(o)) for o in outputs]
         shape = "assemble" if self._assembles else "pairs"
-        return Plan(inputs, outputs, self.affine, self._bounds(), self.getHandleInvalid(), shape, self.getDevice())
+        return Plan(
+            inputs,
+            outputs,
+            self.affine,
+            self._bounds(),
+            self.getHandleInvalid(),
+            shape,
+            self.getDevice(),
+            replaced=replaced,
+        )
 
     def _renamed(self) -> tuple[FeatureColumn, ...]:
         """Return the columns under the names that the Params give now."""
@@ -221,11 +264,11 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
             If a model is of another class, or was fitted on other columns, or only one of them under
             ``handleInvalid="skip"``.
         """
-        shapes = [(c.name, c.kind, c.size) for c in self._columns]
+        shapes = _shapes(self._columns)
         for other in others:
             if type(other) is not type(self):
                 raise self._fail(f"cannot merge with {type(other).__name__}. Only models of one class merge.")
-            theirs = [(c.name, c.kind, c.size) for c in other._columns]
+            theirs = _shapes(other._columns)
             if theirs != shapes:
                 raise ParamError(
                     f"Only models of the same columns merge: {shapes} differs from {theirs}. Fit on the same columns."
@@ -253,6 +296,7 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
             If ``handleInvalid`` became, or is no longer, "skip" since fit.
         """
         self._check_params()
+        check_dataset(dataset, whole="update")
         if self._skips != (self.getHandleInvalid() == "skip"):
             raise self._fail("handleInvalid='skip' was set or unset since fit. Set it back to update, or fit again.")
         found = self._summarize(dataset, as_fitted(resolve(dataset, self._input_names()), self._renamed()))
@@ -320,6 +364,8 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
 
     def summary(self) -> pd.DataFrame:
         """Return one row a feature, or channel: counts, the learned values, the map and whether the feature is constant."""
+        import pandas as pd  # noqa: PLC0415  # only tables need it
+
         statistic, affine = self.statistics, self._entry_map()
         table: dict[str, Any] = {
             "count": statistic.count.astype(np.int64),
@@ -429,10 +475,16 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
     _repr_params: tuple[str, ...] = ()
 
 
+def _shapes(columns: Sequence[FeatureColumn]) -> list[tuple[str, str, int | None]]:
+    """Return what columns must share for their statistics to be of the same features."""
+    return [(c.name, "scalar" if c.kind == "scalar" else "array or vector", c.size) for c in columns]
+
+
 def _column(saved: Any) -> FeatureColumn:
     """Return a column that was saved."""
     name, kind = (storage.part(saved, which, str) for which in ("name", "kind"))
-    single, nested = (storage.part(saved, which, bool) for which in ("single", "nested"))
+    saved = {"boolean": False, **saved}  # unless it was saved by a version that knew none
+    single, nested, boolean = (storage.part(saved, which, bool) for which in ("single", "nested", "boolean"))
     size, attributes = storage.part(saved, "size", int), saved.get("attributes")
     if kind not in ("scalar", "array", "vector") or size < 1 or (kind == "scalar" and size != 1):
         raise storage.MalformedError(f"column {name!r} is of kind {kind!r} and size {size}")
@@ -440,4 +492,4 @@ def _column(saved: Any) -> FeatureColumn:
         attributes = tuple(storage.part(saved, "attributes", list))
         if len(attributes) != size or not all(isinstance(a, str) for a in attributes):
             raise storage.MalformedError(f"attributes of column {name!r} are not {size} names")
-    return FeatureColumn(name, kind, single, size, attributes, nested)
+    return FeatureColumn(name, kind, single, size, attributes, nested, boolean)

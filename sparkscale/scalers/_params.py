@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from reprlib import repr as shortened
 from typing import Any, TypeVar
 
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasInputCol, HasInputCols, HasOutputCols, HasWeightCol
 
-from sparkscale.errors import ParamError
+from sparkscale.errors import ParamError, ParamTypeError
+from sparkscale.layout import LONGEST
+from sparkscale.spark.names import unquoted
 
 __all__ = ["ColumnParams", "HasClip", "HasColumns", "HasConstant", "HasWeight", "repeated"]
 
@@ -29,6 +32,51 @@ class HasColumns(HasInputCol, HasInputCols, HasOutputCols):
     def getOutputCol(self) -> str:
         """Return ``outputCol``."""
         return self.getOrDefault(self.outputCol)
+
+    def set(self, param: Param[Any], value: Any) -> None:
+        """Set a Param, as ``copy`` with other Params and loading do.
+
+        Parameters
+        ----------
+        param : pyspark.ml.param.Param
+            One of this stage.
+        value : object
+            Its value.
+
+        Raises
+        ------
+        ParamError
+            If the Param takes no such value.
+        """
+        super().set(param, self._converted(param, value))
+
+    def _set(self: N, **kwargs: Any) -> N:
+        return super()._set(**{name: self._converted(self.getParam(name), value) for name, value in kwargs.items()})
+
+    def _converted(self, param: Param[Any], value: Any) -> Any:
+        """Return a value in the type of a Param: an integer is in the range of Spark's, which lengths of arrays have."""
+        if value is None:
+            return None
+        if isinstance(value, str) and param.typeConverter == TypeConverters.toListString:
+            raise ParamTypeError(
+                f"{type(self).__name__}: {param.name} is a list of names. Got the string {value!r}. Write [{value!r}]."
+            )
+        try:
+            converted = param.typeConverter(value)
+        except (
+            TypeError,
+            ValueError,
+            OverflowError,
+            RecursionError,
+        ) as failure:  # Spark's message has all of the value
+            kind = ParamTypeError if isinstance(failure, TypeError) else ParamError
+            raise kind(f"{type(self).__name__}: {param.name} cannot be {_shown(value)}: {param.doc}.") from failure
+        for number in converted if isinstance(converted, list) else [converted]:
+            if type(number) is int and abs(number) > LONGEST:
+                raise ParamError(
+                    f"{type(self).__name__}: {param.name} must be from -{LONGEST} to {LONGEST}. Got {_shown(value)}."
+                )
+        return converted
 
     def setInputCol(self: N, value: str) -> N:
         """Set ``inputCol``."""
@@ -60,7 +108,7 @@ class ColumnParams(HasColumns):
         Params._dummy(),
         "handleInvalid",
         "null, NaN and infinity never enter a statistic. 'keep': transform keeps null and NaN; 'skip': rows that "
-        "hold one are dropped; 'error': fit and transform fail.",
+        "hold one are dropped; 'error': fit and transform fail; 'keepNaN': as 'keep', but infinity fails.",
         typeConverter=TypeConverters.toString,
     )
 
@@ -77,16 +125,37 @@ class ColumnParams(HasColumns):
         self._setDefault(handleInvalid="keep", device="cpu")
 
     def getOutputCol(self) -> str:
-        """Return the name of the one output column."""
-        if self.isSet("outputCol") or not self.isSet("inputCol"):
-            return self.getOrDefault(self.outputCol)
-        return f"{self.getInputCol()}_scaled"
+        """Return the name of the one output column.
+
+        That is ``outputCol``, or ``<input>_scaled``. While no input is set it is ``<uid>__output``, as of Spark's own
+        stages, and the stage then keeps this name as its ``outputCol``, since others may be built on it.
+
+        Raises
+        ------
+        ParamError
+            If ``inputCols`` are set, and ``outputCol`` is not.
+        """
+        if not self.isSet("outputCol"):
+            if self.isSet("inputCol"):
+                return _scaled(self.getInputCol())
+            if self.isSet("inputCols"):
+                raise self._fail("each of inputCols has an output of its own. Call getOutputCols(), or set outputCol.")
+            self._set(outputCol=f"{self.uid}__output")
+        return self.getOrDefault(self.outputCol)
 
     def getOutputCols(self) -> list[str]:
-        """Return the names of the output columns."""
-        if self.isSet("outputCols") or not self.isSet("inputCols"):
+        """Return the names of the output columns, by default ``<input>_scaled`` of each of ``inputCols``.
+
+        Raises
+        ------
+        ParamError
+            If neither ``inputCols`` nor ``outputCols`` are set.
+        """
+        if self.isSet("outputCols"):
             return [*super().getOutputCols()]
-        return [f"{name}_scaled" for name in self.getInputCols()]
+        if not self.isSet("inputCols"):
+            raise self._fail("neither inputCols nor outputCols are set. Call getOutputCol(), or set one of them.")
+        return [*map(_scaled, self.getInputCols())]
 
     def getHandleInvalid(self) -> str:
         """Return ``handleInvalid``."""
@@ -137,7 +206,7 @@ class ColumnParams(HasColumns):
 
     def _check_params(self) -> None:
         """Refuse values that cannot be used. Subclasses add their own."""
-        self._check_choice("handleInvalid", ("keep", "skip", "error"))
+        self._check_choice("handleInvalid", ("keep", "skip", "error", "keepNaN"))
         self._check_choice("device", ("cpu", "gpu", "auto"))
 
     def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
@@ -180,6 +249,17 @@ class ColumnParams(HasColumns):
                 "inputs, or set outputCol to get one vector."
             )
         return outputs
+
+
+def _scaled(name: str) -> str:
+    return f"{unquoted(name)}_scaled"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return shortened(value)
+    except ValueError:  # more digits than Python writes
+        return "a number of that many digits"
 
 
 def repeated(names: Sequence[str]) -> list[str]:

@@ -99,7 +99,7 @@ def _as_arrays(df: DataFrame, columns: Sequence[FeatureColumn]) -> tuple[DataFra
         if column.kind == "scalar":
             sources.append(column.sql)
         else:
-            df, added = vectors.as_array(df, column, strict=False)
+            df, added = vectors.as_array(df, column, "keep")
             sources.append(quoted(added[0]))
         made.append(replace(column, kind="scalar" if column.kind == "scalar" else "array"))
     return df, made, sources

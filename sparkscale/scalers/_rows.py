@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -75,8 +75,8 @@ class RowTransformer(Displayed, ColumnParams, persistence.Writable, Transformer)
     def _vector(self, df: DataFrame, column: FeatureColumn, device: str) -> tuple[DataFrame, str, list[str]]:
         """Add what becomes of a vector; return its SQL, and the columns that were added."""
         entries = partial(_of_entries, self._kernel()) if self._keeps_zero() else None
-        strict = self.getHandleInvalid() == "error"
-        return vectors.through_arrays(df, column, self._of_array(df.sparkSession, column, device), entries, strict)
+        mapped = self._of_array(df.sparkSession, column, device)
+        return vectors.through_arrays(df, column, mapped, entries, self.getHandleInvalid())
 
     def _of_array(self, spark: SparkSession, column: FeatureColumn, device: str) -> vectors.Made:
         if device == "cpu":
@@ -99,8 +99,8 @@ class RowTransformer(Displayed, ColumnParams, persistence.Writable, Transformer)
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         inputs, names = self._pairs(dataset)
-        check_outputs(dataset, names)
-        outputs = [replace(c, name=n, nested=False) for c, n in zip(inputs, names, strict=True)]
+        replaced = check_outputs(dataset, names, self._input_names())
+        outputs = [c.output(name) for c, name in zip(inputs, names, strict=True)]
         device = gpu.asked(self.getDevice(), dataset.sparkSession)
         return rows.transform(
             dataset,
@@ -112,6 +112,7 @@ class RowTransformer(Displayed, ColumnParams, persistence.Writable, Transformer)
             kernel=self._kernel(),
             checked=self._checked,
             device=device,
+            replaced=replaced,
         )
 
     def toSQL(self, dataset: DataFrame) -> dict[str, str]:

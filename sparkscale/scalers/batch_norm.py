@@ -24,6 +24,7 @@ from sparkscale.spark import storage
 from sparkscale.spark.batches import Batches
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve, resolve_key
 from sparkscale.spark.gpu import asked
+from sparkscale.spark.names import check_dataset
 from sparkscale.spark.normalize_batches import normalize_batches
 from sparkscale.spark.summarize import Summary
 from sparkscale.spark.transform import check_outputs
@@ -259,17 +260,19 @@ class BatchNormModel(_BatchNormParams, ScalerModel[Any]):
             two valid values in a channel.
         """
         self._check_params()
+        check_dataset(dataset, whole="normalizeBatches")
         if self._assembles:
             raise self._fail("normalizeBatches makes one output a column. Set outputCols instead of outputCol.")
         fitted = self._renamed()
         columns = as_fitted(resolve(dataset, [c.name for c in fitted]), fitted)
-        check_outputs(dataset, self._output_names())
+        outputs = self._output_names()
         return normalize_batches(
             dataset,
             self._batches(dataset, columns),
-            self._output_names(),
+            outputs,
             partial(_of_batch, epsilon=self.getEpsilon()),
             (self._per_channel("gamma", self.numChannels), self._per_channel("beta", self.numChannels)),
+            check_outputs(dataset, outputs, [c.name for c in fitted]),
         )
 
     def _map(self, statistic: Any) -> AffineMap:
@@ -377,9 +380,11 @@ class BatchNorm(_BatchNormParams, Scaler[BatchNormModel]):
         One column in, one out of the same kind.
     inputCols, outputCols : list of str, optional
         Many in, as many out; with ``outputCol``, one vector out. Outputs are named ``<input>_scaled`` if left out.
-    handleInvalid : {"keep", "skip", "error"}, default="keep"
-        Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that
-        hold one, in fit and transform, and "error" fails.
+    handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
+        Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that hold
+        one, in fit and transform, "error" fails, and "keepNaN" fails at infinities alone and else is "keep".
+    handleEmpty : {"keep", "error"}, default="keep"
+        A feature without any valid value: "keep" maps it to NaN, with a warning, and "error" fails.
     weightCol : str, optional
         Column of row weights, finite and not negative. Rows of weight 0 do not count.
     device : {"cpu", "gpu", "auto"}, default="cpu"
@@ -397,7 +402,7 @@ class BatchNorm(_BatchNormParams, Scaler[BatchNormModel]):
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
         If a column is missing, cannot be scaled, or an output exists already.
     InvalidValueError
-        For an invalid value under ``handleInvalid="error"``, or an unusable weight.
+        For an invalid value that ``handleInvalid`` refuses, or an unusable weight.
     RangeOverflowError
         If a mean or variance is not representable as a double.
     DeviceError
@@ -463,6 +468,7 @@ class BatchNorm(_BatchNormParams, Scaler[BatchNormModel]):
         inputCols: list[str] | None = None,
         outputCols: list[str] | None = None,
         handleInvalid: str = "keep",
+        handleEmpty: str = "keep",
         weightCol: str | None = None,
         device: str = "cpu",
     ) -> None:

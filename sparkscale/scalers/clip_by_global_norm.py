@@ -76,9 +76,11 @@ class ClipByGlobalNorm(_ClipParams, Scaler[ClipByGlobalNormModel]):
         One column in, one out of the same kind.
     inputCols, outputCols : list of str, optional
         Many in, as many out; with ``outputCol``, one vector out. Outputs are named ``<input>_scaled`` if left out.
-    handleInvalid : {"keep", "skip", "error"}, default="keep"
-        Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that
-        hold one, in fit and transform, and "error" fails.
+    handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
+        Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that hold
+        one, in fit and transform, "error" fails, and "keepNaN" fails at infinities alone and else is "keep".
+    handleEmpty : {"keep", "error"}, default="keep"
+        A feature without any valid value: "keep" maps it to NaN, with a warning, and "error" fails.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
@@ -89,7 +91,7 @@ class ClipByGlobalNorm(_ClipParams, Scaler[ClipByGlobalNormModel]):
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
         If a column is missing, cannot be scaled, or an output exists already.
     InvalidValueError
-        For an invalid value under ``handleInvalid="error"``.
+        For an invalid value that ``handleInvalid`` refuses.
     SizeMismatchError
         If the arrays or vectors of a column differ in length.
     RangeOverflowError
@@ -143,6 +145,7 @@ class ClipByGlobalNorm(_ClipParams, Scaler[ClipByGlobalNormModel]):
         inputCols: list[str] | None = None,
         outputCols: list[str] | None = None,
         handleInvalid: str = "keep",
+        handleEmpty: str = "keep",
         device: str = "cpu",
     ) -> None:
         super().__init__()

@@ -31,9 +31,9 @@ class ClipByNorm(HasClipNorm, RowNorm):
         One column of arrays or vectors in, one out of the same kind.
     inputCols, outputCols : list of str, optional
         Many in, as many out. Outputs are named ``<input>_scaled`` if left out.
-    handleInvalid : {"keep", "skip", "error"}, default="keep"
-        Null, NaN and infinities never enter the norm. "keep" passes them on, "skip" drops rows that hold
-        one, and "error" fails.
+    handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
+        Null, NaN and infinities never enter the norm. "keep" passes them on, "skip" drops rows that hold one, "error"
+        fails, and "keepNaN" fails at infinities alone and else is "keep".
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
@@ -44,7 +44,7 @@ class ClipByNorm(HasClipNorm, RowNorm):
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
         If a column is missing, holds no arrays or vectors, or an output exists already.
     InvalidValueError
-        For an invalid value under ``handleInvalid="error"``.
+        For an invalid value that ``handleInvalid`` refuses.
     DeviceError
         Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 

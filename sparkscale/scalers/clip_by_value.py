@@ -30,9 +30,9 @@ class ClipByValue(RowTransformer):
         One column in, one out of the same kind.
     inputCols, outputCols : list of str, optional
         Many in, as many out. Outputs are named ``<input>_scaled`` if left out.
-    handleInvalid : {"keep", "skip", "error"}, default="keep"
+    handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
         "keep" passes null and NaN on and clips infinities like any value, "skip" drops rows that hold null, NaN or an
-        infinity, and "error" fails.
+        infinity, "error" fails, and "keepNaN" fails at infinities alone and else is "keep".
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
@@ -43,7 +43,7 @@ class ClipByValue(RowTransformer):
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
         If a column is missing, cannot be clipped, or an output exists already.
     InvalidValueError
-        For an invalid value under ``handleInvalid="error"``.
+        For an invalid value that ``handleInvalid`` refuses.
     DeviceError
         Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 

@@ -26,9 +26,9 @@ class InstanceNorm(HasEpsilon, HasShape, HasBias, RowNorm):
         One column of arrays or vectors in, one out of the same kind.
     inputCols, outputCols : list of str, optional
         Many in, as many out. Outputs are named ``<input>_scaled`` if left out.
-    handleInvalid : {"keep", "skip", "error"}, default="keep"
-        Null, NaN and infinities never enter mean and variance. "keep" passes them on, "skip" drops rows that hold
-        one, and "error" fails.
+    handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
+        Null, NaN and infinities never enter mean and variance. "keep" passes them on, "skip" drops rows that hold one,
+        "error" fails, and "keepNaN" fails at infinities alone and else is "keep".
     epsilon : float, default=1e-5
         Added to the biased variance.
     gamma, beta : list of float, optional
@@ -49,7 +49,7 @@ class InstanceNorm(HasEpsilon, HasShape, HasBias, RowNorm):
     SizeMismatchError
         If the length of a row is not that of the shape.
     InvalidValueError
-        For an invalid value under ``handleInvalid="error"``.
+        For an invalid value that ``handleInvalid`` refuses.
     DeviceError
         Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 

@@ -29,9 +29,9 @@ class LayerNorm(HasEpsilon, HasBias, RowNorm):
         One column of arrays or vectors in, one out of the same kind.
     inputCols, outputCols : list of str, optional
         Many in, as many out. Outputs are named ``<input>_scaled`` if left out.
-    handleInvalid : {"keep", "skip", "error"}, default="keep"
-        Null, NaN and infinities never enter mean and variance. "keep" passes them on, "skip" drops rows that hold
-        one, and "error" fails.
+    handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
+        Null, NaN and infinities never enter mean and variance. "keep" passes them on, "skip" drops rows that hold one,
+        "error" fails, and "keepNaN" fails at infinities alone and else is "keep".
     epsilon : float, default=1e-5
         Added to the variance.
     gamma, beta : list of float, optional
@@ -51,7 +51,7 @@ class LayerNorm(HasEpsilon, HasBias, RowNorm):
     SizeMismatchError
         If ``gamma``, ``beta`` or ``normalizedShape`` does not fit the rows.
     InvalidValueError
-        For an invalid value under ``handleInvalid="error"``.
+        For an invalid value that ``handleInvalid`` refuses.
     DeviceError
         Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 

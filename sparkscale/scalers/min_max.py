@@ -117,9 +117,11 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
         One column in, one out of the same kind.
     inputCols, outputCols : list of str, optional
         Many in, as many out; with ``outputCol``, one vector out. Outputs are named ``<input>_scaled`` if left out.
-    handleInvalid : {"keep", "skip", "error"}, default="keep"
-        Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that
-        hold one, in fit and transform, and "error" fails.
+    handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
+        Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that hold
+        one, in fit and transform, "error" fails, and "keepNaN" fails at infinities alone and else is "keep".
+    handleEmpty : {"keep", "error"}, default="keep"
+        A feature without any valid value: "keep" maps it to NaN, with a warning, and "error" fails.
     handleConstant : {"collapse", "unit"}, default="collapse"
         What a feature without spread becomes: the middle of the target range whatever the value, as in Spark, or
         ``(x - E_min) (max - min) + min``, as in scikit-learn.
@@ -135,7 +137,7 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
         If a column is missing, cannot be scaled, or an output exists already.
     InvalidValueError
-        For an invalid value under ``handleInvalid="error"``.
+        For an invalid value that ``handleInvalid`` refuses.
     SizeMismatchError
         If the arrays or vectors of a column differ in length.
     RangeOverflowError
@@ -185,6 +187,7 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
         inputCols: list[str] | None = None,
         outputCols: list[str] | None = None,
         handleInvalid: str = "keep",
+        handleEmpty: str = "keep",
         handleConstant: str = "collapse",
         clip: bool = False,
         device: str = "cpu",

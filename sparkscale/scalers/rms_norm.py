@@ -26,9 +26,9 @@ class RMSNorm(HasEpsilon, HasShape, RowNorm):
         One column of arrays or vectors in, one out of the same kind.
     inputCols, outputCols : list of str, optional
         Many in, as many out. Outputs are named ``<input>_scaled`` if left out.
-    handleInvalid : {"keep", "skip", "error"}, default="keep"
-        Null, NaN and infinities never enter mean squares. "keep" passes them on, "skip" drops rows that hold
-        one, and "error" fails.
+    handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
+        Null, NaN and infinities never enter mean squares. "keep" passes them on, "skip" drops rows that hold one,
+        "error" fails, and "keepNaN" fails at infinities alone and else is "keep".
     epsilon : float, default=1e-6
         Added to the mean square.
     gamma : list of float, optional
@@ -49,7 +49,7 @@ class RMSNorm(HasEpsilon, HasShape, RowNorm):
     SizeMismatchError
         If the length of a row is not that of the shape, or of gamma.
     InvalidValueError
-        For an invalid value under ``handleInvalid="error"``.
+        For an invalid value that ``handleInvalid`` refuses.
     DeviceError
         Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 

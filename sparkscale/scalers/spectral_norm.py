@@ -63,9 +63,12 @@ class SpectralNorm(Scaler[SpectralNormModel]):
         One column in, one out of the same kind.
     inputCols, outputCols : list of str, optional
         Many in, as many out; with ``outputCol``, one vector out. Outputs are named ``<input>_scaled`` if left out.
-    handleInvalid : {"keep", "skip", "error"}, default="keep"
+    handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
         Rows that hold a null, NaN or infinity never enter the matrix. "keep" passes null and NaN on and scales the
-        other values of the row, "skip" drops such rows, in fit and transform, and "error" fails.
+        other values of the row, "skip" drops such rows, in fit and transform, "error" fails, and "keepNaN" fails at
+        infinities alone and else is "keep".
+    handleEmpty : {"keep", "error"}, default="keep"
+        A feature without any valid value: "keep" maps it to NaN, with a warning, and "error" fails.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
@@ -78,7 +81,7 @@ class SpectralNorm(Scaler[SpectralNormModel]):
     EmptyDataError
         If every row holds an invalid value.
     InvalidValueError
-        For an invalid value under ``handleInvalid="error"``.
+        For an invalid value that ``handleInvalid`` refuses.
     SizeMismatchError
         If the arrays or vectors of a column differ in length.
     RangeOverflowError
@@ -133,6 +136,7 @@ class SpectralNorm(Scaler[SpectralNormModel]):
         inputCols: list[str] | None = None,
         outputCols: list[str] | None = None,
         handleInvalid: str = "keep",
+        handleEmpty: str = "keep",
         device: str = "cpu",
     ) -> None:
         super().__init__()

@@ -122,9 +122,11 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
         One column in, one out of the same kind.
     inputCols, outputCols : list of str, optional
         Many in, as many out; with ``outputCol``, one vector out. Outputs are named ``<input>_scaled`` if left out.
-    handleInvalid : {"keep", "skip", "error"}, default="keep"
-        Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that
-        hold one, in fit and transform, and "error" fails.
+    handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
+        Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that hold
+        one, in fit and transform, "error" fails, and "keepNaN" fails at infinities alone and else is "keep".
+    handleEmpty : {"keep", "error"}, default="keep"
+        A feature without any valid value: "keep" maps it to NaN, with a warning, and "error" fails.
     handleConstant : {"collapse", "unit"}, default="collapse"
         What a feature without spread becomes: 0 whatever the value, as in Spark, or it is divided by 1, as in
         scikit-learn.
@@ -142,7 +144,7 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
         If a column is missing, cannot be scaled, or an output exists already.
     InvalidValueError
-        For an invalid value under ``handleInvalid="error"``, or an unusable weight.
+        For an invalid value that ``handleInvalid`` refuses, or an unusable weight.
     SizeMismatchError
         If the arrays or vectors of a column differ in length.
     RangeOverflowError
@@ -204,6 +206,7 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
         inputCols: list[str] | None = None,
         outputCols: list[str] | None = None,
         handleInvalid: str = "keep",
+        handleEmpty: str = "keep",
         handleConstant: str = "collapse",
         ddof: int = 1,
         weightCol: str | None = None,

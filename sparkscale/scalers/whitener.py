@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import pandas as pd
 from pyspark import keyword_only
 from pyspark.ml.linalg import DenseMatrix, DenseVector
 from pyspark.ml.param import Param, Params, TypeConverters
@@ -18,6 +17,9 @@ from sparkscale.scalers._layer_params import HasEpsilon
 from sparkscale.scalers._matrix import TINY, MatrixModel, roots
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.statistics import CoMoments
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Whitener", "WhitenerModel"]
 
@@ -111,6 +113,8 @@ class WhitenerModel(_WhitenerParams, MatrixModel):
 
     def summary(self) -> pd.DataFrame:
         """Return one row a feature: counts, mean, standard deviation and whether the feature is constant."""
+        import pandas as pd  # noqa: PLC0415  # only tables need it
+
         statistic = self.statistics
         table = {
             "count": statistic.count.astype(np.int64),
@@ -151,10 +155,12 @@ class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
         Many in; with ``outputCol``, one vector out, since every result depends on all inputs.
     outputCols : list of str, optional
         Only for one input.
-    handleInvalid : {"keep", "skip", "error"}, default="keep"
+    handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
         Rows that hold a null, NaN or infinity never enter the statistic. "keep" makes NaN of all results of such a row,
-        and null of a column that is null and the only input; "skip" drops such rows, in fit and transform, and "error"
-        fails.
+        and null of a column that is null and the only input; "skip" drops such rows, in fit and transform; "error"
+        fails, and "keepNaN" fails at infinities alone and else is "keep".
+    handleEmpty : {"keep", "error"}, default="keep"
+        A feature without any valid value: "keep" maps it to NaN, with a warning, and "error" fails.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
@@ -168,7 +174,7 @@ class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
     EmptyDataError
         If every row holds an invalid value.
     InvalidValueError
-        For an invalid value under ``handleInvalid="error"``.
+        For an invalid value that ``handleInvalid`` refuses.
     SizeMismatchError
         If the arrays or vectors of a column differ in length.
     RangeOverflowError
@@ -225,6 +231,7 @@ class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
         inputCols: list[str] | None = None,
         outputCols: list[str] | None = None,
         handleInvalid: str = "keep",
+        handleEmpty: str = "keep",
         device: str = "cpu",
     ) -> None:
         super().__init__()

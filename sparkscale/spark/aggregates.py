@@ -47,14 +47,15 @@ def suits(df: DataFrame, columns: Sequence[FeatureColumn], statistic: type[Stati
 
 
 def summarize(
-    df: DataFrame, columns: Sequence[FeatureColumn], statistic: type[Statistic], *, strict: bool
+    df: DataFrame, columns: Sequence[FeatureColumn], statistic: type[Statistic], *, handle_invalid: str
 ) -> Statistic | None:
     """Return the statistic, or ``None`` where these aggregates would lose digits."""
     inner = []
     for j, column in enumerate(columns):
         x = f"double({column.sql})"
         clean = f"CASE WHEN {FINITE.format(x=x)} THEN {x} END"
-        inner.append(f"{guarded(column, column.sql, x, compiled=True) if strict else clean} AS x{j}")
+        value = x if handle_invalid == "error" else clean
+        inner.append(f"{guarded(column, column.sql, value, handle_invalid, compiled=True)} AS x{j}")
     wanted = [text.format(x=f"x{j}") for j in range(len(columns)) for text in AGGREGATES[statistic]]
     row = sql.select(sql.select(df, *inner), "count(*)", *wanted).collect()[0]
     cells = np.array([np.nan if v is None else v for v in row[1:]], dtype=np.float64).reshape(len(columns), -1).T

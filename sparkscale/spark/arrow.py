@@ -79,7 +79,7 @@ def groups(columns: Sequence[FeatureColumn]) -> tuple[Group, ...]:
 
 
 def select(
-    df: DataFrame, parts: Sequence[Group], strict: bool, weight: FeatureColumn | None, batch: str | None = None
+    df: DataFrame, parts: Sequence[Group], handle_invalid: str, weight: FeatureColumn | None, batch: str | None = None
 ) -> DataFrame:
     """Select what the statistic needs, and no more, in shapes that Arrow takes fast.
 
@@ -89,8 +89,8 @@ def select(
         The data.
     parts : sequence of Group
         What to select.
-    strict : bool
-        Whether an invalid value makes the job fail.
+    handle_invalid : str
+        Which invalid values make the job fail.
     weight : FeatureColumn or None
         Row weights.
     batch : str or None
@@ -102,7 +102,7 @@ def select(
     for k, group in enumerate(parts):
         column, source = group.column, group.column.sql
         if column.kind == "scalar":
-            cells = [guarded(c, c.sql, f"double({c.sql})") if strict else f"double({c.sql})" for c in group.scalars]
+            cells = [guarded(c, c.sql, f"double({c.sql})", handle_invalid) for c in group.scalars]
             plain.append(expr(f"array({', '.join(cells)}) AS a{k}"))
             texts.append(f"a{k}")
         elif column.kind == "array":
@@ -110,12 +110,12 @@ def select(
             kind = "float" if column.single else "double"
             single = f"transform({array}, x -> coalesce(x, {kind}('NaN')))"
             array = f"CASE WHEN size({source}) = 1 THEN {single} ELSE {array} END"
-            text = f"coalesce({guarded(column, source, array) if strict else array}, {NULL_ARRAY})"
+            text = f"coalesce({guarded(column, source, array, handle_invalid)}, {NULL_ARRAY})"
             plain.append(expr(f"{text} AS a{k}"))
             texts.append(f"a{k}")
         else:
             plain.append(F.unwrap_udt(F.col(source)).alias(f"u{k}"))
-            texts.extend(_vector_texts(k, column, strict))
+            texts.extend(_vector_texts(k, column, handle_invalid))
     if weight is not None:
         source = weight.sql
         bad = failure(
@@ -133,11 +133,10 @@ def select(
     return sql.select(df.select(*plain), *texts)
 
 
-def _vector_texts(k: int, column: FeatureColumn, strict: bool) -> list[str]:
+def _vector_texts(k: int, column: FeatureColumn, handle_invalid: str) -> list[str]:
     u = f"u{k}"
     values, indices = f"{u}.values", f"{u}.indices"
-    if strict:
-        values = guarded(replace(column, kind="array"), values, values, compiled=True)
+    values = guarded(replace(column, kind="array"), values, values, handle_invalid, compiled=True)
     stored = paired(column, u, f"coalesce({indices}, cast(array() AS array<int>))")
     found = f"coalesce({u}.size, size({u}.values))"
     if column.size is not None:
@@ -261,13 +260,13 @@ def _check_indices(column: FeatureColumn, indices: npt.NDArray[Any], stored: npt
 
 
 def _same(column: FeatureColumn, found: npt.NDArray[Any], size: int | None) -> None:
+    wrong = found[found != size]
+    if len(wrong):
+        raise SizeMismatchError(marked(SizeMismatchError, mismatch(column, int(size or 0), int(wrong[0]))))
     if size is not None and size <= 0:
         what = "vectors of size" if column.kind == "vector" else "arrays of length"
         message = f"Column '{column.name}' has no feature: it holds {what} {size}. Drop those rows, or the column."
         raise EmptyDataError(marked(EmptyDataError, message))
-    wrong = found[found != size]
-    if len(wrong):
-        raise SizeMismatchError(marked(SizeMismatchError, mismatch(column, int(size or 0), int(wrong[0]))))
 
 
 def mismatch(column: FeatureColumn, one: int, other: int) -> str:

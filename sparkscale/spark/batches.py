@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
+from pyspark.sql.types import ArrayType, DoubleType, StructType
 
-from sparkscale.errors import BatchError, RangeOverflowError, SizeMismatchError, marked, of_jobs
+from sparkscale.errors import BatchError, RangeOverflowError, SizeMismatchError, marked
 from sparkscale.layout import Layout
 from sparkscale.spark import arrow, gpu, partials
 from sparkscale.spark.arrow import Group
 from sparkscale.spark.columns import FeatureColumn, KeyColumn, readable
 from sparkscale.spark.expression import failure
+from sparkscale.spark.jobs import of_jobs
 from sparkscale.spark.partials import Partial
 from sparkscale.spark.summarize import Seen, Summary, add_batch, ordered, partition_id
 from sparkscale.statistics import Moments, RunningMoments, Statistic
@@ -54,8 +56,8 @@ class Batches:
         The column that tells a row's batch, and by its order that of the batches.
     layout : Layout or None
         How arrays and vectors hold channels; ``None`` if each feature is one.
-    handle_invalid : {"keep", "skip", "error"}
-        Whether rows with an invalid value are dropped, or make the job fail.
+    handle_invalid : {"keep", "skip", "error", "keepNaN"}
+        Whether rows with an invalid value are dropped, or which make the job fail.
     weight : FeatureColumn or None
         Row weights.
     device : {"cpu", "auto", "gpu"}
@@ -118,23 +120,23 @@ class Batches:
 
     def moments(self, df: DataFrame) -> DataFrame:
         """Return one row a batch and group of columns: the moments of the batch's channels. All are `readable`."""
-        text = f"b {self.key.type}, {partials.schema(Moments)}"
-        strict = self.handle_invalid == "error"
+        schema = partials.schema(Moments, self.key.type)
         within = _Within(self.parts, self.layout, self.handle_invalid == "skip", NUMBERS, self.device)
         return (
-            arrow.select(df, self.parts, strict, self.weight, key_text(self.key))
-            .mapInArrow(within, text)
+            arrow.select(df, self.parts, self.handle_invalid, self.weight, key_text(self.key))
+            .mapInArrow(within, schema)
             .repartition("b")
             .sortWithinPartitions("b", "group", "partition")
-            .mapInArrow(_Across(self.parts, self.layout, self.handle_invalid == "skip"), text)
+            .mapInArrow(_Across(self.parts, self.layout, self.handle_invalid == "skip"), schema)
         )
 
     def normalizing(self, df: DataFrame, of_batch: Callable[[Moments], tuple[Any, Any]]) -> DataFrame:
         """Return one row a batch: ``b``, and of each group ``k`` the arrays ``c{k}``, ``s{k}`` that ``of_batch`` makes."""
-        arrays = (f"c{k} array<double>, s{k} array<double>" for k in range(len(self.parts)))
-        text = f"b {self.key.type}, {', '.join(arrays)}"
+        schema = StructType().add("b", self.key.type)
+        for name in (f"{part}{k}" for k in range(len(self.parts)) for part in "cs"):
+            schema.add(name, ArrayType(DoubleType()))
         rows = self.moments(df).sortWithinPartitions("b", "group")
-        return rows.mapInArrow(_Normalizing(of_batch), text)
+        return rows.mapInArrow(_Normalizing(of_batch), schema)
 
 
 def pooled(found: Statistic, group: Group, layout: Layout | None) -> Statistic:

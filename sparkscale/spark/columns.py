@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from pyspark.errors import AnalysisException
-from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import (
@@ -19,35 +16,30 @@ from pyspark.sql.types import (
     DateType,
     DoubleType,
     FloatType,
-    MapType,
+    LongType,
     NumericType,
     StringType,
-    StructField,
-    StructType,
     TimestampNTZType,
     TimestampType,
 )
 
-from sparkscale.errors import ColumnNotFoundError, ColumnTypeError, SizeMismatchError
-from sparkscale.spark.sql import VARIABLE, quoted
+from sparkscale.errors import ColumnTypeError, SizeMismatchError
+from sparkscale.spark import sql
+from sparkscale.spark.names import Place, attribute, by_name, check_dataset, path_parts, single_place, unquoted
+from sparkscale.spark.sql import quoted
 
 __all__ = [
     "FeatureColumn",
     "KeyColumn",
     "as_fitted",
-    "attribute",
     "attribute_metadata",
-    "find_paths",
     "fresh",
     "readable",
     "resolve",
     "resolve_key",
-    "same_name",
 ]
 
 
-PART = re.compile(r"`((?:[^`]|``)+)`|([^`.]+)")  # of a path, as Spark reads it
-PATH = re.compile(rf"(?:{PART.pattern})(?:\.(?:{PART.pattern}))*")
 KEYS = (BooleanType, DateType, NumericType, StringType, TimestampNTZType, TimestampType)
 
 
@@ -68,7 +60,9 @@ class FeatureColumn:
     attributes : tuple of str or None
         The names of a vector's ML attributes, if it has any.
     nested : bool
-        Whether the name is the path of a struct's field.
+        Whether the name is to be read as Spark reads it: quoted, or the path of a struct's field.
+    boolean : bool
+        Whether the values are booleans, which count as 0 and 1.
     """
 
     name: str
@@ -77,26 +71,34 @@ class FeatureColumn:
     size: int | None = None
     attributes: tuple[str, ...] | None = None
     nested: bool = False
+    boolean: bool = False
 
     @property
     def path(self) -> Sequence[str]:
         """The names of the column to read and of the fields in it."""
-        return _path_parts(self.name) if self.nested else [self.name]
+        return path_parts(self.name) if self.nested else [self.name]
 
     @property
     def sql(self) -> str:
-        """The column as SQL text."""
-        return ".".join(map(quoted, self.path))
+        """The column's numbers as SQL text."""
+        text = ".".join(map(quoted, self.path))
+        if self.boolean:
+            return f"cast({text} AS {'double' if self.kind == 'scalar' else 'array<double>'})"
+        return text
 
     def read_from(self, source: str) -> FeatureColumn:
         """Return the column as one that is read under another name."""
         return _Renamed(**{**vars(self), "source": source})
 
+    def output(self, name: str) -> FeatureColumn:
+        """Return the column of numbers of this kind that is made under a name."""
+        return replace(self, name=name, nested=False, boolean=False)
+
     def feature_name(self, feature: int) -> str:
         """Return the name of a feature, as VectorAssembler makes it."""
         if self.kind == "scalar":
-            return self.name
-        return self.attributes[feature] if self.attributes else f"{self.name}_{feature}"
+            return unquoted(self.name)
+        return self.attributes[feature] if self.attributes else f"{unquoted(self.name)}_{feature}"
 
     def feature_names(self) -> list[str]:
         """Return one name a feature."""
@@ -122,28 +124,23 @@ class KeyColumn:
     ----------
     name : str
         The column's name as given.
-    type : str
-        The type of ``sql``, as SQL text.
-    source : str
-        The name of the column to read.
+    type : DataType
+        The type of ``sql``.
+    path : tuple of str
+        The names of the column to read and of the fields in it.
     pattern : str
         What makes of the SQL text of its values, at ``{}``, that of the keys.
     """
 
     name: str
-    type: str
-    source: str
+    type: DataType
+    path: tuple[str, ...]
     pattern: str = "{}"
-
-    @property
-    def path(self) -> Sequence[str]:
-        """The name of the column to read."""
-        return [self.source]
 
     @property
     def plain(self) -> str:
         """The values as SQL text."""
-        return quoted(self.source)
+        return ".".join(map(quoted, self.path))
 
     @property
     def sql(self) -> str:
@@ -152,7 +149,7 @@ class KeyColumn:
 
     def read_from(self, source: str) -> KeyColumn:
         """Return the column as one that is read under another name."""
-        return replace(self, source=source)
+        return replace(self, path=(source,))
 
 
 C = TypeVar("C", FeatureColumn, KeyColumn)
@@ -171,7 +168,8 @@ def resolve(df: DataFrame, names: Sequence[str]) -> list[FeatureColumn]:
     df : pyspark.sql.DataFrame
         Where to look.
     names : sequence of str
-        Column names; ``a.b`` also names field ``b`` of struct ``a``.
+        Column names. One that is no column as it stands is read as Spark reads it: ``a.b`` names field ``b`` of struct
+        ``a``, and backticks enclose names with dots.
 
     Returns
     -------
@@ -180,13 +178,16 @@ def resolve(df: DataFrame, names: Sequence[str]) -> list[FeatureColumn]:
 
     Raises
     ------
+    DatasetError
+        If ``df`` is no Spark DataFrame.
     ColumnNotFoundError
         If a name is not a column, or is the name of several.
     ColumnTypeError
-        If a column is not numeric, an array of numbers or a vector.
+        If a column is not numeric or boolean, an array of such, or a vector.
     """
-    fields = _by_casefold(df.schema)
-    return [_find(df, name, fields.get(name.casefold(), [])) for name in names]
+    check_dataset(df)
+    fields = by_name(df.schema)
+    return [_column(name, single_place(df, fields, name)) for name in names]
 
 
 def resolve_key(df: DataFrame, name: str) -> KeyColumn:
@@ -199,20 +200,16 @@ def resolve_key(df: DataFrame, name: str) -> KeyColumn:
     ColumnTypeError
         If its values have no parts that could be ordered: arrays, maps, structs, vectors.
     """
-    found = [f for f in df.schema.fields if same_name(df, f.name, name)]
-    if len(found) != 1:
-        there = "is ambiguous" if found else "does not exist"
-        raise ColumnNotFoundError(f"Column '{name}' {there}. The DataFrame has: {', '.join(df.columns)}.")
-    kind = found[0].dataType
-    if not isinstance(kind, KEYS):
+    place = single_place(df, by_name(df.schema), name)
+    if not isinstance(place.type, KEYS):
         raise ColumnTypeError(
-            f"Column '{name}' is of type {kind.simpleString()}, by whose values rows cannot be told apart: it must be "
-            "of numbers, strings, dates or timestamps. Cast it."
+            f"Column '{name}' is of type {place.type.simpleString()}, by whose values rows cannot be told apart: it "
+            "must be of numbers, strings, dates or timestamps. Cast it."
         )
-    if isinstance(kind, TimestampType):  # of the hour that comes twice in autumn Python knows but one
-        return KeyColumn(name, "bigint", found[0].name, "unix_micros({})")
-    pattern = "nanvl({}, NULL)" if isinstance(kind, FloatType | DoubleType) else "{}"
-    return KeyColumn(name, kind.simpleString(), found[0].name, pattern)
+    if isinstance(place.type, TimestampType):  # of the hour that comes twice in autumn Python knows but one
+        return KeyColumn(name, LongType(), place.path, "unix_micros({})")
+    pattern = "nanvl({}, NULL)" if isinstance(place.type, FloatType | DoubleType) else "{}"
+    return KeyColumn(name, place.type, place.path, pattern)
 
 
 def readable(df: DataFrame, columns: Sequence[C]) -> tuple[DataFrame, list[C], list[str]]:
@@ -234,109 +231,36 @@ def readable(df: DataFrame, columns: Sequence[C]) -> tuple[DataFrame, list[C], l
     list of str
         The temporary names.
     """
-    names: dict[C, str] = {c: fresh() for c in columns if any(VARIABLE in part for part in c.path)}
+    names: dict[C, str] = {c: fresh() for c in columns if sql.unreadable(df.sparkSession, c.path)}
     if names:
         df = df.select("*", *(F.col(attribute(c.path)).alias(name) for c, name in names.items()))
     return df, [c.read_from(names[c]) if c in names else c for c in columns], [*names.values()]
 
 
-def attribute(path: Sequence[str]) -> str:
-    """Return the names of a column and of the fields in it as `F.col` takes them, and never SQL text.
-
-    Of such a name Spark reads quotes and dots, and puts in no variable.
-    """
-    return ".".join("`" + part.replace("`", "``") + "`" for part in path)
-
-
-def same_name(df: DataFrame, one: str, other: str) -> bool:
-    """Whether two names are one to the session."""
-    if one == other or one.casefold() != other.casefold():
-        return one == other
-    return str(df.sparkSession.conf.get("spark.sql.caseSensitive", "false")).lower() != "true"
-
-
-def find_paths(df: DataFrame, names: Sequence[str]) -> list[tuple[str, ...] | None]:
-    """Find where each name stands in a DataFrame, read as `resolve` reads it.
-
-    Parameters
-    ----------
-    df : pyspark.sql.DataFrame
-        Where to look.
-    names : sequence of str
-        Column names, or paths of fields of structs.
-
-    Returns
-    -------
-    list of (tuple of str or None)
-        The name of the column and those of the fields in it, as the schema spells them. ``None`` if nothing of that name
-        is there; empty if it is no single column or field: within an array or a map, or one name of several.
-    """
-    fields = _by_casefold(df.schema)
-    return [_path(df, fields, name) for name in names]
-
-
-def _path(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> tuple[str, ...] | None:
-    literal = any(same_name(df, field.name, name) for field in columns.get(name.casefold(), []))
-    path: list[str] = []
-    kind: DataType | None = None
-    single = True
-    for part in [name] if literal else _path_parts(name):
-        if isinstance(kind, MapType):  # any part may be a key
-            return ()
-        if isinstance(kind, ArrayType):
-            kind, single = kind.elementType, False
-        fields = columns if kind is None else _by_casefold(kind) if isinstance(kind, StructType) else {}
-        alike = [f for f in fields.get(part.casefold(), []) if same_name(df, f.name, part)]
-        if not alike:
-            return None
-        path.append(alike[0].name)
-        kind, single = alike[0].dataType, single and len(alike) == 1
-    if not path:
-        return None
-    return tuple(path) if single else ()
-
-
-def _path_parts(name: str) -> list[str]:
-    """Return the parts of a path as Spark reads it, with quotes taken off; none if it is not a path."""
-    if not PATH.fullmatch(name):
-        return []
-    return [quotes.replace("``", "`") or plain for quotes, plain in PART.findall(name)]
-
-
-def _by_casefold(schema: StructType) -> dict[str, list[StructField]]:
-    fields: dict[str, list[StructField]] = {}
-    for field in schema.fields:
-        fields.setdefault(field.name.casefold(), []).append(field)
-    return fields
-
-
-def _find(df: DataFrame, name: str, alike: Sequence[StructField]) -> FeatureColumn:
-    found = [f for f in alike if same_name(df, f.name, name)]
-    if len(found) > 1:
-        raise ColumnNotFoundError(
-            f"Column '{name}' is ambiguous: the DataFrame has {len(found)} of that name. Rename or drop all but one."
+def _column(name: str, place: Place) -> FeatureColumn:
+    kind = place.type
+    element = kind.elementType if isinstance(kind, ArrayType) else kind
+    if isinstance(element, NumericType | BooleanType):
+        return FeatureColumn(
+            name,
+            "array" if isinstance(kind, ArrayType) else "scalar",
+            isinstance(element, FloatType),
+            None if isinstance(kind, ArrayType) else 1,
+            nested=place.parsed,
+            boolean=isinstance(element, BooleanType),
         )
-    if found:
-        return _column(name, found[0])
-    try:  # a field of a struct
-        return replace(_column(name, df.select(name).schema.fields[0]), nested=bool(_path_parts(name)))
-    except AnalysisException:
-        raise ColumnNotFoundError(
-            f"Column '{name}' does not exist. The DataFrame has: {', '.join(df.columns)}."
-        ) from None
+    from pyspark.ml.linalg import VectorUDT  # noqa: PLC0415  # with pyspark.ml comes pandas, which workers need not import
 
-
-def _column(name: str, field: StructField) -> FeatureColumn:
-    kind: DataType = field.dataType
-    if isinstance(kind, NumericType):
-        return FeatureColumn(name, "scalar", isinstance(kind, FloatType), 1)
-    if isinstance(kind, ArrayType) and isinstance(kind.elementType, NumericType):
-        return FeatureColumn(name, "array", isinstance(kind.elementType, FloatType))
     if isinstance(kind, VectorUDT):
-        return _vector(name, field.metadata.get("ml_attr", {}))
+        return replace(_vector(name, place.metadata.get("ml_attr", {})), nested=place.parsed)
+    if type(kind).__module__.startswith("pyspark.mllib."):
+        raise ColumnTypeError(
+            f"Column '{name}' holds vectors of pyspark.mllib, which cannot be scaled. Make them vectors of pyspark.ml: "
+            "MLUtils.convertVectorColumnsToML(df) of pyspark.mllib.util."
+        )
     raise ColumnTypeError(
-        f"Column '{name}' is of type {kind.simpleString()}, which cannot be scaled: it must be numeric, an array "
-        "of numbers, or a vector. Cast it, or leave it out."
+        f"Column '{name}' is of type {kind.simpleString()}, which cannot be scaled: it must be numeric or boolean, an "
+        "array of such, or a vector. Cast it, or leave it out."
     )
 
 
@@ -348,9 +272,9 @@ def _vector(name: str, group: dict[str, Any]) -> FeatureColumn:
 
 
 def as_fitted(found: Sequence[FeatureColumn], fitted: Sequence[FeatureColumn]) -> list[FeatureColumn]:
-    """Check columns against those of fit, and give them their sizes."""
+    """Check columns against those of fit, and give them their sizes. Arrays and vectors are features alike."""
     for now, then in zip(found, fitted, strict=True):
-        if now.kind != then.kind:
+        if (now.kind == "scalar") != (then.kind == "scalar"):
             raise ColumnTypeError(
                 f"Column '{now.name}' is of kind {now.kind}, but the model was fitted on {then.kind}. "
                 "Convert it to the kind that fit saw, or fit again."

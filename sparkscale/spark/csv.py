@@ -13,8 +13,9 @@ from pyspark.sql.types import DataType, DoubleType, NumericType, StringType
 
 from sparkscale.errors import ColumnNotFoundError, ColumnTypeError, InvalidValueError
 from sparkscale.spark import jvm, sql
-from sparkscale.spark.columns import fresh, same_name
+from sparkscale.spark.columns import fresh
 from sparkscale.spark.expression import failure, interpreted
+from sparkscale.spark.names import folded, listed, same_name
 from sparkscale.spark.source import Source
 
 __all__ = ["read", "unreadable", "write_options"]
@@ -37,6 +38,7 @@ MEANING = (
 # A zero before another digit, a plus sign before the digits, or a letter after them, which Java takes for a type.
 CODE = "^[^0-9.]*([+]|0[0-9])|[0-9.][dDfF][^0-9]*$"
 SEPARATOR = "\x1f"
+OTHER_SEPARATORS = ";\t|"
 SHOWN = 80  # characters of a row in a message
 
 
@@ -124,10 +126,17 @@ class CsvSource(Source):
         columns = {self.names[int(cell[1:])]: cell for cell in df.schema[self.texts].dataType.names}  # type: ignore[attr-defined]
         texts = _cell(names.index(self.texts))
         kept = [(_cell(k), name) for k, name in enumerate(names) if name != self.texts]
-        alike = {output.casefold() for output in outputs}
-        replaced = {n for n in columns if n.casefold() in alike and any(same_name(df, n, output) for output in outputs)}
+        alike = {folded(output) for output in outputs}
+        replaced = {n for n in columns if folded(n) in alike and any(same_name(df, n, output) for output in outputs)}
         cells = [f"{texts}.{columns[n]} AS {c}" if n in columns.keys() - replaced else c for c, n in kept]
         return sql.select(df.toDF(*map(_cell, range(len(names)))), *cells).toDF(*(name for _, name in kept))
+
+    def hint(self) -> str:
+        """Return what may be wrong if a column is missing: another separator in a file that seems to have one column."""
+        separators = [mark for mark in OTHER_SEPARATORS if len(self.names) == 1 and mark in self.names[0]]
+        if not separators:
+            return ""
+        return f" If cells end at {separators[0]!r}, give --read-option sep={in_shell(separators[0])}."
 
     def _position(self, name: str) -> int:
         if name in self.names:
@@ -135,7 +144,9 @@ class CsvSource(Source):
         for i, column in enumerate(self.names):
             if same_name(self.df, column, name):
                 return i
-        raise ColumnNotFoundError(f"Column '{name}' does not exist. The table has: {', '.join(self.names)}.")
+        raise ColumnNotFoundError(
+            f"Column '{name}' does not exist. The table has: {listed(self.names, name)}.{self.hint()}"
+        )
 
     def _parsed(self, types: Mapping[int, DataType]) -> DataFrame:
         """Add the struct ``parsed`` of the values of columns, which are null where they cannot be read."""

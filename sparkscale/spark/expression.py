@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkscale.affine import AffineMap
-from sparkscale.errors import InvalidValueError, ScalingError, SizeMismatchError, marked
+from sparkscale.errors import InvalidValueError, ScalingError, SizeMismatchError, escaped, marked
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.sql import string
 
@@ -44,6 +44,7 @@ MANY = 24
 RARE, END = "get(zip_with(array(/* rare */ ", " /* end */), array(0), (y, i) -> y), 0)"
 INDEX = re.compile(r"\bi\b")
 FINITE = "abs({x}) < double('Infinity')"  # false for NaN, which Spark orders above infinity; null for null
+INFINITE = "abs({x}) = double('Infinity')"
 
 
 def literal(value: float) -> str:
@@ -57,7 +58,7 @@ def failure(kind: type[ScalingError], before: str, value: str, after: str) -> st
     """Return text that makes the job fail with a message around the SQL ``value``."""
     start, end = marked(kind, "\0").split("\0")
     shown = f"coalesce(string({value}), 'null')"
-    return f"raise_error(concat({string(start + before)}, {shown}, {string(after + end)}))"
+    return f"raise_error(concat({string(start + escaped(before))}, {shown}, {string(escaped(after) + end)}))"
 
 
 def interpreted(text: str) -> str:
@@ -98,25 +99,29 @@ def is_valid(column: FeatureColumn, source: str) -> str:
     return f"({source} IS NOT NULL AND NOT exists({source}, x -> NOT coalesce({FINITE.format(x='double(x)')}, false)))"
 
 
-def guarded(column: FeatureColumn, source: str, result: str, *, compiled: bool = False) -> str:
-    """Return ``result`` where the column's values are all valid; otherwise the job fails naming one.
+def guarded(column: FeatureColumn, source: str, result: str, handle_invalid: str, *, compiled: bool = False) -> str:
+    """Return ``result`` where ``handle_invalid`` takes the column's values; otherwise the job fails naming one.
 
     The failure is ``interpreted`` unless it is to be ``compiled`` with the rest: around functions on vectors and in
     aggregates one method for all takes 0.75 times what several do.
     """
-    first_invalid = (
-        source
-        if column.kind == "scalar"
-        else f"get(filter({source}, x -> NOT coalesce({FINITE.format(x='double(x)')}, false)), 0)"
-    )
-    refused = failure(
+    if handle_invalid not in ("error", "keepNaN"):
+        return result
+    each = "double(x)" if column.kind != "scalar" else f"double({source})"
+    if handle_invalid == "error":
+        taken, refused = is_valid(column, source), f"NOT coalesce({FINITE.format(x=each)}, false)"
+    else:
+        refused = INFINITE.format(x=each)
+        some = refused if column.kind == "scalar" else f"exists({source}, x -> {refused})"
+        taken = f"NOT coalesce({some}, false)"
+    first = source if column.kind == "scalar" else f"get(filter({source}, x -> {refused}), 0)"
+    fails = failure(
         InvalidValueError,
         f"Column '{column.name}' holds ",
-        first_invalid,
-        ", which handleInvalid='error' refuses. Clean the column, or set handleInvalid to 'keep' or 'skip'.",
+        first,
+        f", which handleInvalid='{handle_invalid}' refuses. Clean the column, or set handleInvalid to 'keep' or 'skip'.",
     )
-    refused = refused if compiled else interpreted(refused)
-    return f"CASE WHEN {is_valid(column, source)} THEN {result} ELSE {refused} END"
+    return f"CASE WHEN {taken} THEN {result} ELSE {fails if compiled else interpreted(fails)} END"
 
 
 def sized(column: FeatureColumn, source: str, size: int, result: str) -> str:

@@ -10,13 +10,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pyspark.ml.linalg import Vectors
-from pyspark.ml.util import Identifiable
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from sparkscale.spark import paths
 
 __all__ = [
+    "cancelled",
     "children",
     "errors",
     "exists",
@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 NEW = re.compile(r"\.sparkscale_[0-9a-f]{12}")  # what the name of a path has at its end while a table is written
+CANCELLED = re.compile(r"org\.apache\.spark\.SparkException: (\[SPARK_JOB_CANCELLED\] )?Job \d+ cancelled\b")
 OLD, GONE = ".old", ".gone"  # at the end of what was replaced, and of that while it is removed
 
 
@@ -73,6 +74,25 @@ def message(failure: BaseException) -> str | None:
     while found.getCause() is not None:
         found = found.getCause()
     return str(found.toString())
+
+
+def cancelled(failure: BaseException) -> PySparkException | None:
+    """Return PySpark's exception for the cancellation of a job, which it leaves to Py4J's; ``None`` if it is none.
+
+    Where rows come as Arrow, Py4J's exception says only that a result was awaited.
+    """
+    cause = getattr(failure, "java_exception", None)
+    if cause is None:
+        return None
+    from py4j.protocol import Py4JError
+    from pyspark.errors.exceptions.captured import convert_exception
+
+    try:
+        while cause is not None and not CANCELLED.match(str(cause.toString())):
+            cause = cause.getCause()
+        return None if cause is None else convert_exception(cause)
+    except Py4JError:  # the JVM is gone
+        return None
 
 
 def exists(spark: SparkSession, path: str) -> bool | None:
@@ -214,6 +234,8 @@ def standard_scaled(df: DataFrame, source: str, name: str, center: Any, scale: A
     from py4j.protocol import Py4JError
     from pyspark.ml.common import _py2java
     from pyspark.ml.feature import StandardScalerModel
+    from pyspark.ml.linalg import Vectors
+    from pyspark.ml.util import Identifiable
 
     context = df.sparkSession.sparkContext
     uid = Identifiable._randomUID.__func__(StandardScalerModel)  # type: ignore[attr-defined]

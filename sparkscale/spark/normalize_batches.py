@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from sparkscale.spark import sql, vectors
 from sparkscale.spark.batches import Batches, key_text
 from sparkscale.spark.columns import FeatureColumn, fresh
 from sparkscale.spark.expression import array_literal, failure, guarded, sized
-from sparkscale.spark.transform import complete, finished
+from sparkscale.spark.transform import Paths, complete, finished
 from sparkscale.statistics import Moments
 
 __all__ = ["normalize_batches"]
@@ -29,6 +28,7 @@ def normalize_batches(
     outputs: Sequence[str],
     of_batch: Callable[[Moments], tuple[Array, Array]],
     gain_and_bias: tuple[Array, Array],
+    replaced: Paths,
 ) -> DataFrame:
     """Add ``(x - center) / scale * gain + bias``, with the center and scale of each row's batch.
 
@@ -44,8 +44,10 @@ def normalize_batches(
         Makes center and scale of a batch's moments.
     gain_and_bias : pair of numpy.ndarray
         Of the channels of all columns.
+    replaced : mapping from str to tuple of str
+        The outputs that replace a column, or a field of a struct, and its path.
     """
-    described = [replace(c, name=out, nested=False) for c, out in zip(batches.columns, outputs, strict=True)]
+    described = [c.output(out) for c, out in zip(batches.columns, outputs, strict=True)]
     df, batches, temporary = batches.readable(df)
     if batches.handle_invalid == "skip":
         df = complete(df, batches.columns)
@@ -70,16 +72,16 @@ def normalize_batches(
         start += channels
         center, scale = parts[f"c{k}"], parts[f"s{k}"]
         known = f"CASE WHEN {center} IS NULL THEN {unknown} ELSE {center} END"
-        strict = batches.handle_invalid == "error"
+        invalid = batches.handle_invalid
         if column.kind == "scalar":
             x = f"(double({column.sql}) - get({known}, {place})) / get({scale}, {place})"
             text = _gained(x, gain, bias, "0")
             text = f"float({text})" if column.single else text
-            made[out] = guarded(column, column.sql, text) if strict else text
+            made[out] = guarded(column, column.sql, text, invalid)
             continue
         source = column.sql
         if column.kind == "vector":
-            df, array = vectors.as_array(df, column, strict)
+            df, array = vectors.as_array(df, column, invalid)
             temporary += array
             source = array[0]
         index = batches.layout.index_sql("i") if batches.layout else "i"
@@ -91,8 +93,8 @@ def normalize_batches(
             temporary += made_names
             made[out] = made_names[0]
         else:
-            made[out] = guarded(column, source, text) if strict else text
-    return finished(df, described, made, temporary)
+            made[out] = guarded(column, source, text, invalid)
+    return finished(df, described, made, temporary, replaced)
 
 
 def _places(batches: Batches) -> list[tuple[int, int]]:

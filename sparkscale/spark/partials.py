@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import DataFrame
+from pyspark.sql.types import ArrayType, DataType, DoubleType, IntegerType, StructType
 
 from sparkscale.errors import SizeMismatchError, marked
 from sparkscale.spark import sql
@@ -70,10 +71,15 @@ class Partial:
     statistic: Any | None
 
 
-def schema(statistic: type[Mergeable]) -> str:
-    """Return the schema of partial statistics as rows."""
-    arrays = (f"{name} array<double>" for name in statistic.names())
-    return ", ".join(["partition int, group int, start int, size int, nulls double", *arrays])
+def schema(statistic: type[Mergeable], key: DataType | None = None) -> StructType:
+    """Return the schema of partial statistics as rows, each of the key ``b`` if there is a type for it."""
+    fields = StructType().add("b", key) if key is not None else StructType()
+    for name in ("partition", "group", "start", "size"):
+        fields.add(name, IntegerType())
+    fields.add("nulls", DoubleType())
+    for name in statistic.names():
+        fields.add(name, ArrayType(DoubleType()))
+    return fields
 
 
 def to_batch(found: Partial, kind: type[Any], chunk: int | None = None) -> pa.RecordBatch:

@@ -28,7 +28,7 @@ from sparkscale.spark.expression import (
     parameter,
 )
 from sparkscale.spark.gpu import Kernel
-from sparkscale.spark.transform import complete, finished
+from sparkscale.spark.transform import Paths, complete, finished
 from sparkscale.spark.udf import with_mapped
 
 __all__ = ["Grouping", "Norm", "clip", "normalize", "shortened", "standardized", "to_sql", "transform", "unit"]
@@ -256,8 +256,9 @@ def transform(
     kernel: Kernel,
     checked: Text,
     device: str,
+    replaced: Paths,
 ) -> DataFrame:
-    """Add the outputs to a DataFrame; everything else stays as it was.
+    """Add the outputs to a DataFrame; everything else stays as it was but for what is replaced.
 
     Parameters
     ----------
@@ -265,7 +266,7 @@ def transform(
         The data.
     inputs, outputs : sequence of FeatureColumn
         Columns that are read and made, in pairs.
-    handle_invalid : {"keep", "skip", "error"}
+    handle_invalid : {"keep", "skip", "error", "keepNaN"}
         What happens to invalid values.
     text : function
         SQL of what a scalar or an array becomes, given as SQL.
@@ -275,6 +276,8 @@ def transform(
         In place of ``text`` on a GPU: what maps rows, and SQL of what it is given.
     device : {"cpu", "auto", "gpu"}
         Where tasks compute, as `gpu.asked` tells.
+    replaced : mapping from str to tuple of str
+        The outputs that replace a column, or a field of a struct, and its path.
     """
     df, inputs, temporary = readable(df, inputs)
     if handle_invalid == "skip":
@@ -292,10 +295,9 @@ def transform(
             temporary.extend(names)
         elif out.name not in made:
             made[out.name] = to_sql(column, handle_invalid, text)
-    return finished(df, outputs, made, temporary)
+    return finished(df, outputs, made, temporary, replaced)
 
 
 def to_sql(column: FeatureColumn, handle_invalid: str, text: Text) -> str:
     """Return as SQL text what a column becomes; vectors are read and written as arrays of double."""
-    made = text(column, column.sql)
-    return guarded(column, column.sql, made) if handle_invalid == "error" else made
+    return guarded(column, column.sql, text(column, column.sql), handle_invalid)

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql.types import NumericType
 
 from sparkscale.errors import ColumnNotFoundError
-from sparkscale.spark.columns import same_name
+from sparkscale.spark.names import listed, same_name
 
 __all__ = ["Source"]
 
@@ -54,6 +54,10 @@ class Source:
         """Return what was made of ``typed`` with the columns as they were read, but for the outputs."""
         return df
 
+    def hint(self) -> str:
+        """Return what may be wrong if a column is missing, as the last sentence of a message; empty if nothing may."""
+        return ""
+
     def chosen(self, patterns: Sequence[str], without: Collection[str] = ()) -> list[str]:
         """Return the columns that names and patterns choose, each once, in the order of the patterns.
 
@@ -79,6 +83,7 @@ class Source:
             else:
                 matches = [name for name in columns if fnmatchcase(name, pattern)]
             if not matches:
-                raise ColumnNotFoundError(f"'{pattern}' is no column. There are: {', '.join(columns)}.")
+                message = f"'{pattern}' is no column. There are: {listed(columns, pattern)}.{self.hint()}"
+                raise ColumnNotFoundError(message)
             names += matches
         return list(dict.fromkeys(names))

@@ -1,19 +1,24 @@
 """SQL text: names and strings in it, and its only way to Spark's parser.
 
 In all text that it parses, inside quotes too, Spark puts the value of a setting or an environment variable, or nothing,
-in place of ``${...}``. No text with these two characters is handed to it.
+in place of ``${...}``. No text with these two characters is handed to it. Under a setting it reads quoted names as
+patterns; where it does, names that could be patterns are in no text.
 """
 
 from __future__ import annotations
 
-from pyspark.sql import Column, DataFrame
+import re
+from collections.abc import Iterable
+
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from sparkscale.errors import ParamError
 
-__all__ = ["VARIABLE", "expr", "quoted", "select", "string", "where", "without_variables"]
+__all__ = ["VARIABLE", "expr", "quoted", "select", "string", "unreadable", "where", "without_variables"]
 
 VARIABLE = "${"
+PLAIN = re.compile(r"\w+", re.ASCII)  # a name that is no pattern of others
 SHOWN = 60  # characters of a text that a message shows
 
 
@@ -26,6 +31,15 @@ def quoted(name: str) -> str:
         If the text would be another name to Spark.
     """
     return "`" + without_variables(name, f"Column '{name}'").replace("`", "``") + "`"
+
+
+def unreadable(spark: SparkSession, path: Iterable[str]) -> bool:
+    """Whether Spark would read a quoted name in SQL text as something else, under the session's settings."""
+    special = [name for name in path if not PLAIN.fullmatch(name)]
+    if not special:
+        return False
+    patterns = spark.conf.get("spark.sql.parser.quotedRegexColumnNames", "false")
+    return str(patterns).lower() == "true" or any(VARIABLE in name for name in special)
 
 
 def string(text: str) -> str:

@@ -12,10 +12,11 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from sparkscale.blocks import Block
-from sparkscale.errors import EmptyDataError, ParamError, marked, of_jobs
+from sparkscale.errors import EmptyDataError, ParamError, marked
 from sparkscale.spark import aggregates, arrow, gpu, jvm, partials
 from sparkscale.spark.arrow import Group
 from sparkscale.spark.columns import FeatureColumn, readable
+from sparkscale.spark.jobs import of_jobs
 from sparkscale.spark.partials import Partial
 from sparkscale.statistics import CoMoments, Fold, Mergeable, Statistic
 from sparkscale.statistics.co_moments import LIMIT
@@ -53,8 +54,8 @@ def summarize(
         The features.
     statistic : type of Statistic
         What to compute.
-    handle_invalid : {"keep", "skip", "error"}
-        Whether rows with an invalid value are dropped, or make the job fail.
+    handle_invalid : {"keep", "skip", "error", "keepNaN"}
+        Whether rows with an invalid value are dropped, or which make the job fail.
     weight : FeatureColumn, optional
         Row weights.
     device : {"cpu", "auto", "gpu"}
@@ -68,7 +69,7 @@ def summarize(
     Raises
     ------
     InvalidValueError
-        For an invalid value under ``"error"``, or an unusable weight.
+        For an invalid value that ``handle_invalid`` refuses, or an unusable weight.
     SizeMismatchError
         If the rows of a column differ in length.
     ParamError
@@ -83,7 +84,7 @@ def summarize(
         columns, weight = read[: len(columns)], read[-1] if weight else None
         found = None
         if device == "cpu" and weight is None and aggregates.suits(df, columns, statistic, handle_invalid):
-            found = aggregates.summarize(df, columns, statistic, strict=handle_invalid == "error")
+            found = aggregates.summarize(df, columns, statistic, handle_invalid=handle_invalid)
         if found is not None:
             return Summary(found, (1,) * len(columns)) if found.count.size and _rows(found) else None
         return _scan(df, columns, statistic, handle_invalid, weight, device)
@@ -111,7 +112,7 @@ def _scan(
     device: str,
 ) -> Summary | None:
     parts = arrow.groups(columns)
-    selected = arrow.select(df, parts, handle_invalid == "error", weight)
+    selected = arrow.select(df, parts, handle_invalid, weight)
     few = _collectable(df, parts, statistic)
     of_partition = partial(
         _of_partition,

@@ -15,18 +15,21 @@ from sparkscale.affine import AffineMap, MatrixMap
 from sparkscale.errors import OutputColumnError
 from sparkscale.kernels import clip_by_value
 from sparkscale.spark import gpu, jvm, matrix, sql, udf, vectors
-from sparkscale.spark.columns import (
-    FeatureColumn,
-    attribute,
-    attribute_metadata,
-    find_paths,
-    fresh,
-    readable,
-    same_name,
-)
+from sparkscale.spark.columns import FeatureColumn, attribute_metadata, fresh, readable
 from sparkscale.spark.expression import Bounds, array_map, for_plugin, guarded, is_valid, scalar_map, sized, split_up
+from sparkscale.spark.names import attribute, find_paths, folded, same_name, unquoted
 
-__all__ = ["Plan", "check_outputs", "complete", "finished", "paths_to_replace", "slices_of", "to_sql", "transform"]
+__all__ = [
+    "Paths",
+    "Plan",
+    "check_outputs",
+    "complete",
+    "finished",
+    "paths_to_replace",
+    "slices_of",
+    "to_sql",
+    "transform",
+]
 
 Paths = Mapping[str, tuple[str, ...]]  # from outputs to columns, or fields of structs
 
@@ -48,7 +51,7 @@ class Plan:
         The map of all features.
     bounds : (float, float) or None
         Where results are clipped.
-    handle_invalid : {"keep", "skip", "error"}
+    handle_invalid : {"keep", "skip", "error", "keepNaN"}
         What happens to invalid values.
     shape : {"pairs", "assemble", "disassemble"}
         Whether each input has its own output, or all inputs become one vector, or are taken out of one.
@@ -83,18 +86,53 @@ def slices_of(columns: Sequence[FeatureColumn]) -> list[slice]:
     return [slice(start, end) for start, end in pairwise(ends)]
 
 
-def check_outputs(df: DataFrame, outputs: Sequence[str]) -> None:
-    """Refuse outputs that clash with each other or with a column that is there."""
-    clashing = {name.casefold() for name in df.columns}
+def check_outputs(df: DataFrame, outputs: Sequence[str], inputs: Sequence[str] = ()) -> Paths:
+    """Refuse outputs that clash with each other or with a column that is there.
+
+    Parameters
+    ----------
+    df : pyspark.sql.DataFrame
+        Where the outputs go.
+    outputs, inputs : sequence of str
+        Each output, and the one column that it is made of. An output of the name of that column replaces it.
+
+    Returns
+    -------
+    mapping from str to tuple of str
+        The outputs that replace a column, or a field of a struct, and its path.
+    """
+    replaced: dict[str, tuple[str, ...]] = {}
+    if any(same_name(df, unquoted(output), unquoted(name)) for output, name in zip(outputs, inputs, strict=False)):
+        added = []
+        for output, path, source in zip(outputs, find_paths(df, outputs), find_paths(df, inputs), strict=True):
+            if path is None or path != source:
+                added.append(output)
+            elif path in replaced.values():
+                raise OutputColumnError(f"Output column '{output}' is named twice. Give each output its own name.")
+            else:
+                replaced[output] = _replaceable(output, path)
+        outputs = added
+    clashing = {folded(name) for name in df.columns}
     for name in outputs:
-        if name.casefold() in clashing:  # at most: the session may tell upper from lower case
+        if folded(name) in clashing:  # at most: the session may tell upper from lower case
             if any(same_name(df, name, other) for other in df.columns):
                 raise OutputColumnError(
                     f"Output column '{name}' already exists. Name another output, or drop the column."
                 )
             if sum(same_name(df, name, other) for other in outputs) > 1:
                 raise OutputColumnError(f"Output column '{name}' is named twice. Give each output its own name.")
-        clashing.add(name.casefold())
+        clashing.add(folded(name))
+    return replaced
+
+
+def _replaceable(output: str, path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a path as it is, if there is one column or field to replace."""
+    if not path:
+        raise OutputColumnError(
+            f"Output column '{output}' cannot be replaced: it is within an array or a map, or one name of several "
+            "columns. Name another output."
+        )
+    return path
 
 
 def paths_to_replace(df: DataFrame, sources: Sequence[str], outputs: Sequence[str], *, named: bool) -> Paths:
@@ -117,11 +155,7 @@ def paths_to_replace(df: DataFrame, sources: Sequence[str], outputs: Sequence[st
     there = {name: path for name, path in zip(outputs, find_paths(df, outputs), strict=True) if path is not None}
     check_outputs(df, [name for name in outputs if name not in there])
     for name, path in there.items():
-        if not path:
-            raise OutputColumnError(
-                f"Output column '{name}' cannot be replaced: it is within an array or a map, or one name of several "
-                "columns. Name another output."
-            )
+        _replaceable(name, path)
     if there and not named:
         for name, source in zip(outputs, find_paths(df, sources), strict=True):
             if name in there and there[name] != source:
@@ -176,7 +210,7 @@ def _matrix_sql(plan: Plan, affine: MatrixMap) -> dict[str, str]:
 def _matrix_text(plan: Plan, column: FeatureColumn, affine: MatrixMap) -> str:
     """Return the map of a scalar, a matrix of one number."""
     mapped = matrix.scalar_text(column, affine)
-    return guarded(column, column.sql, mapped) if plan.handle_invalid == "error" else mapped
+    return guarded(column, column.sql, mapped, plan.handle_invalid)
 
 
 def _text(plan: Plan, column: FeatureColumn, source: str, affine: AffineMap) -> str:
@@ -187,7 +221,7 @@ def _text(plan: Plan, column: FeatureColumn, source: str, affine: AffineMap) -> 
 def _checked(plan: Plan, column: FeatureColumn, source: str, size: int, result: str) -> str:
     """Return ``result`` where the column's length and values are right; otherwise the job fails."""
     result = sized(column, source, size, result) if column.kind != "scalar" else result
-    return guarded(column, source, result) if plan.handle_invalid == "error" else result
+    return guarded(column, source, result, plan.handle_invalid)
 
 
 def _parts(plan: Plan, source: str) -> dict[str, str]:
@@ -217,7 +251,7 @@ def _transformed(df: DataFrame, plan: Plan) -> DataFrame:
     temporary = []
     columns, outputs = plan.inputs, plan.outputs
     if plan.shape == "assemble":
-        df, assembled = vectors.assemble(df, plan.inputs, plan.handle_invalid == "error")
+        df, assembled = vectors.assemble(df, plan.inputs, plan.handle_invalid)
         columns = [assembled]
         temporary.append(assembled.name)
         plan = replace(plan, inputs=columns)
@@ -231,7 +265,7 @@ def _transformed(df: DataFrame, plan: Plan) -> DataFrame:
                 column,
                 affine,
                 plan.bounds,
-                plan.handle_invalid == "error",
+                plan.handle_invalid,
                 _of_array(df.sparkSession, plan, affine),
             )
             temporary.extend(names)
@@ -285,10 +319,10 @@ def complete(df: DataFrame, columns: Sequence[FeatureColumn]) -> DataFrame:
 
 def _through_array(df: DataFrame, plan: Plan) -> DataFrame:
     """Bring all features into one array, pass it through the matrix if there is one, and take the outputs out."""
-    strict, column, temporary = plan.handle_invalid == "error", plan.inputs[0], []
+    column, temporary = plan.inputs[0], []
     by_kernel = isinstance(plan.affine, MatrixMap) or plan.device != "cpu"
     if plan.shape == "assemble":
-        df, column = vectors.assemble(df, plan.inputs, strict)
+        df, column = vectors.assemble(df, plan.inputs, plan.handle_invalid)
         temporary.append(column.name)
     elif column.kind == "scalar" and isinstance(plan.affine, MatrixMap):
         if plan.device == "cpu":
@@ -296,7 +330,7 @@ def _through_array(df: DataFrame, plan: Plan) -> DataFrame:
             return finished(df, plan.outputs, texts, [], plan.replaced)
         df, texts, temporary = _by_kernels(df, plan, [column])
         return finished(df, plan.outputs, texts, temporary, plan.replaced)
-    df, names = vectors.as_array(df, column, strict)
+    df, names = vectors.as_array(df, column, plan.handle_invalid)
     if by_kernel:
         names.insert(0, fresh())
         df = df.withColumn(names[0], matrix.product(df.sparkSession, F.col(names[1]), plan.affine, plan.device))

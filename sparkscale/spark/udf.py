@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
+from pyspark.sql.types import ArrayType, DoubleType, FloatType, StructField, StructType
 
 from sparkscale.spark import sql
 from sparkscale.spark.columns import FeatureColumn, fresh
@@ -28,13 +28,14 @@ __all__ = ["of_array", "with_mapped"]
 Mapped = Callable[[pa.Array, Cpu], pa.Array]
 DOUBLES = "array<double>"
 ARROW = {"double": pa.float64(), DOUBLES: pa.list_(pa.float64()), "array<float>": pa.list_(pa.float32())}
+SPARK = {"double": DoubleType(), DOUBLES: ArrayType(DoubleType()), "array<float>": ArrayType(FloatType())}
 
 
 def of_array(spark: SparkSession, array: Column, kernel: Kernel, device: str) -> Column:
     """Return what the kernel makes of an array of doubles; null stays null, and in arrays becomes NaN."""
     arrow_udf = _arrow_udf(has_plugin(spark))
     if arrow_udf:
-        mapped: Column = arrow_udf(_on_arrow(partial(_of_rows, kernel=kernel), device), DOUBLES)(array)
+        mapped: Column = arrow_udf(_on_arrow(partial(_of_rows, kernel=kernel), device), SPARK[DOUBLES])(array)
         return mapped
     by_pandas = _by_pandas(partial(_of_cells, arrays={"c": kernel}, together=kernel), {"c": DOUBLES}, device)
     # Pandas takes NaN for null.
@@ -111,8 +112,8 @@ def _sent(column: FeatureColumn) -> str:
     return "double" if column.kind == "scalar" else "array<float>" if column.single else DOUBLES
 
 
-def _struct(types: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {kind}" for name, kind in types.items())
+def _struct(types: Mapping[str, str]) -> StructType:
+    return StructType([StructField(name, SPARK[kind]) for name, kind in types.items()])
 
 
 def _on_arrow(mapped: Mapped, device: str) -> Any:
@@ -129,13 +130,17 @@ def _by_pandas(mapped: Mapped, types: Mapping[str, str], device: str) -> Any:
 
 
 def _on_frame(mapped: Mapped, types: Mapping[str, str], device: str) -> Any:
-    def computed(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:  # as above
+    import pandas as pd  # noqa: PLC0415  # only these UDFs need it
+
+    def computed(batches: Iterator[Any]) -> Iterator[Any]:
         with device_of_task(device) as worker:
             for frame in batches:
                 cells = [pa.array(frame[n], ARROW[kind], from_pandas=False) for n, kind in types.items()]
                 found = mapped(pa.StructArray.from_arrays(cells, [*types]), worker)
                 yield pd.DataFrame({n: found.field(n).to_pandas() for n in types})
 
+    # PySpark reads the types, among the names of the module, which has no pandas.
+    computed.__annotations__ = dict.fromkeys(("batches", "return"), Iterator[pd.DataFrame])
     return computed
 
 

@@ -39,14 +39,14 @@ METADATA = ", but its metadata says {0}. Correct the rows, or the metadata."
 class _Checked:
     """A vector column that Spark's functions can take: null is a zero vector, and a wrong size fails the job.
 
-    So does an invalid value if strict. The functions must not rely on being called only where a value is present:
+    So does an invalid value that ``handle_invalid`` refuses. The functions must not rely on being called only where a value is present:
     whether Spark evaluates a column that is not used is up to its optimizer.
     """
 
     name: str
     parts: str
     zeros: str
-    strict: bool
+    handle_invalid: str
 
     @property
     def temporary(self) -> list[str]:
@@ -54,14 +54,21 @@ class _Checked:
 
     @property
     def present(self) -> str:
-        return "true" if self.strict else f"{self.parts} IS NOT NULL"  # strict fails at null, if it is looked at
+        if self.handle_invalid == "error":  # which fails at null, if it is looked at
+            return "true"
+        return f"{self.parts} IS NOT NULL"
 
     def where_present(self, text: str) -> str:
         return f"CASE WHEN {self.present} THEN {text} END"
 
 
 def transform(
-    df: DataFrame, column: FeatureColumn, affine: AffineMap, bounds: Bounds, strict: bool, mapped: Made | None = None
+    df: DataFrame,
+    column: FeatureColumn,
+    affine: AffineMap,
+    bounds: Bounds,
+    handle_invalid: str,
+    mapped: Made | None = None,
 ) -> tuple[DataFrame, str, list[str]]:
     """Prepare the mapped vector; null stays null. With ``mapped``, it makes the map of an array.
 
@@ -74,7 +81,7 @@ def transform(
     list of str
         Their names.
     """
-    df, checked = _checked(df, column, strict)
+    df, checked = _checked(df, column, handle_invalid)
     factor = _factor(affine)
     if mapped is None and bounds is None and factor is not None:
         scaled = _by_spark(df, checked.name, affine, factor)
@@ -89,26 +96,26 @@ def transform(
 
 
 def through_arrays(
-    df: DataFrame, column: FeatureColumn, mapped: Made, entries: Entries | None, strict: bool
+    df: DataFrame, column: FeatureColumn, mapped: Made, entries: Entries | None, handle_invalid: str
 ) -> tuple[DataFrame, str, list[str]]:
     """Prepare what ``mapped`` makes of the vector as an array; null stays null.
 
     With ``entries``, sparse vectors stay sparse, and it maps their indices and values.
     """
-    df, checked = _checked(df, column, strict, METADATA)
+    df, checked = _checked(df, column, handle_invalid, METADATA)
     df, steps = _through_arrays(df, checked, mapped, entries)
     return df, steps[0], [*steps, *checked.temporary]
 
 
 def normalized(
-    df: DataFrame, column: FeatureColumn, p: float, mapped: Made, strict: bool
+    df: DataFrame, column: FeatureColumn, p: float, mapped: Made, handle_invalid: str
 ) -> tuple[DataFrame, str, list[str]]:
     """Prepare the vector divided by its p-norm by Spark's Normalizer; null stays null.
 
     Vectors with an invalid value, and those whose powers overflow or vanish, become what ``mapped`` makes of them as
     arrays: dense vectors.
     """
-    df, checked = _checked(df, column, strict, METADATA)
+    df, checked = _checked(df, column, handle_invalid, METADATA)
     stage = Normalizer(p=p, inputCol=checked.name, outputCol=fresh())
     df = stage.transform(df)
     values, limit = f"{checked.parts}.values", literal(1e300 if p == np.inf else 10.0 ** (280.0 / p))
@@ -130,8 +137,10 @@ def _factor(affine: AffineMap) -> Any | None:
     return factor if exact.all() else None
 
 
-def _checked(df: DataFrame, column: FeatureColumn, strict: bool, expected: str = FITTED) -> tuple[DataFrame, _Checked]:
-    checked = _Checked(fresh(), fresh(), fresh(), strict)
+def _checked(
+    df: DataFrame, column: FeatureColumn, handle_invalid: str, expected: str = FITTED
+) -> tuple[DataFrame, _Checked]:
+    checked = _Checked(fresh(), fresh(), fresh(), handle_invalid)
     u, size = checked.parts, column.size or 0
     found = f"coalesce({u}.size, size({u}.values))"
     wrong = failure(
@@ -143,8 +152,7 @@ def _checked(df: DataFrame, column: FeatureColumn, strict: bool, expected: str =
     fits = "true" if column.size is None else f"{found} = {size}"
     right = f"CASE WHEN {u} IS NULL THEN {checked.zeros} WHEN {fits} THEN {column.sql} ELSE {wrong} END"
     right = paired(column, u, right)
-    if strict:
-        right = guarded(replace(column, kind="array"), f"{u}.values", right, compiled=True)
+    right = guarded(replace(column, kind="array"), f"{u}.values", right, handle_invalid, compiled=True)
     unwrapped = F.unwrap_udt(F.col(column.sql))
     # The zero looks at the row, lest the optimizer put a constant vector into every task.
     zero = f"CASE WHEN {column.sql} IS NULL THEN 0D END"
@@ -213,20 +221,20 @@ def complete(df: DataFrame, column: FeatureColumn) -> DataFrame:
     return sql.where(df, is_valid(replace(column, kind="array"), f"{name}.values")).drop(name)
 
 
-def as_array(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFrame, list[str]]:
+def as_array(df: DataFrame, column: FeatureColumn, handle_invalid: str) -> tuple[DataFrame, list[str]]:
     """Add the vector or array as an array of doubles, checked; returns the new columns' names, the array's first."""
     name = fresh()
     if column.kind == "array":
-        return df.withColumn(name, sql.expr(_doubles(column, strict))), [name]
-    df, checked = _checked(df, column, strict)
+        return df.withColumn(name, sql.expr(_doubles(column, handle_invalid))), [name]
+    df, checked = _checked(df, column, handle_invalid)
     array = F.when(sql.expr(checked.present), vector_to_array(F.col(checked.name)))
     return df.withColumn(name, array), [name, *checked.temporary]
 
 
-def _doubles(column: FeatureColumn, strict: bool) -> str:
+def _doubles(column: FeatureColumn, handle_invalid: str) -> str:
     """Return an array column as doubles, checked, as SQL text."""
     text = sized(column, column.sql, column.size or 0, f"cast({column.sql} AS array<double>)")
-    return guarded(column, column.sql, text) if strict else text
+    return guarded(column, column.sql, text, handle_invalid)
 
 
 def from_array(df: DataFrame, text: str) -> tuple[DataFrame, list[str]]:
@@ -237,22 +245,23 @@ def from_array(df: DataFrame, text: str) -> tuple[DataFrame, list[str]]:
     return df.withColumn(name, present), [name, array]
 
 
-def assemble(df: DataFrame, columns: Sequence[FeatureColumn], strict: bool) -> tuple[DataFrame, FeatureColumn]:
+def assemble(df: DataFrame, columns: Sequence[FeatureColumn], handle_invalid: str) -> tuple[DataFrame, FeatureColumn]:
     """Add all columns as one vector, with NaN for null, as VectorAssembler makes it."""
     made: list[str] = []
     temporary: list[str] = []
     # VectorAssembler takes a plain name as it is; another, or a value to be checked, goes under a new name.
     plain = {name for name in df.columns if name.isidentifier()}
-    renamed = {c: fresh() for c in columns if c.kind == "scalar" and (strict or c.name not in plain)}
+    as_it_is = handle_invalid not in ("error", "keepNaN")
+    renamed = {c: fresh() for c in columns if c.kind == "scalar" and not (as_it_is and c.name in plain)}
     if renamed:
-        texts = (guarded(c, c.sql, f"double({c.sql})") if strict else c.sql for c in renamed)
+        texts = (c.sql if as_it_is else guarded(c, c.sql, f"double({c.sql})", handle_invalid) for c in renamed)
         df = sql.select(df, "*", *(f"{text} AS {name}" for text, name in zip(texts, renamed.values(), strict=True)))
         temporary.extend(renamed.values())
     for column in columns:
         if column.kind == "scalar":
             made.append(renamed.get(column, column.name))
         else:
-            df, name = _vector_to_assemble(df, column, strict)
+            df, name = _vector_to_assemble(df, column, handle_invalid)
             made.append(name)
             temporary.append(name)
     names = tuple(name for column in columns for name in column.feature_names())
@@ -261,13 +270,15 @@ def assemble(df: DataFrame, columns: Sequence[FeatureColumn], strict: bool) -> t
     return assembler.transform(df).drop(*temporary), whole
 
 
-def _vector_to_assemble(df: DataFrame, column: FeatureColumn, strict: bool) -> tuple[DataFrame, str]:
+def _vector_to_assemble(df: DataFrame, column: FeatureColumn, handle_invalid: str) -> tuple[DataFrame, str]:
     """Add a column as a vector of known size; VectorAssembler makes NaN of its nulls."""
     name, size = fresh(), column.size or 0
     if column.kind == "array":
-        df = df.withColumn(name, sql.expr(f"transform({_doubles(column, strict)}, x -> coalesce(x, double('NaN')))"))
+        df = df.withColumn(
+            name, sql.expr(f"transform({_doubles(column, handle_invalid)}, x -> coalesce(x, double('NaN')))")
+        )
         df = df.withColumn(name, F.when(sql.expr(f"{name} IS NOT NULL"), array_to_vector(F.col(name))))
     else:
-        df, checked = _checked(df, column, strict)
+        df, checked = _checked(df, column, handle_invalid)
         df = df.withColumn(name, sql.expr(checked.where_present(checked.name))).drop(*checked.temporary)
     return df.withMetadata(name, attribute_metadata(None, size)), name
