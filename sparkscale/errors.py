@@ -75,7 +75,7 @@ class BatchError(ScalingError, ValueError):
 
 
 class InvalidValueError(ScalingError, ValueError):
-    """A null, NaN or infinite value under ``handleInvalid="error"``, or an unusable weight."""
+    """A null, NaN or infinite value that ``handleInvalid`` refuses, or an unusable weight."""
 
 
 class EmptyDataError(ScalingError, ValueError):

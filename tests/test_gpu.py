@@ -17,14 +17,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 import sparkscale
-from frames import arrays, cells, cells_of_each, frame
+from frames import NAN, arrays, cells, cells_of_each, frame
 from scans import Partitions
 from scans import fit as fit_without_spark
-from sparkscale import BatchNorm, LayerNorm, MinMaxScaler, Normalizer, StandardScaler, Whitener
+from sparkscale import BatchNorm, ClipByValue, LayerNorm, MinMaxScaler, Normalizer, StandardScaler, Whitener
 from sparkscale.errors import InvalidValueError, ParamError, ScalingError, SizeMismatchError
 from sparkscale.spark import arrow, partials
 from sparkscale.spark.columns import resolve
@@ -522,3 +523,25 @@ def test_a_wrong_length_is_refused(spark):
         LayerNorm(inputCol="a", gamma=[1.0, 2.0], device="gpu").transform(longer).collect()
     with pytest.raises(SizeMismatchError, match="arrays of length"):
         MinMaxScaler(inputCol="a", device="gpu").fit(df.union(longer))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("stage", ["scaler", "clip"])
+def test_kernels_take_what_the_cpu_takes(spark, stage):
+    """Booleans, quoted names and fields, arrays for vectors, outputs in place, and infinities refused by keepNaN."""
+    values = [(0, True, [True, False], (1.0,), [1.0, 4.0]), (1, None, [True, None], (NAN,), [3.0, None])]
+    values += [(2, False, None, (5.0,), None), (3, True, [False, False], (None,), [2.0, 8.0])]
+    df = spark.createDataFrame(values, "id int, b boolean, a array<boolean>, s struct<`p.q`: double>, v array<double>")
+    names = ["b", "a", "s.`p.q`", "v"]
+    if stage == "scaler":
+        fitted = df.withColumn("v", array_to_vector(F.array(F.col("id") * 1.0, F.col("id") * 3.0)))
+        mapping = MinMaxScaler(inputCols=names, outputCols=names, max=2.0).fit(fitted).setHandleInvalid("keepNaN")
+    else:
+        mapping = ClipByValue(inputCols=names, outputCols=names, low=0.5, high=4.0, handleInvalid="keepNaN")
+    of_device = {device: mapping.copy({mapping.device: device}) for device in ("cpu", "gpu")}
+    infinite = df.withColumn("v", F.array(F.lit(1.0), F.lit(float("inf"))))
+
+    cpu, gpu = ([str(row) for row in m.transform(df).orderBy("id").collect()] for m in of_device.values())
+    assert cpu == gpu
+    with pytest.raises(Exception, match="Column 'v' holds Infinity, which handleInvalid='keepNaN' refuses"):
+        of_device["gpu"].transform(infinite).collect()

@@ -9,9 +9,10 @@ import pytest
 from pyspark.ml.linalg import Vectors
 from pyspark.sql.types import ArrayType, DoubleType, IntegerType, LongType, StructField, StructType
 
-from frames import INF, NAN, cells, cells_of_each, scalars, vector_field
+from frames import INF, NAN, cells, cells_of_each, near, scalars, vector_field
 from models import learned, with_params
 from sparkscale import (
+    BatchNorm,
     ClipByNorm,
     MaxAbsScaler,
     MaxAbsScalerModel,
@@ -203,6 +204,27 @@ def test_clip_leaves_null(clipped):
     """Null is no number to clip."""
     assert [column[-1] for column in clipped] == [None] * 6
     assert str(clipped[3]) == "[1.0, -1.0, nan, 1.0, -0.5, 0.5, None]"
+
+
+@pytest.mark.core
+def test_mini_batches_and_inverses_know_keep_nan(spark):
+    rows = [(0, 1.0), (0, 3.0), (0, None), (1, NAN), (1, 5.0), (1, 9.0)]
+    df = spark.createDataFrame(rows, "step int, x double").coalesce(1)
+    norm = BatchNorm(inputCol="x", batchCol="step", handleInvalid="keepNaN", epsilon=1e-12)
+    model = norm.fit(df)
+    infinite = spark.createDataFrame([(0, INF), (0, 1.0), (0, 2.0)], df.schema)
+    scaled = spark.createDataFrame([(INF,), (None,)], "x_scaled double")
+
+    normalized = sorted(cells(model.normalizeBatches(df), "step", "x_scaled"), key=str)
+    near([x for _, x in normalized], [-1.0, 1.0, NAN, -1.0, 1.0, NAN])
+    for action in (
+        lambda: norm.copy({norm.statistics: "meanOfBatches"}).fit(infinite),
+        lambda: model.normalizeBatches(infinite).collect(),
+    ):
+        with pytest.raises(Exception, match="Column 'x' holds Infinity, which handleInvalid='keepNaN' refuses"):
+            action()
+    with pytest.raises(Exception, match="Column 'x_scaled' holds Infinity, which handleInvalid='keepNaN' refuses"):
+        model.inverseTransform(scaled).collect()
 
 
 # A feature without any valid value

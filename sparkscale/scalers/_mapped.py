@@ -212,7 +212,7 @@ class InverseModel(HasColumns, Mapped, Generic[F]):
             outputs = [c if c.name in replaced else c.output(unquoted(c.name)) for c in outputs]
             if df is not None:
                 check_outputs(df, [c.name for c in outputs if c.name not in replaced])
-        if not whole:  # an array comes back as an array, even if fit saw a vector, and the reverse
+        if forward.shape == "pairs":  # an array comes back as an array, even if fit saw a vector, and the reverse
             pairs = zip(outputs, inputs, strict=True)
             outputs = [o if o.kind == i.kind else replace(o, kind=i.kind, single=i.single) for o, i in pairs]
         features = slices_of(forward.inputs)
@@ -231,7 +231,8 @@ class InverseModel(HasColumns, Mapped, Generic[F]):
         """Return the places of the model's inputs that come back."""
         if not self.isSet("columns"):
             return [*range(len(names))]
-        places = {name: place for place, name in enumerate(names)}
+        places = {unquoted(name): place for place, name in enumerate(names)}
+        places |= {name: place for place, name in enumerate(names)}
         columns = self.getColumns()
         unknown = [name for name in columns if name not in places]
         if unknown or not columns:
@@ -256,7 +257,7 @@ class InverseModel(HasColumns, Mapped, Generic[F]):
                 f"InverseModel: {wrong}, but the number of names must be {len(columns)}, for "
                 f"{_listed([c.name for c in columns])}. Set {many}, or choose by columns what comes back."
             )
-        return [c if c.name == n else replace(c, name=n, nested=False) for c, n in zip(columns, names, strict=True)]
+        return [c if c.name == n else c.renamed(n) for c, n in zip(columns, names, strict=True)]
 
     def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
         extra, statistic = self.forward._saved()

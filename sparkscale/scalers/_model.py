@@ -85,9 +85,13 @@ class Fitting(ColumnParams):
     def _weight(self, df: DataFrame) -> FeatureColumn | None:
         if not (self.hasParam("weightCol") and self.isSet("weightCol")):
             return None
-        weight = resolve(df, [self.getOrDefault("weightCol")])[0]
-        if weight.kind != "scalar":
-            raise ColumnTypeError(f"Weight column '{weight.name}' must be one number a row. Name another column.")
+        name = self.getOrDefault("weightCol")
+        try:
+            weight = resolve(df, [name])[0]
+        except ColumnTypeError:
+            weight = None
+        if weight is None or weight.kind != "scalar":
+            raise ColumnTypeError(f"Weight column '{name}' must be one number a row. Name another column, or cast it.")
         return weight
 
 
@@ -240,7 +244,7 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
         if len(names) != len(self._columns):
             raise self._fail(f"the model was fitted on {len(self._columns)} columns, and {len(names)} are named now.")
         pairs = zip(self._columns, names, strict=True)
-        return tuple(c if c.name == n else replace(c, name=n, nested=False) for c, n in pairs)
+        return tuple(c if c.name == n else c.renamed(n) for c, n in pairs)
 
     def _attributes(self, output: FeatureColumn) -> tuple[str, ...] | None:
         return tuple(self.featureNames) if self._assembles else output.attributes

@@ -16,6 +16,17 @@ from sparkscale.spark.names import unquoted
 
 __all__ = ["ColumnParams", "HasClip", "HasColumns", "HasConstant", "HasWeight", "repeated"]
 
+# What a Param takes, by what converts it.
+KINDS: dict[Any, str] = {
+    TypeConverters.toBoolean: "True or False",
+    TypeConverters.toFloat: "a number",
+    TypeConverters.toInt: "an integer",
+    TypeConverters.toListFloat: "a list of numbers",
+    TypeConverters.toListInt: "a list of integers",
+    TypeConverters.toListString: "a list of names",
+    TypeConverters.toString: "a string",
+}
+
 N = TypeVar("N", bound="HasColumns")
 P = TypeVar("P", bound="ColumnParams")
 C = TypeVar("C", bound="HasClip")
@@ -57,24 +68,21 @@ class HasColumns(HasInputCol, HasInputCols, HasOutputCols):
         """Return a value in the type of a Param: an integer is in the range of Spark's, which lengths of arrays have."""
         if value is None:
             return None
+        kind = KINDS.get(param.typeConverter, "of another type")
+        wrong = f"{type(self).__name__}: {param.name} must be {kind}. Got {_shown(value)}."
         if isinstance(value, str) and param.typeConverter == TypeConverters.toListString:
-            raise ParamTypeError(
-                f"{type(self).__name__}: {param.name} is a list of names. Got the string {value!r}. Write [{value!r}]."
-            )
+            raise ParamTypeError(f"{wrong} Write [{value!r}].")
         try:
             converted = param.typeConverter(value)
-        except (
-            TypeError,
-            ValueError,
-            OverflowError,
-            RecursionError,
-        ) as failure:  # Spark's message has all of the value
-            kind = ParamTypeError if isinstance(failure, TypeError) else ParamError
-            raise kind(f"{type(self).__name__}: {param.name} cannot be {_shown(value)}: {param.doc}.") from failure
+        except TypeError as failure:
+            raise ParamTypeError(wrong) from failure
+        except (ValueError, OverflowError, RecursionError) as failure:
+            raise ParamError(wrong) from failure
         for number in converted if isinstance(converted, list) else [converted]:
             if type(number) is int and abs(number) > LONGEST:
                 raise ParamError(
-                    f"{type(self).__name__}: {param.name} must be from -{LONGEST} to {LONGEST}. Got {_shown(value)}."
+                    f"{type(self).__name__}: {param.name} must not exceed {LONGEST}, the length of Spark's longest array. "
+                    f"Got {_shown(value)}."
                 )
         return converted
 
@@ -133,12 +141,12 @@ class ColumnParams(HasColumns):
         Raises
         ------
         ParamError
-            If ``inputCols`` are set, and ``outputCol`` is not.
+            If ``inputCols`` or ``outputCols`` are set, and ``outputCol`` is not.
         """
         if not self.isSet("outputCol"):
             if self.isSet("inputCol"):
                 return _scaled(self.getInputCol())
-            if self.isSet("inputCols"):
+            if self.isSet("inputCols") or self.isSet("outputCols"):
                 raise self._fail("each of inputCols has an output of its own. Call getOutputCols(), or set outputCol.")
             self._set(outputCol=f"{self.uid}__output")
         return self.getOrDefault(self.outputCol)
@@ -183,12 +191,12 @@ class ColumnParams(HasColumns):
 
         Raises
         ------
-        TypeError
+        ParamTypeError
             For a name that is no Param.
         """
         for name in params:
             if not self.hasParam(name):
-                raise TypeError(f"{type(self).__name__} has no Param {name!r}.")
+                raise ParamTypeError(f"{type(self).__name__} has no Param {name!r}.")
         return self._set(**self._told(params))
 
     def _given(self) -> dict[str, Any]:

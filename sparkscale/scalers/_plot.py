@@ -14,6 +14,7 @@ from sparkscale.spark import vectors
 from sparkscale.spark.columns import FeatureColumn, fresh, readable
 from sparkscale.spark.expression import is_valid
 from sparkscale.spark.histogram import histograms, values
+from sparkscale.spark.names import check_dataset
 from sparkscale.spark.sql import quoted
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def plot(model: Any, dataset: DataFrame, features: Sequence[str] | None, bins: i
         )
     if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= MOST_BINS:
         raise ParamError(f"bins must be a whole number from 1 to {MOST_BINS}. Got {bins!r}.")
+    check_dataset(dataset, whole="plot")
     names = model._entries()
     chosen = _chosen(names, features)
     found = histograms(*_arrays(model, dataset, chosen), bins)

@@ -400,7 +400,7 @@ class BatchNorm(_BatchNormParams, Scaler[BatchNormModel]):
     BatchError
         If a row is of no batch, or a batch has fewer than two valid values in a channel.
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, cannot be scaled, or an output exists already.
+        If a column is missing, cannot be scaled, or an output exists that is not its own input.
     InvalidValueError
         For an invalid value that ``handleInvalid`` refuses, or an unusable weight.
     RangeOverflowError

@@ -89,7 +89,7 @@ class ClipByGlobalNorm(_ClipParams, Scaler[ClipByGlobalNormModel]):
     ParamError
         If ``clipNorm`` is not positive and finite, the formula is unknown, or Params contradict each other.
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, cannot be scaled, or an output exists already.
+        If a column is missing, cannot be scaled, or an output exists that is not its own input.
     InvalidValueError
         For an invalid value that ``handleInvalid`` refuses.
     SizeMismatchError

@@ -41,7 +41,7 @@ class ClipByValue(RowTransformer):
     ParamError
         If Params contradict each other, neither bound is set, or ``low > high``.
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, cannot be clipped, or an output exists already.
+        If a column is missing, cannot be clipped, or an output exists that is not its own input.
     InvalidValueError
         For an invalid value that ``handleInvalid`` refuses.
     DeviceError
@@ -118,7 +118,7 @@ class ClipByValue(RowTransformer):
         if not (self.isSet("low") or self.isSet("high")):
             raise self._fail("neither low nor high is set. Set one of them or both.")
         if not self._bounds[0] <= self._bounds[1]:
-            raise self._fail(f"low must not be above high. Got low={self._bounds[0]}, high={self._bounds[1]}.")
+            raise self._fail(f"low must not be above high, nor either NaN. Got low={self._bounds[0]}, high={self._bounds[1]}.")
 
     def _text(self, column: FeatureColumn, source: str) -> str:
         return rows.clip(column, source, self._bounds)

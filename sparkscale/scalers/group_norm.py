@@ -50,7 +50,7 @@ class GroupNorm(HasEpsilon, HasShape, HasBias, RowNorm):
     ParamError
         If Params contradict each other, or ``numGroups`` is not set or does not divide the channels.
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, holds no arrays or vectors, or an output exists already.
+        If a column is missing, holds no arrays or vectors, or an output exists that is not its own input.
     SizeMismatchError
         If the length of a row is not that of the shape, of gamma and beta, or a multiple of ``numGroups``.
     InvalidValueError

@@ -45,7 +45,7 @@ class InstanceNorm(HasEpsilon, HasShape, HasBias, RowNorm):
     ParamError
         If Params contradict each other, or ``shape`` is not set or has one place for each channel.
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, holds no arrays or vectors, or an output exists already.
+        If a column is missing, holds no arrays or vectors, or an output exists that is not its own input.
     SizeMismatchError
         If the length of a row is not that of the shape.
     InvalidValueError

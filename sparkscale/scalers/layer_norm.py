@@ -47,7 +47,7 @@ class LayerNorm(HasEpsilon, HasBias, RowNorm):
     ParamError
         If Params contradict each other.
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, holds no arrays or vectors, or an output exists already.
+        If a column is missing, holds no arrays or vectors, or an output exists that is not its own input.
     SizeMismatchError
         If ``gamma``, ``beta`` or ``normalizedShape`` does not fit the rows.
     InvalidValueError

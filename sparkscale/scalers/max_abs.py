@@ -81,7 +81,7 @@ class MaxAbsScaler(_MaxAbsParams, Scaler[MaxAbsScalerModel]):
     ParamError
         If Params contradict each other.
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, cannot be scaled, or an output exists already.
+        If a column is missing, cannot be scaled, or an output exists that is not its own input.
     InvalidValueError
         For an invalid value that ``handleInvalid`` refuses.
     SizeMismatchError

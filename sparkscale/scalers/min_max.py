@@ -135,7 +135,7 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
     ParamError
         If ``min >= max``, or Params contradict each other.
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, cannot be scaled, or an output exists already.
+        If a column is missing, cannot be scaled, or an output exists that is not its own input.
     InvalidValueError
         For an invalid value that ``handleInvalid`` refuses.
     SizeMismatchError

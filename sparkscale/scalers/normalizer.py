@@ -42,7 +42,7 @@ class Normalizer(RowNorm):
     ParamError
         If Params contradict each other, or ``p < 1``.
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, holds no arrays or vectors, or an output exists already.
+        If a column is missing, holds no arrays or vectors, or an output exists that is not its own input.
     InvalidValueError
         For an invalid value that ``handleInvalid`` refuses.
     DeviceError

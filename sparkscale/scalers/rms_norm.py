@@ -45,7 +45,7 @@ class RMSNorm(HasEpsilon, HasShape, RowNorm):
     ParamError
         If Params contradict each other.
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, holds no arrays or vectors, or an output exists already.
+        If a column is missing, holds no arrays or vectors, or an output exists that is not its own input.
     SizeMismatchError
         If the length of a row is not that of the shape, or of gamma.
     InvalidValueError

@@ -68,7 +68,7 @@ class SpectralNorm(Scaler[SpectralNormModel]):
         other values of the row, "skip" drops such rows, in fit and transform, "error" fails, and "keepNaN" fails at
         infinities alone and else is "keep".
     handleEmpty : {"keep", "error"}, default="keep"
-        A feature without any valid value: "keep" maps it to NaN, with a warning, and "error" fails.
+        Without effect here: beside a feature without any valid value no row is complete, which is an error either way.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
 
@@ -77,7 +77,7 @@ class SpectralNorm(Scaler[SpectralNormModel]):
     ParamError
         If there are more than 4,096 features, or Params contradict each other.
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, cannot be scaled, or an output exists already.
+        If a column is missing, cannot be scaled, or an output exists that is not its own input.
     EmptyDataError
         If every row holds an invalid value.
     InvalidValueError

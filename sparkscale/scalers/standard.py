@@ -142,7 +142,7 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
     ParamError
         If ``ddof`` is neither 0 nor 1, or Params contradict each other.
     ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, cannot be scaled, or an output exists already.
+        If a column is missing, cannot be scaled, or an output exists that is not its own input.
     InvalidValueError
         For an invalid value that ``handleInvalid`` refuses, or an unusable weight.
     SizeMismatchError

@@ -114,7 +114,7 @@ def select(
             plain.append(expr(f"{text} AS a{k}"))
             texts.append(f"a{k}")
         else:
-            plain.append(F.unwrap_udt(F.col(source)).alias(f"u{k}"))
+            plain.append(F.unwrap_udt(column.values).alias(f"u{k}"))
             texts.extend(_vector_texts(k, column, handle_invalid))
     if weight is not None:
         source = weight.sql

@@ -227,8 +227,10 @@ class _Across:
         few = np.zeros(1, dtype=np.intp) if whole is None else np.flatnonzero(whole.count < LEAST)
         if len(few):
             values = 0 if whole is None else int(whole.count[few[0]])
+            scalars = self.parts[found.group].scalars
+            place = f"'{scalars[few[0]].name}'" if scalars else f"'{column.name}', channel {few[0]}"
             message = (
-                f"Batch {key!r} holds {values} valid value(s) in channel {few[0]} of column '{column.name}': a batch "
+                f"Batch {key!r} holds {values} valid value(s) of column {place}: a batch "
                 f"needs at least {LEAST} in each channel to have a variance. Join small batches, or leave them out."
             )
             raise BatchError(marked(BatchError, message))

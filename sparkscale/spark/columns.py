@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
+from pyspark.sql import Column, DataFrame
 from pyspark.sql.types import (
     ArrayType,
     BooleanType,
@@ -25,8 +24,7 @@ from pyspark.sql.types import (
 
 from sparkscale.errors import ColumnTypeError, SizeMismatchError
 from sparkscale.spark import sql
-from sparkscale.spark.names import Place, attribute, by_name, check_dataset, path_parts, single_place, unquoted
-from sparkscale.spark.sql import quoted
+from sparkscale.spark.names import Place, by_name, check_dataset, column, path_parts, single_place, unquoted
 
 __all__ = [
     "FeatureColumn",
@@ -81,7 +79,7 @@ class FeatureColumn:
     @property
     def sql(self) -> str:
         """The column's numbers as SQL text."""
-        text = ".".join(map(quoted, self.path))
+        text = sql.path(self.path)
         if self.boolean:
             return f"cast({text} AS {'double' if self.kind == 'scalar' else 'array<double>'})"
         return text
@@ -90,6 +88,15 @@ class FeatureColumn:
         """Return the column as one that is read under another name."""
         return _Renamed(**{**vars(self), "source": source})
 
+    @property
+    def values(self) -> Column:
+        """The column as it is."""
+        return column(self.path)
+
+    def renamed(self, name: str) -> FeatureColumn:
+        """Return the column under another name, of which no schema tells how it is to be read: as the old one was."""
+        return replace(self, name=name, nested=bool(path_parts(name)) and (self.nested or "`" in name))
+
     def output(self, name: str) -> FeatureColumn:
         """Return the column of numbers of this kind that is made under a name."""
         return replace(self, name=name, nested=False, boolean=False)
@@ -97,8 +104,13 @@ class FeatureColumn:
     def feature_name(self, feature: int) -> str:
         """Return the name of a feature, as VectorAssembler makes it."""
         if self.kind == "scalar":
-            return unquoted(self.name)
-        return self.attributes[feature] if self.attributes else f"{unquoted(self.name)}_{feature}"
+            return self._label
+        return self.attributes[feature] if self.attributes else f"{self._label}_{feature}"
+
+    @property
+    def _label(self) -> str:
+        """The name without quotes, if it has any."""
+        return unquoted(self.name) if self.nested else self.name
 
     def feature_names(self) -> list[str]:
         """Return one name a feature."""
@@ -140,7 +152,7 @@ class KeyColumn:
     @property
     def plain(self) -> str:
         """The values as SQL text."""
-        return ".".join(map(quoted, self.path))
+        return sql.path(self.path)
 
     @property
     def sql(self) -> str:
@@ -231,9 +243,10 @@ def readable(df: DataFrame, columns: Sequence[C]) -> tuple[DataFrame, list[C], l
     list of str
         The temporary names.
     """
-    names: dict[C, str] = {c: fresh() for c in columns if sql.unreadable(df.sparkSession, c.path)}
+    unreadable = sql.unreadable(df.sparkSession, [c.path for c in columns])
+    names: dict[C, str] = {c: fresh() for c, hidden in zip(columns, unreadable, strict=True) if hidden}
     if names:
-        df = df.select("*", *(F.col(attribute(c.path)).alias(name) for c, name in names.items()))
+        df = df.select("*", *(column(c.path).alias(name) for c, name in names.items()))
     return df, [c.read_from(names[c]) if c in names else c for c in columns], [*names.values()]
 
 

@@ -132,8 +132,8 @@ class CsvSource(Source):
         return sql.select(df.toDF(*map(_cell, range(len(names)))), *cells).toDF(*(name for _, name in kept))
 
     def hint(self) -> str:
-        """Return what may be wrong if a column is missing: another separator in a file that seems to have one column."""
-        separators = [mark for mark in OTHER_SEPARATORS if len(self.names) == 1 and mark in self.names[0]]
+        """Return what may be wrong if a column is missing: another separator, which names of columns hold."""
+        separators = [mark for mark in OTHER_SEPARATORS if any(mark in name for name in self.names)]
         if not separators:
             return ""
         return f" If cells end at {separators[0]!r}, give --read-option sep={in_shell(separators[0])}."

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
-from pyspark.sql import DataFrame
-from pyspark.sql.types import ArrayType, DataType, MapType, StringType, StructField, StructType
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, DataType, MapType, StructField, StructType
 
 from sparkscale.errors import ColumnNotFoundError, DatasetError
 
@@ -18,7 +19,8 @@ __all__ = [
     "attribute",
     "by_name",
     "check_dataset",
-    "find_paths",
+    "column",
+    "find_places",
     "folded",
     "listed",
     "path_parts",
@@ -29,6 +31,7 @@ __all__ = [
 
 PART = re.compile(r"`((?:[^`]|``)+)`|([^`.]+)")  # of a path, as Spark reads it
 PATH = re.compile(rf"(?:{PART.pattern})(?:\.(?:{PART.pattern}))*")
+NO_KEYS = (ArrayType, MapType, StructType)  # of a map, that Spark does not look up by a string
 SHOWN = 10  # columns in a message
 
 
@@ -43,9 +46,10 @@ def check_dataset(df: Any, *, whole: str | None = None) -> None:
     kind = type(df)
     if hasattr(kind, "isStreaming"):  # whether of classic Spark or of Connect, whose classes may be unrelated
         if whole and df.isStreaming:
+            use = "fit on a table, and update the model with them" if whole == "fit" else f"call {whole} on them"
             raise DatasetError(
-                f"{whole} needs a table, whose rows come to an end. Got a stream. Fit on a table, and update the model "
-                "with each batch of the stream in foreachBatch."
+                f"{whole} needs a table, whose rows come to an end. Got a stream. Its batches are tables, which "
+                f"foreachBatch hands out: {use}."
             )
         return
     name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
@@ -56,11 +60,19 @@ def check_dataset(df: Any, *, whole: str | None = None) -> None:
 
 
 def attribute(path: Sequence[str]) -> str:
-    """Return the names of a column and of the fields in it as `F.col` takes them, and never SQL text.
+    """Return names as `F.col` and ``withField`` take them, and never SQL text.
 
     Of such a name Spark reads quotes and dots, and puts in no variable.
     """
     return ".".join("`" + part.replace("`", "``") + "`" for part in path)
+
+
+def column(path: Sequence[str]) -> Column:
+    """Return a column, or a field in it, which no table or alias of the column's name can hide."""
+    values = F.col(attribute(path[:1]))
+    for name in path[1:]:
+        values = values.getField(name)
+    return values
 
 
 def same_name(df: DataFrame, one: str, other: str) -> bool:
@@ -78,7 +90,7 @@ def folded(name: str) -> str:
     if name.isascii():
         return name.lower()
     capitals = (c if len(c.upper()) > 1 else c.upper() for c in name)
-    return "".join(c if len(c.lower()) > 1 else c.lower() for c in capitals)
+    return "".join(c.lower()[0] for c in capitals)  # of the only one that has more, the i with a dot, Java takes the i
 
 
 def unquoted(name: str) -> str:
@@ -86,8 +98,8 @@ def unquoted(name: str) -> str:
     return ".".join(path_parts(name)) or name if "`" in name else name
 
 
-def find_paths(df: DataFrame, names: Sequence[str]) -> list[tuple[str, ...] | None]:
-    """Find where each name stands in a DataFrame, read as `resolve` reads it.
+def find_places(df: DataFrame, names: Sequence[str]) -> list[Place | None]:
+    """Find where each name stands in a DataFrame, read as `columns.resolve` reads it; ``None`` if nowhere.
 
     Parameters
     ----------
@@ -98,19 +110,11 @@ def find_paths(df: DataFrame, names: Sequence[str]) -> list[tuple[str, ...] | No
 
     Returns
     -------
-    list of (tuple of str or None)
-        The name of the column and those of the fields in it, as the schema spells them. ``None`` if nothing of that name
-        is there; empty if it is no single column or field: within an array or a map, or one name of several.
+    list of (Place or None)
+        In the order of the names.
     """
     fields = by_name(df.schema)
-    paths: list[tuple[str, ...] | None] = []
-    for name in names:
-        place = _place(df, fields, name)
-        if place is None:
-            paths.append(None)
-        else:
-            paths.append(() if place.within or place.alike > 1 else place.path)
-    return paths
+    return [_place(df, fields, name) for name in names]
 
 
 @dataclass(frozen=True)
@@ -143,21 +147,22 @@ class Place:
 
 def _place(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> Place | None:
     """Find a name, which may be a column as it stands, else is read as Spark reads it."""
-    alike = [f for f in columns.get(folded(name), []) if same_name(df, f.name, name)]
+    alike = _alike(df, columns, name)
     if alike:
         return Place((alike[0].name,), alike[0].dataType, alike[0].metadata, alike=len(alike))
     place: Place | None = None
     for part in path_parts(name):
         if place is not None and isinstance(place.type, MapType):
-            if not isinstance(place.type.keyType, StringType):
+            if isinstance(place.type.keyType, NO_KEYS):
                 return None
             place = replace(place, path=(*place.path, part), type=place.type.valueType, metadata={}, within=True)
             continue
         kind: Any = place.type if place else None
         array = isinstance(kind, ArrayType)
         kind = kind.elementType if array else kind
-        fields = by_name(kind) if isinstance(kind, StructType) else {} if place else columns
+        fields = by_name(kind) if isinstance(kind, StructType) else {}
         alike = [f for f in fields.get(folded(part), []) if same_name(df, f.name, part)]
+        alike = alike if place else _alike(df, columns, part)
         if not alike:
             return None
         of = alike[0].dataType
@@ -172,16 +177,32 @@ def _place(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> P
     return place
 
 
+def _alike(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> list[StructField]:
+    """Return the columns that Spark may read by a name: first it looks for the name in lower case."""
+    alike = columns.get(folded(name), [])
+    return [c for c in alike if c.name.lower() == name.lower() and same_name(df, c.name, name)]
+
+
 def single_place(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> Place:
     """Find a name that is to be of one column or field; ColumnNotFoundError if it is of none or of several."""
     place = _place(df, columns, name)
     if place is None:
-        raise ColumnNotFoundError(f"Column '{name}' does not exist. The DataFrame has: {listed(df.columns, name)}.")
+        raise ColumnNotFoundError(f"Column '{name}' does not exist. {_surroundings(df, columns, name)}.")
     if place.alike > 1:
         raise ColumnNotFoundError(
             f"Column '{name}' is ambiguous: the DataFrame has {place.alike} of that name. Rename or drop all but one."
         )
     return place
+
+
+def _surroundings(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> str:
+    """Return what is there where a name is missing: the fields of the struct that its path leads to, or the columns."""
+    parts = path_parts(name)
+    for end in range(len(parts) - 1, 0, -1):
+        place = _place(df, columns, attribute(parts[:end]))
+        if place is not None and isinstance(place.type, StructType):
+            return f"'{'.'.join(place.path)}' has: {listed(place.type.names, parts[end])}"
+    return f"The DataFrame has: {listed(df.columns, name)}"
 
 
 def listed(columns: Sequence[str], name: str) -> str:

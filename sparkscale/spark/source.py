@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql.types import NumericType
 
 from sparkscale.errors import ColumnNotFoundError
-from sparkscale.spark.names import listed, same_name
+from sparkscale.spark.names import listed, same_name, unquoted
 
 __all__ = ["Source"]
 
@@ -76,8 +76,8 @@ class Source:
         columns = self.df.columns
         names: list[str] = []
         for pattern in patterns:
-            if pattern in columns:
-                matches = [pattern]
+            if pattern in columns or unquoted(pattern) in columns:
+                matches = [pattern if pattern in columns else unquoted(pattern)]
             elif pattern == "numeric":
                 matches = self.numeric(without)
             else:

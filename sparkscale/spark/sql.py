@@ -8,14 +8,14 @@ patterns; where it does, names that could be patterns are in no text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from sparkscale.errors import ParamError
 
-__all__ = ["VARIABLE", "expr", "quoted", "select", "string", "unreadable", "where", "without_variables"]
+__all__ = ["VARIABLE", "expr", "path", "quoted", "select", "string", "unreadable", "where", "without_variables"]
 
 VARIABLE = "${"
 PLAIN = re.compile(r"\w+", re.ASCII)  # a name that is no pattern of others
@@ -33,13 +33,29 @@ def quoted(name: str) -> str:
     return "`" + without_variables(name, f"Column '{name}'").replace("`", "``") + "`"
 
 
-def unreadable(spark: SparkSession, path: Iterable[str]) -> bool:
-    """Whether Spark would read a quoted name in SQL text as something else, under the session's settings."""
-    special = [name for name in path if not PLAIN.fullmatch(name)]
-    if not special:
-        return False
-    patterns = spark.conf.get("spark.sql.parser.quotedRegexColumnNames", "false")
-    return str(patterns).lower() == "true" or any(VARIABLE in name for name in special)
+def path(names: Sequence[str]) -> str:
+    """Return a column, or a field in it, as SQL text.
+
+    Fields are taken out of the column by a string: in ``s.x`` Spark sees column ``x`` of a table or an alias ``s`` first.
+    """
+    return quoted(names[0]) + "".join(f"[{string(name)}]" for name in names[1:])
+
+
+def unreadable(spark: SparkSession, paths: Sequence[Sequence[str]]) -> list[bool]:
+    """Whether Spark would read something else in the SQL text of a path, under the session's settings."""
+    patterns = _is_set(spark, "quotedRegexColumnNames", (not PLAIN.fullmatch(top) for top, *_ in paths))
+    escaped = _is_set(spark, "escapedStringLiterals", (c in name for p in paths for name in p[1:] for c in "'\\"))
+    return [
+        VARIABLE in top
+        or (patterns and not PLAIN.fullmatch(top))
+        or (escaped and any(c in name for name in fields for c in "'\\"))
+        for top, *fields in paths
+    ]
+
+
+def _is_set(spark: SparkSession, setting: str, concerned: Iterable[bool]) -> bool:
+    """Whether a setting of the parser is on; it is asked for only if it concerns anything."""
+    return any(concerned) and str(spark.conf.get(f"spark.sql.parser.{setting}", "false")).lower() == "true"
 
 
 def string(text: str) -> str:

@@ -17,7 +17,7 @@ from sparkscale.kernels import clip_by_value
 from sparkscale.spark import gpu, jvm, matrix, sql, udf, vectors
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata, fresh, readable
 from sparkscale.spark.expression import Bounds, array_map, for_plugin, guarded, is_valid, scalar_map, sized, split_up
-from sparkscale.spark.names import attribute, find_paths, folded, same_name, unquoted
+from sparkscale.spark.names import Place, attribute, find_places, folded, same_name, unquoted
 
 __all__ = [
     "Paths",
@@ -104,13 +104,13 @@ def check_outputs(df: DataFrame, outputs: Sequence[str], inputs: Sequence[str] =
     replaced: dict[str, tuple[str, ...]] = {}
     if any(same_name(df, unquoted(output), unquoted(name)) for output, name in zip(outputs, inputs, strict=False)):
         added = []
-        for output, path, source in zip(outputs, find_paths(df, outputs), find_paths(df, inputs), strict=True):
-            if path is None or path != source:
+        for output, place, source in zip(outputs, find_places(df, outputs), find_places(df, inputs), strict=True):
+            if place is None or source is None or place.path != source.path:
                 added.append(output)
-            elif path in replaced.values():
+            elif place.path in replaced.values():
                 raise OutputColumnError(f"Output column '{output}' is named twice. Give each output its own name.")
             else:
-                replaced[output] = _replaceable(output, path)
+                replaced[output] = _replaceable(output, place)
         outputs = added
     clashing = {folded(name) for name in df.columns}
     for name in outputs:
@@ -125,14 +125,14 @@ def check_outputs(df: DataFrame, outputs: Sequence[str], inputs: Sequence[str] =
     return replaced
 
 
-def _replaceable(output: str, path: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a path as it is, if there is one column or field to replace."""
-    if not path:
+def _replaceable(output: str, place: Place) -> tuple[str, ...]:
+    """Return the path of a place, if there is one column or field to replace."""
+    if place.within or place.alike > 1:
         raise OutputColumnError(
             f"Output column '{output}' cannot be replaced: it is within an array or a map, or one name of several "
             "columns. Name another output."
         )
-    return path
+    return place.path
 
 
 def paths_to_replace(df: DataFrame, sources: Sequence[str], outputs: Sequence[str], *, named: bool) -> Paths:
@@ -152,13 +152,12 @@ def paths_to_replace(df: DataFrame, sources: Sequence[str], outputs: Sequence[st
     OutputColumnError
         If an output would replace something else, or two outputs the same.
     """
-    there = {name: path for name, path in zip(outputs, find_paths(df, outputs), strict=True) if path is not None}
-    check_outputs(df, [name for name in outputs if name not in there])
-    for name, path in there.items():
-        _replaceable(name, path)
+    places = dict(zip(outputs, find_places(df, outputs), strict=True))
+    check_outputs(df, [name for name, place in places.items() if place is None])
+    there = {name: _replaceable(name, place) for name, place in places.items() if place is not None}
     if there and not named:
-        for name, source in zip(outputs, find_paths(df, sources), strict=True):
-            if name in there and there[name] != source:
+        for name, source in zip(outputs, find_places(df, sources), strict=True):
+            if name in there and (source is None or there[name] != source.path):
                 raise OutputColumnError(
                     f"Output column '{name}' already exists. Name it as outputCol, or among outputCols, to replace it; "
                     "or name another output, or drop the column."

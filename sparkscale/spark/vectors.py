@@ -153,7 +153,7 @@ def _checked(
     right = f"CASE WHEN {u} IS NULL THEN {checked.zeros} WHEN {fits} THEN {column.sql} ELSE {wrong} END"
     right = paired(column, u, right)
     right = guarded(replace(column, kind="array"), f"{u}.values", right, handle_invalid, compiled=True)
-    unwrapped = F.unwrap_udt(F.col(column.sql))
+    unwrapped = F.unwrap_udt(column.values)
     # The zero looks at the row, lest the optimizer put a constant vector into every task.
     zero = f"CASE WHEN {column.sql} IS NULL THEN 0D END"
     zeros = F.when(unwrapped.isNull(), array_to_vector(sql.expr(f"array_repeat({zero}, {size})")))
@@ -217,7 +217,7 @@ def _mapped_entries(affine: AffineMap, bounds: Bounds, at: Array, values: Array)
 def complete(df: DataFrame, column: FeatureColumn) -> DataFrame:
     """Drop rows whose vector is null or holds an invalid value."""
     name = fresh()
-    df = df.withColumn(name, F.unwrap_udt(F.col(column.sql)))
+    df = df.withColumn(name, F.unwrap_udt(column.values))
     return sql.where(df, is_valid(replace(column, kind="array"), f"{name}.values")).drop(name)
 
 
