@@ -118,7 +118,9 @@ class ClipByValue(RowTransformer):
         if not (self.isSet("low") or self.isSet("high")):
             raise self._fail("neither low nor high is set. Set one of them or both.")
         if not self._bounds[0] <= self._bounds[1]:
-            raise self._fail(f"low must not be above high, nor either NaN. Got low={self._bounds[0]}, high={self._bounds[1]}.")
+            raise self._fail(
+                f"low must not be above high, nor either NaN. Got low={self._bounds[0]}, high={self._bounds[1]}."
+            )
 
     def _text(self, column: FeatureColumn, source: str) -> str:
         return rows.clip(column, source, self._bounds)
