@@ -206,7 +206,6 @@ def test_clip_leaves_null(clipped):
     assert str(clipped[3]) == "[1.0, -1.0, nan, 1.0, -0.5, 0.5, None]"
 
 
-@pytest.mark.core
 def test_mini_batches_and_inverses_know_keep_nan(spark):
     rows = [(0, 1.0), (0, 3.0), (0, None), (1, NAN), (1, 5.0), (1, 9.0)]
     df = spark.createDataFrame(rows, "step int, x double").coalesce(1)
@@ -436,7 +435,6 @@ def test_keep_nan_refuses_infinity(spark, column):
             with_params(model, **shape).transform(df).collect()
 
 
-@pytest.mark.core
 def test_stages_of_rows_know_keep_nan(spark):
     df = x_a_v(spark, *NONE_INFINITE, size=2)
     stage = ClipByNorm(inputCols=["a", "v"], clipNorm=1.0, handleInvalid="keepNaN")
