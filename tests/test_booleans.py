@@ -51,14 +51,14 @@ def test_results_are_those_of_0_and_1(booleans, numbers, tmp_path):
     again = StandardScalerModel.load(str(tmp_path / "model"))
     rows = RMSNorm(inputCol="a", outputCol="n"), ClipByValue(inputCol="b", outputCol="c", high=0.5)
     texts = [f"{text} AS {name}" for name, text in again.toSQL().items()]
-    made = {}
+    results = {}
     for name, df in (("booleans", booleans), ("numbers", numbers)):
-        made[name] = model.transform(df)
+        results[name] = model.transform(df)
         for stage in rows:
-            made[name] = stage.transform(made[name])
-        made[name] = made[name].drop("b", "a")
+            results[name] = stage.transform(results[name])
+        results[name] = results[name].drop("b", "a")
     each = cells_of_each(
-        {**made, "again": again.transform(booleans).drop("b", "a").selectExpr("*", "NULL n", "NULL c")}
+        {**results, "again": again.transform(booleans).drop("b", "a").selectExpr("*", "NULL n", "NULL c")}
     )
 
     assert str(each["booleans"]) == str(each["numbers"])

@@ -31,7 +31,7 @@ class Scaler(Displayed, Fitting, persistence.Writable, Estimator[M], Generic[M])
         check_dataset(dataset, whole="fit")
         inputs, outputs = self._input_names(), self._output_names()
         columns = resolve(dataset, inputs)
-        check_outputs(dataset, outputs, inputs if len(inputs) == len(outputs) else ())
+        check_outputs(dataset, outputs, inputs)
         summary = self._summarize(dataset, columns)
         if summary is None or (self.getHandleInvalid() == "skip" and not summary.statistic.count.any()):
             raise EmptyDataError(

@@ -220,7 +220,7 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
         if df is not None:
             sources = [c.name for c in inputs]
             inputs = as_fitted(resolve(df, sources), inputs)
-            replaced = check_outputs(df, names, sources if len(sources) == len(names) else ())
+            replaced = check_outputs(df, names, sources)
         if self._assembles:
             outputs = [FeatureColumn(names[0], "vector", False, size)]
         else:

@@ -68,16 +68,15 @@ class HasColumns(HasInputCol, HasInputCols, HasOutputCols):
         """Return a value in the type of a Param: an integer is in the range of Spark's, which lengths of arrays have."""
         if value is None:
             return None
-        kind = KINDS.get(param.typeConverter, "of another type")
-        wrong = f"{type(self).__name__}: {param.name} must be {kind}. Got {_shown(value)}."
-        if isinstance(value, str) and param.typeConverter == TypeConverters.toListString:
-            raise ParamTypeError(f"{wrong} Write [{value!r}].")
         try:
             converted = param.typeConverter(value)
-        except TypeError as failure:
-            raise ParamTypeError(wrong) from failure
-        except (ValueError, OverflowError, RecursionError) as failure:
-            raise ParamError(wrong) from failure
+        except (TypeError, ValueError, OverflowError, RecursionError) as failure:
+            error = ParamTypeError if isinstance(failure, TypeError) else ParamError
+            kind = KINDS.get(param.typeConverter, "of another type")
+            names = isinstance(value, str) and param.typeConverter == TypeConverters.toListString
+            remedy = f" Write [{value!r}]." if names else ""
+            wrong = f"{type(self).__name__}: {param.name} must be {kind}. Got {_shown(value)}.{remedy}"
+            raise error(wrong) from failure
         for number in converted if isinstance(converted, list) else [converted]:
             if type(number) is int and abs(number) > LONGEST:
                 raise ParamError(

@@ -17,6 +17,7 @@ from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.sql import string
 
 __all__ = [
+    "REFUSING",
     "array_literal",
     "array_map",
     "clipped",
@@ -45,6 +46,7 @@ RARE, END = "get(zip_with(array(/* rare */ ", " /* end */), array(0), (y, i) -> 
 INDEX = re.compile(r"\bi\b")
 FINITE = "abs({x}) < double('Infinity')"  # false for NaN, which Spark orders above infinity; null for null
 INFINITE = "abs({x}) = double('Infinity')"
+REFUSING = ("error", "keepNaN")  # policies for invalid values under which a job may fail
 
 
 def literal(value: float) -> str:
@@ -105,7 +107,7 @@ def guarded(column: FeatureColumn, source: str, result: str, handle_invalid: str
     The failure is ``interpreted`` unless it is to be ``compiled`` with the rest: around functions on vectors and in
     aggregates one method for all takes 0.75 times what several do.
     """
-    if handle_invalid not in ("error", "keepNaN"):
+    if handle_invalid not in REFUSING:
         return result
     each = "double(x)" if column.kind != "scalar" else f"double({source})"
     if handle_invalid == "error":

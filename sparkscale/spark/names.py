@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, MapType, StructField, StructType
 
 from sparkscale.errors import ColumnNotFoundError, DatasetError
+from sparkscale.spark.sql import is_on
 
 __all__ = [
     "Place",
@@ -79,7 +80,7 @@ def same_name(df: DataFrame, one: str, other: str) -> bool:
     """Whether two names are one to the session."""
     if one == other or folded(one) != folded(other):
         return one == other
-    return str(df.sparkSession.conf.get("spark.sql.caseSensitive", "false")).lower() != "true"
+    return not is_on(df.sparkSession, "spark.sql.caseSensitive")
 
 
 def folded(name: str) -> str:

@@ -76,8 +76,9 @@ class Source:
         columns = self.df.columns
         names: list[str] = []
         for pattern in patterns:
-            if pattern in columns or unquoted(pattern) in columns:
-                matches = [pattern if pattern in columns else unquoted(pattern)]
+            name = pattern if pattern in columns else unquoted(pattern)
+            if name in columns:
+                matches = [name]
             elif pattern == "numeric":
                 matches = self.numeric(without)
             else:

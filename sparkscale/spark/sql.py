@@ -8,14 +8,25 @@ patterns; where it does, names that could be patterns are in no text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from sparkscale.errors import ParamError
 
-__all__ = ["VARIABLE", "expr", "path", "quoted", "select", "string", "unreadable", "where", "without_variables"]
+__all__ = [
+    "VARIABLE",
+    "expr",
+    "is_on",
+    "path",
+    "quoted",
+    "select",
+    "string",
+    "unreadable",
+    "where",
+    "without_variables",
+]
 
 VARIABLE = "${"
 PLAIN = re.compile(r"\w+", re.ASCII)  # a name that is no pattern of others
@@ -43,19 +54,18 @@ def path(names: Sequence[str]) -> str:
 
 def unreadable(spark: SparkSession, paths: Sequence[Sequence[str]]) -> list[bool]:
     """Whether Spark would read something else in the SQL text of a path, under the session's settings."""
-    patterns = _is_set(spark, "quotedRegexColumnNames", (not PLAIN.fullmatch(top) for top, *_ in paths))
-    escaped = _is_set(spark, "escapedStringLiterals", (c in name for p in paths for name in p[1:] for c in "'\\"))
-    return [
-        VARIABLE in top
-        or (patterns and not PLAIN.fullmatch(top))
-        or (escaped and any(c in name for name in fields for c in "'\\"))
-        for top, *fields in paths
-    ]
+    special = [not PLAIN.fullmatch(top) for top, *_ in paths]
+    escaped = [any(c in name for name in fields for c in "'\\") for _, *fields in paths]
+    if any(special) and not is_on(spark, "spark.sql.parser.quotedRegexColumnNames"):
+        special = [VARIABLE in top for top, *_ in paths]
+    if any(escaped) and not is_on(spark, "spark.sql.parser.escapedStringLiterals"):
+        escaped = [False] * len(paths)
+    return [one or other for one, other in zip(special, escaped, strict=True)]
 
 
-def _is_set(spark: SparkSession, setting: str, concerned: Iterable[bool]) -> bool:
-    """Whether a setting of the parser is on; it is asked for only if it concerns anything."""
-    return any(concerned) and str(spark.conf.get(f"spark.sql.parser.{setting}", "false")).lower() == "true"
+def is_on(spark: SparkSession, setting: str) -> bool:
+    """Whether a setting that is off by default is on; on Connect to ask is a round trip."""
+    return str(spark.conf.get(setting, "false")).lower() == "true"
 
 
 def string(text: str) -> str:

@@ -94,7 +94,8 @@ def check_outputs(df: DataFrame, outputs: Sequence[str], inputs: Sequence[str] =
     df : pyspark.sql.DataFrame
         Where the outputs go.
     outputs, inputs : sequence of str
-        Each output, and the one column that it is made of. An output of the name of that column replaces it.
+        Each output, and the one column that it is made of, if there are as many. An output of the name of that column
+        replaces it.
 
     Returns
     -------
@@ -102,7 +103,8 @@ def check_outputs(df: DataFrame, outputs: Sequence[str], inputs: Sequence[str] =
         The outputs that replace a column, or a field of a struct, and its path.
     """
     replaced: dict[str, tuple[str, ...]] = {}
-    if any(same_name(df, unquoted(output), unquoted(name)) for output, name in zip(outputs, inputs, strict=False)):
+    pairs = zip(outputs, inputs, strict=True) if len(inputs) == len(outputs) else ()
+    if any(same_name(df, unquoted(output), unquoted(name)) for output, name in pairs):
         added = []
         for output, place, source in zip(outputs, find_places(df, outputs), find_places(df, inputs), strict=True):
             if place is None or source is None or place.path != source.path:

@@ -23,7 +23,7 @@ from sparkscale.affine import AffineMap
 from sparkscale.errors import SizeMismatchError
 from sparkscale.spark import jvm, sql
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata, fresh
-from sparkscale.spark.expression import Bounds, array_map, failure, guarded, is_valid, literal, paired, sized
+from sparkscale.spark.expression import REFUSING, Bounds, array_map, failure, guarded, is_valid, literal, paired, sized
 
 __all__ = ["as_array", "assemble", "complete", "from_array", "normalized", "through_arrays", "transform"]
 
@@ -251,7 +251,7 @@ def assemble(df: DataFrame, columns: Sequence[FeatureColumn], handle_invalid: st
     temporary: list[str] = []
     # VectorAssembler takes a plain name as it is; another, or a value to be checked, goes under a new name.
     plain = {name for name in df.columns if name.isidentifier()}
-    as_it_is = handle_invalid not in ("error", "keepNaN")
+    as_it_is = handle_invalid not in REFUSING
     renamed = {c: fresh() for c in columns if c.kind == "scalar" and not (as_it_is and c.name in plain)}
     if renamed:
         texts = (c.sql if as_it_is else guarded(c, c.sql, f"double({c.sql})", handle_invalid) for c in renamed)
