@@ -54,6 +54,7 @@ worlds: plain classic connect settings
 others: third-parties compat
 
 bench: $(VENV)/.test
+	@$(PIP) install --quiet --group bench
 	@echo '==> benchmarks'
 	@$(BIN)/python -m benchmarks
 

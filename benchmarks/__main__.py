@@ -4,52 +4,26 @@ All candidates of a case are run in turn, several rounds in one session, and med
 machine that slows down slows all of them.
 """
 
-import argparse
-import os
-import platform
-import statistics
-import sys
-import tempfile
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
-os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-
-import pyspark
 from pyspark.ml import feature as spark_ml
 from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import sparkscale
-from benchmarks import data
+from benchmarks import data, small
+from benchmarks.timing import Action, Measure, noop, options_of, report, session
 from sparkscale.spark import aggregates, partials
-
-Action = Callable[[], object]
-
-
-def noop(df: DataFrame) -> None:
-    """Compute all of a DataFrame and keep nothing."""
-    df.write.format("noop").mode("overwrite").save()
 
 
 def unpacked(df: DataFrame, vector: str, names: list[str]) -> DataFrame:
     """Take a vector apart into columns, as users of Spark's scalers have to."""
     array = df.withColumn("unpacked", vector_to_array(vector))
     return array.selectExpr("* except (unpacked)", *(f"unpacked[{i}] AS {n}_scaled" for i, n in enumerate(names)))
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What is timed: ours, Spark's, and the ratio that is wanted."""
-
-    ours: Action
-    spark: Action | None = None
-    target: float | None = None
 
 
 class Planned(Exception):  # noqa: N818  # no error
@@ -189,66 +163,6 @@ def row_case(df: DataFrame) -> dict[str, Measure]:
     return {**measures, "plain read": Measure(lambda: noop(df))}
 
 
-def measure(case: dict[str, Measure], rounds: int) -> dict[str, tuple[float, float | None]]:
-    """Return the median seconds of ours and Spark's for each measure; the first two rounds warm up."""
-    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in case}
-    for k in range(rounds + 2):
-        for name, found in case.items():
-            for action, seconds in zip((found.ours, found.spark), times[name], strict=True):
-                if action is None:
-                    continue
-                start = time.perf_counter()
-                action()
-                if k > 1:
-                    seconds.append(time.perf_counter() - start)
-    return {
-        name: (statistics.median(ours), statistics.median(theirs) if theirs else None)
-        for name, (ours, theirs) in times.items()
-    }
-
-
-def options_of(description: str) -> argparse.Namespace:
-    """Return what the command line says."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--scale", type=float, default=1.0, help="fraction of the rows, for a quick look")
-    parser.add_argument("--only", default="", help="run the cases whose name contains this")
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "sparkscale-benchmarks")
-    return parser.parse_args()
-
-
-def session(**confs: str) -> SparkSession:
-    """Return a session on all cores."""
-    builder = SparkSession.builder.master("local[*]").config("spark.driver.memory", "4g")
-    builder = builder.config("spark.ui.enabled", "false").config("spark.ui.showConsoleProgress", "false")
-    for name, value in confs.items():
-        builder = builder.config(name, value)
-    spark = builder.getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
-    return spark
-
-
-def report(
-    cases: dict[str, Callable[[], dict[str, Measure]]], options: argparse.Namespace, one: str, other: str
-) -> None:
-    """Run the cases and print a table."""
-    print(f"PySpark {pyspark.__version__}, Python {platform.python_version()}, {os.cpu_count()} cores; median seconds")
-    print(f"{'':44}{one:>8}{other:>8}{'ratio':>8}{'target':>8}{'to read':>9}")
-    for title, make in cases.items():
-        if options.only not in title:
-            continue
-        case = make()
-        results = measure(case, options.rounds)
-        read = results["plain read"][0]
-        print(title)
-        for name, (ours, theirs) in results.items():
-            target = case[name].target
-            beside = "" if theirs is None else f"{theirs:8.3f}{ours / theirs:8.2f}"
-            wanted = "" if target is None else f"{target:8.2f}"
-            to_read = "" if name.endswith(": plain read") else f"{ours / read:9.2f}"
-            print(f"  {name:42}{ours:8.3f}{beside:16}{wanted:8}{to_read}".rstrip(), flush=True)
-
-
 def main() -> None:
     """Run the cases beside Spark's own."""
     options = options_of(__doc__)
@@ -272,6 +186,12 @@ def main() -> None:
         "sparse vectors, 400,000 rows, 50 of 100,000": lambda: vector_case(
             data.sparse(spark, folder, 100_000, 50, rows(400_000)), "sparse"
         ),
+        **{
+            f"partitions, 50,000 x 100 in {n:,}": lambda n=n: small.partitions_case(spark, folder, rows(50_000), n)
+            for n in (20, 200, 1000)
+        },
+        "small, 1,000 rows of 10": lambda: small.rows_case(spark, folder, 1000),
+        "search, breast_cancer in 3 folds over 4 settings": lambda: small.search_case(spark),
     }
     report(cases, options, "ours", "Spark")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import sparkscale
 from benchmarks import data
-from benchmarks.__main__ import Measure, noop, options_of, report, session
+from benchmarks.timing import Measure, noop, options_of, report, session
 
 
 def stage_case(stage: Any, df: Any) -> dict[str, Measure]:

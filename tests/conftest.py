@@ -134,8 +134,8 @@ def spark(
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.shuffle.partitions", "4")
         .config("spark.driver.memory", "2g")
-        # Over TCP, the default, each small job in Python waits some 45 ms. TCP is still tested: by tests that start
-        # processes of their own, and by PySpark 3.5 and 4.0, which ignore this.
+        # Over TCP, the default, each small job of the tests' own in Python waits some 45 ms. TCP is still tested: by
+        # tests that start processes of their own, and by PySpark 3.5 and 4.0, which ignore this.
         .config("spark.python.unix.domain.socket.enabled", "true")
         # Thousands of queries: a session remembers a thousand of them, with their plans.
         .config("spark.sql.ui.retainedExecutions", "10")

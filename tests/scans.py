@@ -116,19 +116,17 @@ def _summarized(
 ) -> summarize.Summary | None:
     parts = arrow.groups(columns)
     task = partial(
-        summarize._of_partition,
+        summarize._of_task,
         parts=parts,
         statistic=statistic,
         skip=handle_invalid == "skip",
         device=device,
-        chunk=None,
-        tile=None,
+        most=summarize._Most(summarize.DRIVER_BYTES, None),
     )
     rows: list[dict[str, Any]] = []
     for number in range(len(df.rows)):
         with patch.object(summarize, "partition_id", return_value=number):
             sent = [*task(df.batches(number, parts, weight is not None))]
         rows = [row for one in sent for row in partials.rows_of(one)] + rows  # the last partition ends first
-    with patch.object(partials, "collect", return_value=rows):
-        merged = partials.merge_on_driver(None, parts, statistic)
-    return summarize._summary(merged, parts, statistic) if merged else None
+    found = [partials.of_row(row, statistic) for row in rows]
+    return summarize._summary(partials.merge(found, parts, statistic), parts, statistic) if rows else None

@@ -14,12 +14,13 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import IntegerType
 
 import scans
+from conftest import jobs_so_far
 from frames import KINDS, names_of
 from models import facts
-from sparkscale import MinMaxScaler, StandardScaler
+from sparkscale import MinMaxScaler, StandardScaler, Whitener
 from sparkscale.blocks import DenseBlock
 from sparkscale.errors import SizeMismatchError
-from sparkscale.spark import aggregates, arrow, partials, summarize
+from sparkscale.spark import aggregates, arrow, jvm, partials, summarize, tasks
 from sparkscale.spark.batches import Batches, _Within
 from sparkscale.spark.columns import FeatureColumn, KeyColumn
 from sparkscale.spark.gpu import Cpu, Gpu
@@ -59,7 +60,7 @@ def by_arrow(monkeypatch):
 
 def merged_on_executors(monkeypatch):
     """Make the driver collect nothing that executors have not merged, a few partitions a task."""
-    monkeypatch.setattr(summarize, "DRIVER_BYTES", 0)
+    monkeypatch.setattr(summarize, "_most", lambda *data: None)
     monkeypatch.setattr(partials, "FAN_IN", 2)
 
 
@@ -241,7 +242,7 @@ def test_merging_on_executors_of_partitions_without_a_value(spark):
 
 
 def bits(statistic):
-    return [v.hex() for array in statistic.arrays().values() for v in array.tolist()]
+    return [v.hex() for array in statistic.arrays().values() for v in array.ravel().tolist()]
 
 
 @pytest.mark.parametrize("merged_on", ["driver", "executors"])
@@ -254,8 +255,8 @@ def test_a_fit_repeats_to_the_bit(data, arrow_fits, monkeypatch, merged_on):
     assert bits(again.statistics) == expected
     parts = arrow.groups(again._columns)
     for order in (came[::-1], came[1::2] + came[::2], came[3:] + came[:3]):
-        monkeypatch.setattr(partials, "collect", lambda df, order=order: order)
-        merged = summarize._summary(partials.merge_on_driver(None, parts, Moments), parts, Moments)
+        found = [partials.of_row(row, Moments) for row in order]
+        merged = summarize._summary(partials.merge(found, parts, Moments), parts, Moments)
         assert bits(merged.statistic) == expected
 
 
@@ -342,6 +343,34 @@ def test_a_fit_reads_the_data_once(spark, tmp_path, case):
         assert sorted(int(line) for line in file) == list(range(20))
 
 
+@pytest.mark.core
+@pytest.mark.parametrize("partitions", [3, None], ids=["known", "unknown"])
+def test_arrays_that_turn_out_too_long_for_the_driver_are_merged_on_executors(spark, monkeypatch, partitions):
+    """Tasks say so at the first row, if they know how many they are; else as soon as so many have sent too much."""
+    monkeypatch.setattr(summarize, "DRIVER_BYTES", 2 * Extrema.numbers(3) * 8)
+    monkeypatch.setattr(jvm, "partitions", lambda df: partitions)
+    came, collected = [], partials.collected
+    monkeypatch.setattr(partials, "collected", lambda *data: came.append(collected(*data)) or came[-1])
+    df = spark.range(0, 12, 1, 3).selectExpr("array(double(id), -1D, 2D * id) AS a")
+    model = MinMaxScaler(inputCol="a").fit(df)
+
+    assert came[0] is None
+    assert [p.partition for p in came[1]] == [0]
+    assert model.count == 12
+    assert model.originalMax.toArray().tolist() == [11.0, -1.0, 22.0]
+
+
+def test_fits_of_arrays_are_one_job(spark, monkeypatch):
+    """Nothing goes to other executors, and nothing is asked first, of columns whose sizes nobody has told."""
+    wide = [f"array_repeat(double(id + {k}), 300) AS a{k}" for k in range(6)]
+    df = spark.range(0, 40, 1, 20).selectExpr(*wide)
+    before = jobs_so_far()
+    model = StandardScaler(inputCols=df.columns).fit(df)
+
+    assert jobs_so_far() - before == 1
+    assert model.numFeatures == 1800
+
+
 @each_statistic
 def test_the_number_of_partitions_does_not_matter(spark, scaler):
     """To SQL neither: one partition, several, and empty ones among them give one statistic."""
@@ -377,6 +406,90 @@ def test_a_frame_with_a_shuffle_is_fitted(spark):
 
     assert model.originalMin.toArray().tolist() == [0.0, 10.0, 20.0]
     assert model.originalMax.toArray().tolist() == [9.0, 19.0, 29.0]
+
+
+# --- small partitions of a cache share tasks -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cached(spark):
+    """Sixty rows in thirty partitions of a cache, some without a row, which a shuffle has brought there."""
+    df = spark.range(0, 60, 1, 4).selectExpr("id", "sin(id) AS x", "array(double(id), cos(id) * 1e5D, 0D) AS a")
+    df = df.withColumn("v", array_to_vector("a")).repartition(30, "id").cache()
+    df.count()
+    yield df
+    df.unpersist()
+
+
+@pytest.fixture
+def parallel(monkeypatch):
+    """Record the number of tasks of each stage that goes to Python."""
+    tasks_of_stages, original = [], tasks.map_in_arrow
+
+    def map_in_arrow(df, *more):
+        tasks_of_stages.append(df.rdd.getNumPartitions())
+        return original(df, *more)
+
+    monkeypatch.setattr(tasks, "map_in_arrow", map_in_arrow)
+    return tasks_of_stages
+
+
+@pytest.mark.one_world
+@pytest.mark.parametrize(
+    "stage",
+    [StandardScaler(inputCols=["a", "v"], handleInvalid="error"), Whitener(inputCols=["a", "v"], outputCol="o")],
+    ids=["StandardScaler", "Whitener"],
+)
+def test_small_partitions_of_a_cache_share_tasks(cached, parallel, monkeypatch, stage):
+    """Two a core; the statistic is that of the partitions alone, to the bit, whichever of them share a task."""
+    shared = stage.fit(cached.where("id < 57"))
+    monkeypatch.setattr(jvm, "cache", lambda df: None)
+    alone = stage.fit(cached.where("id < 57"))
+
+    assert parallel == [4, 30]
+    assert bits(shared.statistics) == bits(alone.statistics)
+
+
+@pytest.mark.one_world
+def test_partitions_that_share_tasks_are_merged_on_executors_as_well(cached, parallel, monkeypatch):
+    """They do not count as one."""
+    expected = StandardScaler(inputCol="v").fit(cached).statistics
+    merged_on_executors(monkeypatch)
+    merged = StandardScaler(inputCol="v").fit(cached).statistics
+
+    assert parallel[:2] == [4, 4]
+    same(merged, expected)
+
+
+@pytest.mark.one_world
+def test_other_partitions_have_a_task_each(spark, cached, parallel):
+    """Of a source, of a shuffle, of a cache that is not there yet; of few partitions, or large ones."""
+    plain = spark.range(0, 30, 1, 30).selectExpr("array(double(id)) AS a")
+    frames = [plain, cached.repartition(20), cached.union(cached), plain.select("a", "a").toDF("a", "b").cache()]
+    for df in (*frames, cached.coalesce(7)):
+        MinMaxScaler(inputCol="a").fit(df)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(summarize, "JOINED_ROWS", 1)
+        MinMaxScaler(inputCol="a").fit(cached)
+        monkeypatch.undo()
+        monkeypatch.setattr(summarize, "JOINED_BYTES", 64)
+        MinMaxScaler(inputCol="a").fit(cached)
+
+    assert parallel == [30, 20, 60, 30, 7, 30, 30]
+    frames[-1].unpersist()
+
+
+def test_batches_are_cut_where_the_partition_changes():
+    """Those of one partition are put together again, in their order; one without a row has none."""
+
+    def of(partitions, first):
+        rows = [[float(first + k)] for k in range(len(partitions))]
+        return pa.record_batch({"a0": rows, "b": pa.array(partitions, pa.int32())})
+
+    batches = [of([5, 5, 0], 0), of([], 3), of([0, 7, 7], 3), of([7], 6)]
+    found = [(number, [b.column("a0").to_pylist() for b in run]) for number, run in arrow.by_partition(iter(batches))]
+
+    assert found == [(5, [[[0.0], [1.0]]]), (0, [[[2.0], [3.0]]]), (7, [[[4.0], [5.0], [6.0]]])]
 
 
 # --- sparse rows are put together -----------------------------------------------------------------------------------
@@ -439,8 +552,8 @@ def test_fit_takes_one_statistic_of_sparse_batches_put_together(monkeypatch):
     of = Mock(side_effect=Moments.of)
     monkeypatch.setattr(Moments, "of", of)
     parts = arrow.groups([FeatureColumn("v", "vector", size=3)])
-    task = partial(summarize._of_partition, parts=parts, statistic=Moments, skip=False, device="cpu")
-    (found,) = task(iter([batch(n, SPARSE) for n in (1, 2, 3)]), chunk=None, tile=None)
+    task = partial(summarize._of_task, parts=parts, statistic=Moments, skip=False, device="cpu")
+    (found,) = task(iter([batch(n, SPARSE) for n in (1, 2, 3)]))
     (row,) = partials.rows_of(found)
 
     assert partials.of_row(row, Moments).statistic.count.tolist() == [6.0, 6.0, 6.0]

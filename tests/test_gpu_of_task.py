@@ -270,7 +270,7 @@ def test_errors_of_our_own_stay_what_they_are(standin):
 
 BATCH = pa.record_batch({"a0": pa.array(ROWS.tolist()), "w": pa.array(np.ones(len(ROWS)))})
 PARTS = arrow.groups([FeatureColumn("a", "array")])
-FIT = partial(summarize._of_partition, parts=PARTS, statistic=Moments, skip=False, device="gpu", chunk=None, tile=None)
+FIT = partial(summarize._of_task, parts=PARTS, statistic=Moments, skip=False, device="gpu")
 BY_BATCH = batches._Within(PARTS, None, False, 1 << 20, "gpu")
 KEYED = BATCH.append_column("b", pa.array([k % 2 for k in range(len(ROWS))]))
 OF_ROWS = partial(udf._of_rows, kernel=kernels.layer_norm)

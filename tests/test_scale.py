@@ -115,8 +115,9 @@ def test_partial_statistics_of_ten_thousand_partitions_are_merged(spark):
             yield partials._to_rows(parts, Moments)
 
     ids = spark.range(0, n, 1, 4).selectExpr(f"id * 7919 % {n} AS id")  # each once, in another order
-    found = ids.mapInArrow(of_partition, partials.schema(Moments))
-    (merged,) = partials.merge_on_driver(partials.merge_on_executors(found, [group], Moments), [group], Moments)
+    found = ids.mapInArrow(of_partition, partials.schema())
+    found = partials.collected(partials.merge_on_executors(found, [group], Moments), Moments)
+    (merged,) = partials.merge(found, [group], Moments)
     moments = merged.statistic
 
     assert moments.count.tolist() == [n, n, n]

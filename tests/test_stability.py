@@ -268,19 +268,16 @@ def test_fit_does_not_depend_on_which_partition_comes_first(
 ) -> None:
     """Partial statistics of each kind, in whatever order they come, make the same statistic bit for bit."""
     rows = (np.random.default_rng(3).normal(size=(60, 3)) * [1.0, 1e3, 1e-3] + [0.0, 1e5, 1.0]).tolist()
-    merge, came = partials.merge_on_driver, []
+    merge, came = partials.merge, []
     # Of what the tasks send, and the groups of columns.
-    monkeypatch.setattr(
-        partials, "merge_on_driver", lambda df, *more: came.append((partials.collect(df), *more)) or merge(df, *more)
-    )
+    monkeypatch.setattr(partials, "merge", lambda *merged: came.append(merged) or merge(*merged))
     estimator = OF_STATISTICS[statistic].scaler(inputCols=names_of(kinds))
     expected = scans.fit(estimator, scans.Partitions([rows[k : k + 10] for k in range(0, 60, 10)])).statistics
     ((sent, parts, _),) = came
     assert len(sent) >= PARTITIONS
 
     for order in (sent[::-1], sent[1::2] + sent[::2], sent[len(sent) // 2 :] + sent[: len(sent) // 2]):
-        monkeypatch.setattr(partials, "collect", lambda df, order=order: order)
-        actual = summarize._summary(merge(None, parts, statistic), parts, statistic).statistic
+        actual = summarize._summary(merge(order, parts, statistic), parts, statistic).statistic
 
         assert bits(expected) == bits(actual)
 
@@ -325,7 +322,7 @@ def test_fit_repeats_to_the_last_bit(
 ) -> None:
     """The same partitions give the same statistic, of all kinds, bit for bit, in whatever order their tasks finish."""
     if way == "executors":
-        monkeypatch.setattr(summarize, "DRIVER_BYTES", 0)
+        monkeypatch.setattr(summarize, "_most", lambda *data: None)
         monkeypatch.setattr(partials, "FAN_IN", 2)
     elif way == "driver":
         monkeypatch.setattr(summarize, "DRIVER_BYTES", 1 << 60)

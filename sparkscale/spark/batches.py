@@ -18,7 +18,7 @@ from pyspark.sql.types import ArrayType, DoubleType, StructType
 
 from sparkscale.errors import BatchError, RangeOverflowError, SizeMismatchError, marked
 from sparkscale.layout import Layout
-from sparkscale.spark import arrow, gpu, partials
+from sparkscale.spark import arrow, gpu, partials, tasks
 from sparkscale.spark.arrow import Group
 from sparkscale.spark.columns import FeatureColumn, KeyColumn, readable
 from sparkscale.spark.expression import failure
@@ -100,12 +100,8 @@ class Batches:
         """
         df, batches, _ = self.readable(df)
         # What meets in one task is a row a batch: the moments of its channels.
-        found = (
-            batches.moments(df)
-            .repartition(1)
-            .sortWithinPartitions("group", "b")
-            .mapInArrow(_Average(self.parts, kind, of_batch), partials.schema(kind))
-        )
+        moments = batches.moments(df).repartition(1).sortWithinPartitions("group", "b")
+        found = tasks.map_in_arrow(moments, _Average(self.parts, kind, of_batch), partials.schema())
         with of_jobs():
             rows = partials.collect(found)
         made = sorted((partials.of_row(row, kind) for row in rows), key=lambda p: p.group)
@@ -120,15 +116,13 @@ class Batches:
 
     def moments(self, df: DataFrame) -> DataFrame:
         """Return one row a batch and group of columns: the moments of the batch's channels. All are `readable`."""
-        schema = partials.schema(Moments, self.key.type)
-        within = _Within(self.parts, self.layout, self.handle_invalid == "skip", NUMBERS, self.device)
-        return (
-            arrow.select(df, self.parts, self.handle_invalid, self.weight, key_text(self.key))
-            .mapInArrow(within, schema)
-            .repartition("b")
-            .sortWithinPartitions("b", "group", "partition")
-            .mapInArrow(_Across(self.parts, self.layout, self.handle_invalid == "skip"), schema)
-        )
+        schema = partials.schema(self.key.type)
+        skip = self.handle_invalid == "skip"
+        selected = arrow.select(df, self.parts, self.handle_invalid, self.weight, key_text(self.key))
+        within = _Within(self.parts, self.layout, skip, NUMBERS, self.device)
+        rows = tasks.map_in_arrow(selected, within, schema)
+        rows = rows.repartition("b").sortWithinPartitions("b", "group", "partition")
+        return tasks.map_in_arrow(rows, _Across(self.parts, self.layout, skip), schema)
 
     def normalizing(self, df: DataFrame, of_batch: Callable[[Moments], tuple[Any, Any]]) -> DataFrame:
         """Return one row a batch: ``b``, and of each group ``k`` the arrays ``c{k}``, ``s{k}`` that ``of_batch`` makes."""
@@ -136,7 +130,7 @@ class Batches:
         for name in (f"{part}{k}" for k in range(len(self.parts)) for part in "cs"):
             schema.add(name, ArrayType(DoubleType()))
         rows = self.moments(df).sortWithinPartitions("b", "group")
-        return rows.mapInArrow(_Normalizing(of_batch), schema)
+        return tasks.map_in_arrow(rows, _Normalizing(of_batch), schema)
 
 
 def pooled(found: Statistic, group: Group, layout: Layout | None) -> Statistic:

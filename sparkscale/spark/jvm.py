@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pyspark.errors import PySparkException
@@ -16,6 +17,8 @@ from pyspark.sql import DataFrame, SparkSession
 from sparkscale.spark import paths
 
 __all__ = [
+    "Cache",
+    "cache",
     "cancelled",
     "children",
     "errors",
@@ -31,6 +34,7 @@ __all__ = [
 
 NEW = re.compile(r"\.sparkscale_[0-9a-f]{12}")  # what the name of a path has at its end while a table is written
 CANCELLED = re.compile(r"org\.apache\.spark\.SparkException: (\[SPARK_JOB_CANCELLED\] )?Job \d+ cancelled\b")
+ABOVE = re.compile(r"[ +-]*(Project|Filter|SubqueryAlias|View|$)")  # a cache, in a plan as Spark prints it
 OLD, GONE = ".old", ".gone"  # at the end of what was replaced, and of that while it is removed
 
 
@@ -53,6 +57,44 @@ def partitions(df: DataFrame) -> int | None:
         if "Exchange" in plan.toString() or "Adaptive" in plan.nodeName() or "Subquery" in plan.toString():
             return None
         return int(plan.execute().getNumPartitions())
+    except Py4JError:  # a cluster that allows no such call
+        return None
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What a cache holds, and on how many tasks the session can work at once."""
+
+    partitions: int
+    rows: int
+    bytes: int
+    slots: int
+
+
+def cache(df: DataFrame) -> Cache | None:
+    """Return what is cached of a DataFrame that is no more than selects and filters over one cache.
+
+    ``None`` also of a cache that has not been computed yet, or not all of it.
+    """
+    if not has_jvm(df):
+        return None
+    from py4j.protocol import Py4JError
+
+    try:
+        plan = df._jdf.queryExecution().withCachedData()
+        above, relation, _ = plan.toString().partition("InMemoryRelation ")
+        if not relation or any(not ABOVE.match(line) for line in above.splitlines()):
+            return None
+        held = plan.collectLeaves().head()
+        if not held.cacheBuilder().isCachedColumnBuffersLoaded():
+            return None
+        statistics = held.stats()
+        return Cache(
+            held.cacheBuilder().cachedColumnBuffers().getNumPartitions(),
+            statistics.rowCount().get(),
+            statistics.sizeInBytes(),
+            df.sparkSession.sparkContext.defaultParallelism,
+        )
     except Py4JError:  # a cluster that allows no such call
         return None
 

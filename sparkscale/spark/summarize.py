@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame
 
 from sparkscale.blocks import Block
 from sparkscale.errors import EmptyDataError, ParamError, marked
-from sparkscale.spark import aggregates, arrow, gpu, jvm, partials
+from sparkscale.spark import aggregates, arrow, gpu, jvm, partials, tasks
 from sparkscale.spark.arrow import Group
 from sparkscale.spark.columns import FeatureColumn, readable
 from sparkscale.spark.jobs import of_jobs
@@ -24,7 +24,8 @@ from sparkscale.statistics.co_moments import LIMIT
 __all__ = ["Seen", "Summary", "add_batch", "ordered", "partition_id", "summarize"]
 
 DRIVER_BYTES = 1 << 28  # what the driver collects at most without merging on executors first
-UNKNOWN_PARTITIONS, UNKNOWN_FEATURES = 100_000, 1_000_000
+JOINED_ROWS, JOINED_BYTES = arrow.PIECE, 1 << 26  # in a partition, on average, and in a task that takes several
+USUAL_PARTITIONS = 2000  # up to which nobody asks how many there are
 
 
 @dataclass(frozen=True)
@@ -112,29 +113,57 @@ def _scan(
     device: str,
 ) -> Summary | None:
     parts = arrow.groups(columns)
-    selected = arrow.select(df, parts, handle_invalid, weight)
-    few = _collectable(df, parts, statistic)
-    of_partition = partial(
-        _of_partition,
-        parts=parts,
-        statistic=statistic,
-        skip=handle_invalid == "skip",
-        device=device,
-        chunk=None if few else partials.CHUNK,
-        tile=None if few else partials.TILE,
+    joined = _joined(df)
+    selected = arrow.select(df, parts, handle_invalid, weight, "spark_partition_id()" if joined else None)
+    selected = selected.coalesce(joined) if joined else selected
+    of_task = partial(
+        _of_task, parts=parts, statistic=statistic, skip=handle_invalid == "skip", device=device, joined=bool(joined)
     )
-    found = selected.mapInArrow(of_partition, partials.schema(statistic))
-    if not few:
-        found = partials.merge_on_executors(found, parts, statistic)
-    merged = partials.merge_on_driver(found, parts, statistic)
-    return _summary(merged, parts, statistic) if merged else None
+    found = None
+    if (most := _most(df, parts, statistic)) is not None:
+        rows = tasks.map_in_arrow(selected, partial(of_task, most=most), partials.schema())
+        found = partials.collected(rows, statistic)
+    if found is None:
+        cut = partial(of_task, chunk=partials.CHUNK, tile=partials.TILE)
+        rows = tasks.map_in_arrow(selected, cut, partials.schema())
+        found = partials.collected(partials.merge_on_executors(rows, parts, statistic), statistic)
+    return _summary(partials.merge(found, parts, statistic), parts, statistic) if found else None
 
 
-def _collectable(df: DataFrame, parts: Sequence[Group], statistic: type[Statistic]) -> bool:
-    """Whether the driver may collect one row a partition; only what is not known is taken to be large."""
-    partitions = jvm.partitions(df) or UNKNOWN_PARTITIONS
-    features = sum(g.column.size if g.column.size is not None else UNKNOWN_FEATURES for g in parts)
-    return partitions * statistic.numbers(features) * 8 <= DRIVER_BYTES
+def _joined(df: DataFrame) -> int | None:
+    """Return into how many tasks to join partitions, if they are a cache's, many, and small.
+
+    Each stays a partial statistic of its own, so that it does not matter which of them share a task: Spark joins those
+    that lie on one machine. Never where rows come from a shuffle or a source, whose work would be on fewer tasks, too.
+    200 partitions of 250 arrays of 100, cached, are fitted in 0.3 s in place of 1.0.
+    """
+    cache = jvm.cache(df)
+    if cache is None or cache.rows > JOINED_ROWS * cache.partitions:
+        return None
+    number = max(2 * cache.slots, -(-cache.bytes // JOINED_BYTES))
+    return number if 2 * number <= cache.partitions else None
+
+
+@dataclass(frozen=True)
+class _Most:
+    """What the partitions may send to the driver: how much, and how many of them there are, if that is known."""
+
+    bytes: int
+    partitions: int | None
+
+    def exceeded(self, statistic: type[Statistic], features: int, partitions: int) -> bool:
+        """Whether all partitions send more: so many as are known of, if nobody knows the number of all."""
+        return statistic.numbers(features) * 8 * (self.partitions or partitions) > self.bytes
+
+
+def _most(df: DataFrame, parts: Sequence[Group], statistic: type[Statistic]) -> _Most | None:
+    """Return what partitions may send to the driver, or ``None`` if it is known that they have more."""
+    features = sum(group.column.size or 0 for group in parts)
+    usual = _Most(DRIVER_BYTES, None)
+    if all(group.sized for group in parts) and not usual.exceeded(statistic, features, USUAL_PARTITIONS):
+        return usual
+    most = _Most(DRIVER_BYTES, jvm.partitions(df))
+    return None if most.exceeded(statistic, features, USUAL_PARTITIONS) else most
 
 
 @dataclass
@@ -150,34 +179,55 @@ class Seen:
         return Partial(partition, group, 0, self.size or 0, self.nulls, self.fold.result())
 
 
-def _of_partition(
+def _of_task(
     batches: Iterator[pa.RecordBatch],
     *,
     parts: Sequence[Group],
     statistic: type[Statistic],
     skip: bool,
     device: str,
-    chunk: int | None,
-    tile: int | None,
+    joined: bool = False,
+    most: _Most | None = None,
+    chunk: int | None = None,
+    tile: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    partition = partition_id()
+    """Return the partial statistics of a task's partitions, those for executors cut into chunks and tiles."""
+    with gpu.device_of_task(device) as worker:
+        for partition, run in arrow.by_partition(batches) if joined else [(partition_id(), batches)]:
+            found = _of_partition(run, partition, parts, statistic, skip, worker, most)
+            if found is None:
+                yield partials.to_batch(partials.too_much(partition), statistic)
+                return
+            for k, group in enumerate(found[0]):
+                yield from partials.to_batches(group.partial(partition, k), statistic, chunk)
+            whole = found[1].result()
+            if whole is not None:
+                yield from partials.tiles(Partial(partition, len(parts), 0, len(whole), 0.0, whole), statistic, tile)
+
+
+def _of_partition(
+    batches: Iterator[pa.RecordBatch],
+    partition: int,
+    parts: Sequence[Group],
+    statistic: type[Statistic],
+    skip: bool,
+    worker: gpu.Cpu,
+    most: _Most | None,
+) -> tuple[list[Seen], Fold] | None:
+    """Return what a partition holds of each group, none if it has no row, and of all together; ``None`` if it is too much."""
     seen, together = [Seen(group.column.size) for group in parts], Fold()
     rows = 0
-    with gpu.device_of_task(device) as worker:
-        for batch in arrow.gathered(arrow.rows_of(batches), worker.gathered):
-            rows += batch.num_rows
-            decoded = add_batch(seen, batch, parts, statistic, skip, worker)
-            sizes = [group.size for group in seen if group.size]
-            if statistic.joint and len(sizes) == len(parts):  # else no row is complete
-                _check_limit(sum(sizes))
-                for block in arrow.beside(decoded, parts, sizes, batch.num_rows, worker.rows(sum(sizes))):
-                    together.add(worker.of(statistic, block))
-    if rows:
-        for k, group in enumerate(seen):
-            yield partials.to_batch(group.partial(partition, k), statistic, chunk)
-    whole = together.result()
-    if whole is not None:
-        yield from partials.tiles(Partial(partition, len(parts), 0, len(whole), 0.0, whole), statistic, tile)
+    for batch in arrow.gathered(arrow.rows_of(batches), worker.gathered):
+        rows += batch.num_rows
+        decoded = add_batch(seen, batch, parts, statistic, skip, worker)
+        sizes = [group.size for group in seen if group.size]
+        if most and most.exceeded(statistic, sum(sizes), partition + 1):
+            return None
+        if statistic.joint and len(sizes) == len(parts):  # else no row is complete
+            _check_limit(sum(sizes))
+            for block in arrow.beside(decoded, parts, sizes, batch.num_rows, worker.rows(sum(sizes))):
+                together.add(worker.of(statistic, block))
+    return seen if rows else [], together
 
 
 def partition_id() -> int:

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import ArrayType, DoubleType, FloatType, StructField, StructType
 
-from sparkscale.spark import sql
+from sparkscale.spark import sql, tasks
 from sparkscale.spark.columns import FeatureColumn, fresh
 from sparkscale.spark.expression import for_plugin, interpreted
 from sparkscale.spark.gpu import Cpu, Kernel, device_of_task, has_plugin
@@ -118,6 +118,7 @@ def _struct(types: Mapping[str, str]) -> StructType:
 
 def _on_arrow(mapped: Mapped, device: str) -> Any:
     def computed(batches: Iterator[pa.Array]) -> Iterator[pa.Array]:  # PySpark reads the types
+        tasks.begin()
         with device_of_task(device) as worker:
             for arrays in batches:
                 yield mapped(arrays, worker)
@@ -133,6 +134,7 @@ def _on_frame(mapped: Mapped, types: Mapping[str, str], device: str) -> Any:
     import pandas as pd  # noqa: PLC0415  # only these UDFs need it
 
     def computed(batches: Iterator[Any]) -> Iterator[Any]:
+        tasks.begin()
         with device_of_task(device) as worker:
             for frame in batches:
                 cells = [pa.array(frame[n], ARROW[kind], from_pandas=False) for n, kind in types.items()]
