@@ -6,18 +6,30 @@ generated code is too large to be compiled and the advantage is gone.
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from fractions import Fraction
+from io import StringIO
 
 import numpy as np
+import numpy.typing as npt
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
-from sparkscale.spark import sql
+from sparkscale.errors import InvalidValueError
+from sparkscale.spark import jvm, sql
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.expression import FINITE, guarded
+from sparkscale.spark.expression import FINITE, guarded, refusal
 from sparkscale.statistics import Extrema, Moments, Statistic
 
 __all__ = ["suits", "summarize"]
+
+Array = npt.NDArray[np.float64]
+PUSHED = re.compile(r"PushedAggreg\w*: \[[^\]]")  # in a plan, if the source computes aggregates
+LOG = logging.getLogger("sparkscale")
+FAILURES: tuple[type[Exception], ...] = (PySparkException, *jvm.errors())
 
 # A double is split into the part a float holds and the rest. Sums of either are free of rounding, or nearly,
 # so the mean is as good as exact, and exact for a constant.
@@ -50,20 +62,20 @@ def summarize(
     df: DataFrame, columns: Sequence[FeatureColumn], statistic: type[Statistic], *, handle_invalid: str
 ) -> Statistic | None:
     """Return the statistic, or ``None`` where these aggregates would lose digits."""
+    if statistic is Extrema and all(c.integral for c in columns):
+        extrema = _of_integers(df, columns, handle_invalid)
+        if extrema is not None:
+            return extrema
     inner = []
     for j, column in enumerate(columns):
         x = f"double({column.sql})"
         clean = f"CASE WHEN {FINITE.format(x=x)} THEN {x} END"
         value = x if handle_invalid == "error" else clean
         inner.append(f"{guarded(column, column.sql, value, handle_invalid, compiled=True)} AS x{j}")
-    wanted = [text.format(x=f"x{j}") for j in range(len(columns)) for text in AGGREGATES[statistic]]
-    row = sql.select(sql.select(df, *inner), "count(*)", *wanted).collect()[0]
-    cells = np.array([np.nan if v is None else v for v in row[1:]], dtype=np.float64).reshape(len(columns), -1).T
-    count, *found = cells
-    invalid = float(row[0]) - count
+    row = _row(_query(sql.select(df, *inner), [f"x{j}" for j in range(len(columns))], statistic), statistic)
     if statistic is Extrema:
-        low, high = (np.where(count > 0, v, empty) for v, empty in zip(found, (np.inf, -np.inf), strict=True))
-        return Extrema(count, invalid, low, high)
+        return _extrema(row)
+    invalid, count, *found = row
     variance, high, low = (np.where(count > 0, v, 0.0) for v in found)
     origin, shift = np.array([_mean(*cell) for cell in zip(high, low, count, strict=True)]).T
     mean = origin + shift
@@ -74,6 +86,50 @@ def summarize(
     if np.any(doubtful) or not np.all(np.isfinite(variance) & np.isfinite(mean)):
         return None
     return Moments(count, invalid, count, count, origin, shift, variance * count)
+
+
+def _query(df: DataFrame, values: Sequence[str], statistic: type[Statistic]) -> DataFrame:
+    """Return the number of rows, and the aggregates of each value, as one row."""
+    return sql.select(df, "count(*)", *(text.format(x=x) for x in values for text in AGGREGATES[statistic]))
+
+
+def _row(query: DataFrame, statistic: type[Statistic]) -> list[Array]:
+    """Return how many values are null, and the aggregates of the others: an array each, of one entry a column."""
+    rows, *cells = query.collect()[0]
+    numbers = np.array([np.nan if v is None else v for v in cells], dtype=np.float64)
+    numbers = numbers.reshape(-1, len(AGGREGATES[statistic])).T
+    return [float(rows) - numbers[0], *numbers]
+
+
+def _extrema(row: Sequence[Array]) -> Extrema:
+    invalid, count, least, largest = row
+    return Extrema(count, invalid, np.where(count > 0, least, np.inf), np.where(count > 0, largest, -np.inf))
+
+
+def _of_integers(df: DataFrame, columns: Sequence[FeatureColumn], handle_invalid: str) -> Extrema | None:
+    """Return extrema by aggregates that a source may answer from what it knows of its files, and read no row.
+
+    A source that is asked may refuse while the job runs: Parquet files may lack what is needed. Then it is ``None``.
+    """
+    query = _query(df, [c.sql for c in columns], Extrema)
+    try:
+        extrema = _extrema(_row(query, Extrema))
+    except FAILURES as failure:
+        if jvm.cancelled(failure) or not PUSHED.search(_plan(query)):
+            raise
+        LOG.info("The extrema are taken from the rows, since the source refused to tell them.")
+        return None
+    for column, nulls in zip(columns, extrema.invalid, strict=True):
+        if nulls and handle_invalid == "error":
+            raise InvalidValueError("null".join(refusal(column, handle_invalid)))
+    return extrema
+
+
+def _plan(df: DataFrame) -> str:
+    """Return the plan of a query as Spark prints it."""
+    with redirect_stdout(StringIO()) as printed:
+        df.explain()
+    return printed.getvalue()
 
 
 def _mean(high: float, low: float, count: float) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from pyspark.sql.types import (
     DateType,
     DoubleType,
     FloatType,
+    IntegralType,
     LongType,
     NumericType,
     StringType,
@@ -61,6 +62,8 @@ class FeatureColumn:
         Whether the name is to be read as Spark reads it: quoted, or the path of a struct's field.
     boolean : bool
         Whether the values are booleans, which count as 0 and 1.
+    integral : bool
+        Whether the schema tells that the values are whole numbers, of which none is NaN or infinite.
     """
 
     name: str
@@ -70,6 +73,7 @@ class FeatureColumn:
     attributes: tuple[str, ...] | None = None
     nested: bool = False
     boolean: bool = False
+    integral: bool = False
 
     @property
     def path(self) -> Sequence[str]:
@@ -99,7 +103,7 @@ class FeatureColumn:
 
     def output(self, name: str) -> FeatureColumn:
         """Return the column of numbers of this kind that is made under a name."""
-        return replace(self, name=name, nested=False, boolean=False)
+        return replace(self, name=name, nested=False, boolean=False, integral=False)
 
     def feature_name(self, feature: int) -> str:
         """Return the name of a feature, as VectorAssembler makes it."""
@@ -261,6 +265,7 @@ def _column(name: str, place: Place) -> FeatureColumn:
             None if isinstance(kind, ArrayType) else 1,
             nested=place.parsed,
             boolean=isinstance(element, BooleanType),
+            integral=isinstance(element, IntegralType),
         )
     from pyspark.ml.linalg import VectorUDT  # noqa: PLC0415  # with pyspark.ml comes pandas, which workers need not import
 

@@ -30,6 +30,7 @@ __all__ = [
     "literal",
     "paired",
     "parameter",
+    "refusal",
     "scalar_map",
     "sized",
     "split_up",
@@ -117,13 +118,15 @@ def guarded(column: FeatureColumn, source: str, result: str, handle_invalid: str
         some = refused if column.kind == "scalar" else f"exists({source}, x -> {refused})"
         taken = f"NOT coalesce({some}, false)"
     first = source if column.kind == "scalar" else f"get(filter({source}, x -> {refused}), 0)"
-    fails = failure(
-        InvalidValueError,
-        f"Column '{column.name}' holds ",
-        first,
-        f", which handleInvalid='{handle_invalid}' refuses. Clean the column, or set handleInvalid to 'keep' or 'skip'.",
-    )
+    before, after = refusal(column, handle_invalid)
+    fails = failure(InvalidValueError, before, first, after)
     return f"CASE WHEN {taken} THEN {result} ELSE {fails if compiled else interpreted(fails)} END"
+
+
+def refusal(column: FeatureColumn, handle_invalid: str) -> tuple[str, str]:
+    """Return what is said before and after a value that ``handle_invalid`` does not take."""
+    remedy = "Clean the column, or set handleInvalid to 'keep' or 'skip'."
+    return f"Column '{column.name}' holds ", f", which handleInvalid='{handle_invalid}' refuses. {remedy}"
 
 
 def sized(column: FeatureColumn, source: str, size: int, result: str) -> str:
