@@ -31,9 +31,10 @@ PUSHED = re.compile(r"PushedAggreg\w*: \[[^\]]")  # in a plan, if the source com
 LOG = logging.getLogger("sparkscale")
 FAILURES: tuple[type[Exception], ...] = (PySparkException, *jvm.errors())
 
-# A double is split into the part a float holds and the rest. Sums of either are free of rounding, or nearly,
-# so the mean is as good as exact, and exact for a constant.
-HIGH = "CASE WHEN abs({x}) < 1e38D THEN double(float({x})) ELSE 0D END"
+# A double is split into what a float holds of it and the rest. Sums of either are free of rounding, or nearly, so the
+# mean is as good as exact, and exact for a constant. Beyond the floats the sum is infinite, and such columns take the
+# other way. Shorter texts count: to guard against that here made a fit of 1,000 rows of 10 columns 1.2 times as long.
+HIGH = "double(float({x}))"
 # Of values whose squares vanish the sizes are added, so that where the variance is 0 a sum of 0 is that of zeros.
 LOW = f"CASE WHEN abs({{x}}) < 1e-150D THEN abs({{x}}) ELSE {{x}} - {HIGH} END"
 AGGREGATES: dict[type[Statistic], tuple[str, ...]] = {
@@ -134,7 +135,7 @@ def _plan(df: DataFrame) -> str:
 
 def _mean(high: float, low: float, count: float) -> tuple[float, float]:
     """Divide the sum of both parts, and return what a double holds of the quotient and the rest."""
-    if not np.isfinite(high + low):
+    if not (np.isfinite(high) and np.isfinite(low)):
         return np.inf, 0.0
     mean = (Fraction(high) + Fraction(low)) / max(int(count), 1)
     return float(mean), float(mean - Fraction(float(mean)))

@@ -133,7 +133,8 @@ def select(
     if batch is not None:
         plain.append(sql.expr(f"{batch} AS b"))
         texts.append("b")
-    return sql.select(df.select(*plain), *texts)
+    df = df.select(*plain)
+    return sql.select(df, *texts) if any(group.column.kind == "vector" for group in parts) else df
 
 
 def _vector_texts(k: int, column: FeatureColumn, handle_invalid: str) -> list[str]:

@@ -1,0 +1,90 @@
+"""What each call costs beside the work on the data: how often Spark analyses a plan, asks a server, and runs a job."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from pyspark.ml.functions import array_to_vector
+
+from conftest import jobs_so_far
+from sparkscale import MinMaxScaler, StandardScaler
+
+NAMES = [f"c{i}" for i in range(10)]
+COLUMNS = {
+    "scalars": {"inputCols": NAMES},
+    "array": {"inputCol": "a"},
+    "vector": {"inputCol": "v"},
+    "scalars to a vector": {"inputCols": NAMES, "outputCol": "o"},
+}
+# Plans on classic Spark, and questions to a server on Connect, where a plan waits until its rows are wanted.
+ANALYSES = {
+    "fit": {"scalars": 2, "array": 3, "vector": 4, "scalars to a vector": 2},
+    "transform": {"scalars": 1, "array": 1, "vector": 6, "scalars to a vector": 9},
+}
+QUESTIONS = {
+    "fit": {"scalars": 3, "array": 3, "vector": 3, "scalars to a vector": 3},  # of settings, of a schema, of the result
+    "transform": {"scalars": 1, "array": 1, "vector": 1, "scalars to a vector": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def df(spark):
+    """A thousand rows of one partition, in memory."""
+    rows = spark.range(0, 1000, 1, 1).selectExpr(*(f"sin(id * {i + 1}) AS {name}" for i, name in enumerate(NAMES)))
+    rows = rows.selectExpr("*", f"array({', '.join(NAMES)}) AS a").withColumn("v", array_to_vector("a")).cache()
+    rows.count(), rows.schema, rows.isStreaming  # what a frame is asked once
+    yield rows
+    rows.unpersist()
+
+
+@pytest.fixture
+def counted(world, df, monkeypatch):
+    """Count the DataFrames that are made, or what a server is asked."""
+    counts = Counter()
+
+    def count(cls, method):
+        original = getattr(cls, method)
+
+        def counting(self, *args, **kwargs):
+            counts[world] += 1
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(cls, method, counting)
+
+    if world == "classic":
+        count(type(df), "__init__")
+    else:
+        client = type(df.sparkSession.client)
+        for method in ("_analyze", "_execute_and_fetch_as_iterator", "config"):
+            count(client, method)
+    return counts
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("scaler", [StandardScaler, MinMaxScaler])
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_what_calls_cost(world, df, counted, scaler, kind):
+    """Fit is one job; transform is none, and asks for no more than it adds to the plan."""
+    stage, budget = scaler(**COLUMNS[kind]), ANALYSES if world == "classic" else QUESTIONS
+    before = jobs_so_far()
+    model = stage.fit(df)
+    assert jobs_so_far() - before == 1
+    assert counted[world] <= budget["fit"][kind]
+
+    counted.clear()
+    model.transform(df)
+    assert jobs_so_far() - before == 1
+    assert counted[world] <= budget["transform"][kind]
+
+
+@pytest.mark.one_world
+def test_ten_scalars_are_one_project_over_the_scan(df):
+    """Whatever becomes of them; all else of the frame passes through it."""
+    models = [StandardScaler(inputCols=NAMES, withMean=True).fit(df), MinMaxScaler(inputCols=NAMES, clip=True).fit(df)]
+    for model in models:
+        plan = model.transform(df.select(*NAMES))._jdf.queryExecution().executedPlan().toString()
+        above = plan.split("InMemoryTableScan")[0]
+
+        assert above.count("Project") == 1
+        assert above.count("\n") == 1
