@@ -53,8 +53,7 @@ worlds: plain classic connect settings
 
 others: third-parties compat
 
-bench: $(VENV)/.test
-	@$(PIP) install --quiet --group bench
+bench: $(VENV)/.bench
 	@echo '==> benchmarks'
 	@$(BIN)/python -m benchmarks
 
@@ -131,6 +130,10 @@ $(VENV)/.test: $(VENV)/.demo
 	@sh tools/check_index.sh $(BIN)/python
 	@echo '==> adding to $(VENV) what the tests need: some 300 MB'
 	@$(PIP) install --editable '.[connect]' --group test --group lint --group docs
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	@$(PIP) install --quiet --group bench
 	@touch $@
 
 $(VENV)/.all: $(VENV)/.test

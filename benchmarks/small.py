@@ -21,7 +21,7 @@ KINDS = ("Standard", "MinMax", "MaxAbs")
 def partitions_case(spark: SparkSession, folder: Path, rows: int, partitions: int) -> dict[str, Measure]:
     """Return the measures of fits on arrays and vectors in memory, and on arrays that a shuffle brings."""
     arrays = data.arrays(spark, folder, 100, rows)
-    shuffled = arrays.where("size(a) > 0").repartition(partitions)  # another plan than that of the cache
+    shuffled = arrays.where("size(a) > 0").repartition(partitions)  # else Spark would take it from the cache
     held = arrays.repartition(partitions).withColumn("v", array_to_vector("a")).persist()
     held.count()
     both = {"held": held, "shuffled": shuffled}

@@ -37,6 +37,7 @@ class Partitions:
     weights: Sequence[Sequence[float]] | None = None
     features: int = FEATURES
     sized: bool = True
+    shared: bool = False  # whether one task has all partitions
     sparkSession: None = None
     isStreaming: bool = False
 
@@ -105,6 +106,11 @@ def fit(estimator: Any, partitions: Partitions) -> Any:
         return estimator.fit(partitions)
 
 
+def _numbered(batch: pa.RecordBatch, number: int) -> pa.RecordBatch:
+    """Return a batch that says which partition it is of."""
+    return batch.append_column("b", pa.array([number] * batch.num_rows, pa.int32()))
+
+
 def _summarized(
     df: Partitions,
     columns: Sequence[FeatureColumn],
@@ -121,12 +127,16 @@ def _summarized(
         statistic=statistic,
         skip=handle_invalid == "skip",
         device=device,
-        most=summarize._Most(summarize.DRIVER_BYTES, None),
+        limit=summarize._Limit(summarize.DRIVER_BYTES),
     )
     rows: list[dict[str, Any]] = []
-    for number in range(len(df.rows)):
+    each = [df.batches(number, parts, weight is not None) for number in range(len(df.rows))]
+    if df.shared:
+        numbered = (_numbered(batch, number) for number, batches in enumerate(each) for batch in batches)
+        task, each = partial(task, several=True), [numbered]
+    for number, batches in enumerate(each):
         with patch.object(summarize, "partition_id", return_value=number):
-            sent = [*task(df.batches(number, parts, weight is not None))]
+            sent = [*task(batches)]
         rows = [row for one in sent for row in partials.rows_of(one)] + rows  # the last partition ends first
     found = [partials.of_row(row, statistic) for row in rows]
     return summarize._summary(partials.merge(found, parts, statistic), parts, statistic) if rows else None

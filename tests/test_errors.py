@@ -844,9 +844,7 @@ def partials_of(*partitions):
                 "n0": pa.array([v.size for v in rows], pa.int32()),
             }
         )
-        for sent in summarize._of_task(
-            iter([batch]), parts=parts, statistic=Extrema, skip=False, device="cpu", most=None
-        ):
+        for sent in summarize._of_task(iter([batch]), parts=parts, statistic=Extrema, skip=False, device="cpu"):
             yield from (partials.of_row(row, Extrema) for row in partials.rows_of(sent))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache, partial
 from unittest.mock import Mock
 
@@ -60,7 +61,7 @@ def by_arrow(monkeypatch):
 
 def merged_on_executors(monkeypatch):
     """Make the driver collect nothing that executors have not merged, a few partitions a task."""
-    monkeypatch.setattr(summarize, "_most", lambda *data: None)
+    monkeypatch.setattr(summarize, "_limit", lambda *data: None)
     monkeypatch.setattr(partials, "FAN_IN", 2)
 
 
@@ -346,17 +347,22 @@ def test_a_fit_reads_the_data_once(spark, tmp_path, case):
 @pytest.mark.core
 @pytest.mark.parametrize("partitions", [3, None], ids=["known", "unknown"])
 def test_arrays_that_turn_out_too_long_for_the_driver_are_merged_on_executors(spark, monkeypatch, partitions):
-    """Tasks say so at the first row, if they know how many they are; else as soon as so many have sent too much."""
+    """Tasks say so at the first row, if they know how many they are; else as soon as so many have sent too much.
+
+    What they do not compute they read all the same: of a partition more than a socket holds.
+    """
     monkeypatch.setattr(summarize, "DRIVER_BYTES", 2 * Extrema.numbers(3) * 8)
+    monkeypatch.setattr(summarize, "USUAL_PARTITIONS", 1)
+    monkeypatch.setattr(summarize, "USUAL_FEATURES", 1)
     monkeypatch.setattr(jvm, "partitions", lambda df: partitions)
     came, collected = [], partials.collected
     monkeypatch.setattr(partials, "collected", lambda *data: came.append(collected(*data)) or came[-1])
-    df = spark.range(0, 12, 1, 3).selectExpr("array(double(id), -1D, 2D * id) AS a")
+    df = spark.range(0, 300_000, 1, 3).selectExpr("array(double(id % 12), -1D, 2D * (id % 12)) AS a")
     model = MinMaxScaler(inputCol="a").fit(df)
 
     assert came[0] is None
     assert [p.partition for p in came[1]] == [0]
-    assert model.count == 12
+    assert model.count == 300_000
     assert model.originalMax.toArray().tolist() == [11.0, -1.0, 22.0]
 
 
@@ -434,6 +440,7 @@ def parallel(monkeypatch):
     return tasks_of_stages
 
 
+@pytest.mark.core
 @pytest.mark.one_world
 @pytest.mark.parametrize(
     "stage",
@@ -444,6 +451,7 @@ def test_small_partitions_of_a_cache_share_tasks(cached, parallel, monkeypatch, 
     """Two a core; the statistic is that of the partitions alone, to the bit, whichever of them share a task."""
     shared = stage.fit(cached.where("id < 57"))
     monkeypatch.setattr(jvm, "cache", lambda df: None)
+    monkeypatch.setattr(jvm, "partitions", lambda df: 30)
     alone = stage.fit(cached.where("id < 57"))
 
     assert parallel == [4, 30]
@@ -469,14 +477,43 @@ def test_other_partitions_have_a_task_each(spark, cached, parallel):
     for df in (*frames, cached.coalesce(7)):
         MinMaxScaler(inputCol="a").fit(df)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(summarize, "JOINED_ROWS", 1)
+        monkeypatch.setattr(summarize, "SMALL_ROWS", 1)
         MinMaxScaler(inputCol="a").fit(cached)
         monkeypatch.undo()
-        monkeypatch.setattr(summarize, "JOINED_BYTES", 64)
+        monkeypatch.setattr(summarize, "TASK_BYTES", 64)
         MinMaxScaler(inputCol="a").fit(cached)
 
     assert parallel == [30, 20, 60, 30, 7, 30, 30]
     frames[-1].unpersist()
+
+
+@pytest.mark.parametrize("before", [1, 3000, 12_000])
+def test_blocks_of_a_partition_do_not_depend_on_what_shares_its_task(before):
+    """One of more rows than a batch of Spark's has is cut where it would be alone."""
+    rows = 25_000
+    of, values = [9] * before + [4] * rows, np.concatenate([np.zeros(before), np.arange(rows)])
+    arrays = pa.ListArray.from_arrays(pa.array(np.arange(len(of) + 1), pa.int32()), pa.array(values))
+    whole = pa.record_batch({"a0": arrays, "b": pa.array(of, pa.int32())})
+    batches = (whole.slice(start, arrow.PIECE) for start in range(0, len(of), arrow.PIECE))
+    blocks = {
+        number: [b.column("a0").flatten().to_pylist() for b in run] for number, run in arrow.by_partition(batches)
+    }
+
+    assert [len(block) for block in blocks[4]] == [10_000, 10_000, 5000]
+    assert np.concatenate(blocks[4]).tolist() == [*range(rows)]
+    assert sum(map(len, blocks[9])) == before
+
+
+@pytest.mark.parametrize("params", [{"handleInvalid": "skip"}, {"weightCol": "w"}], ids=str)
+def test_partitions_that_share_a_task_are_those_alone(params):
+    """Rows that are dropped or weigh nothing, and partitions of no other rows; of all kinds of columns."""
+    rows = [[[float(i * k), None if i == 2 else 0.0, -1.0] if i % 5 else None for i in range(8)] for k in (1, 2, 3)]
+    weights = [[1.0, 0.0] * 4, [0.0] * 8, [2.0] * 8]
+    data = scans.Partitions(rows, weights)
+    alone = scans.fit(StandardScaler(inputCols=names_of(KINDS), **params), data).statistics
+    shared = scans.fit(StandardScaler(inputCols=names_of(KINDS), **params), replace(data, shared=True)).statistics
+
+    assert bits(shared) == bits(alone)
 
 
 def test_batches_are_cut_where_the_partition_changes():

@@ -128,7 +128,7 @@ def test_partial_matrices_are_merged_on_executors(df, fitted, monkeypatch):
     expected = fitted("both").statistics
     collected, original = [], partials.collect
     monkeypatch.setattr(partials, "collect", lambda rows: collected.append(original(rows)) or collected[-1])
-    monkeypatch.setattr(summarize, "_most", lambda *data: None)
+    monkeypatch.setattr(summarize, "_limit", lambda *data: None)
     monkeypatch.setattr(partials, "FAN_IN", 2)
     monkeypatch.setattr(partials, "TILE", 4)
     merged = [SpectralNorm(inputCols=COLUMNS["both"]).fit(df).statistics for _ in range(2)]

@@ -322,7 +322,7 @@ def test_fit_repeats_to_the_last_bit(
 ) -> None:
     """The same partitions give the same statistic, of all kinds, bit for bit, in whatever order their tasks finish."""
     if way == "executors":
-        monkeypatch.setattr(summarize, "_most", lambda *data: None)
+        monkeypatch.setattr(summarize, "_limit", lambda *data: None)
         monkeypatch.setattr(partials, "FAN_IN", 2)
     elif way == "driver":
         monkeypatch.setattr(summarize, "DRIVER_BYTES", 1 << 60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
+from math import inf
 from operator import itemgetter
 from typing import Any
 
@@ -82,7 +83,7 @@ def groups(columns: Sequence[FeatureColumn]) -> tuple[Group, ...]:
 
 
 def select(
-    df: DataFrame, parts: Sequence[Group], handle_invalid: str, weight: FeatureColumn | None, batch: str | None = None
+    df: DataFrame, parts: Sequence[Group], handle_invalid: str, weight: FeatureColumn | None, key: str | None = None
 ) -> DataFrame:
     """Select what the statistic needs, and no more, in shapes that Arrow takes fast.
 
@@ -96,8 +97,8 @@ def select(
         Which invalid values make the job fail.
     weight : FeatureColumn or None
         Row weights.
-    batch : str or None
-        SQL text that tells a row's mini-batch.
+    key : str or None
+        SQL text of what Python tells rows apart by, ``b``: their mini-batches, or partitions that share a task.
     """
     plain: list[str | Column] = []
     texts: list[str] = []
@@ -130,8 +131,8 @@ def select(
         good = f"{source} >= 0 AND double({source}) < double('Infinity')"
         plain.append(sql.expr(f"CASE WHEN {good} THEN double({source}) ELSE {bad} END AS w"))
         texts.append("w")
-    if batch is not None:
-        plain.append(sql.expr(f"{batch} AS b"))
+    if key is not None:
+        plain.append(sql.expr(f"{key} AS b"))
         texts.append("b")
     df = df.select(*plain)
     return sql.select(df, *texts) if any(group.column.kind == "vector" for group in parts) else df
@@ -327,19 +328,25 @@ def rows_of(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def by_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
     """Return the batches of each partition that a task computes, where ``b`` tells them apart.
 
-    They are put together again where a batch of Spark's ended within a partition, so that it does not matter what came
-    before it. In a partition of more rows than a batch has it may, in the last bit.
+    In each, every batch but the last has ``PIECE`` rows, wherever Spark's batches end, so that it does not matter which
+    partitions share a task.
     """
     for partition, run in groupby(_cut(batches), key=itemgetter(0)):
-        yield partition, together((piece for _, piece in run), BYTES, PIECE)
+        yield partition, together((piece for _, piece in run), inf, PIECE)
 
 
 def _cut(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Cut batches where the partition changes, and after each ``PIECE`` rows of one."""
+    current, rows = -1, 0
     for batch in batches:
         partitions = batch.column("b").to_numpy()
-        starts = np.flatnonzero(np.diff(partitions, prepend=-1))
-        for start, end in pairwise([*starts, len(partitions)]):
-            yield int(partitions[start]), batch.slice(start, end - start)
+        for first, end in pairwise([*np.flatnonzero(np.diff(partitions, prepend=-1)), len(partitions)]):
+            start, partition = int(first), int(partitions[first])
+            current, rows = partition, rows if partition == current else 0
+            while start < end:
+                taken = min(int(end) - start, PIECE - rows % PIECE)
+                yield partition, batch.slice(start, taken)
+                start, rows = start + taken, rows + taken
 
 
 def gathered(batches: Iterator[pa.RecordBatch], others: Gathered) -> Iterator[pa.RecordBatch]:

@@ -272,7 +272,7 @@ def _address(context: Any) -> str | None:
     return address
 
 
-def together(batches: Iterable[pa.RecordBatch], most: int, most_rows: float = inf) -> Iterator[pa.RecordBatch]:
+def together(batches: Iterable[pa.RecordBatch], most: float, most_rows: float = inf) -> Iterator[pa.RecordBatch]:
     """Put batches together up to ``most`` bytes and so many rows; one that is larger stays alone."""
     held: list[pa.RecordBatch] = []
     size = rows = 0

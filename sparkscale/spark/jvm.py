@@ -26,6 +26,7 @@ __all__ = [
     "has_jvm",
     "message",
     "partitions",
+    "plan",
     "recover_path",
     "remove_path",
     "replace_path",
@@ -34,7 +35,7 @@ __all__ = [
 
 NEW = re.compile(r"\.sparkscale_[0-9a-f]{12}")  # what the name of a path has at its end while a table is written
 CANCELLED = re.compile(r"org\.apache\.spark\.SparkException: (\[SPARK_JOB_CANCELLED\] )?Job \d+ cancelled\b")
-ABOVE = re.compile(r"[ +-]*(Project|Filter|SubqueryAlias|View|$)")  # a cache, in a plan as Spark prints it
+ABOVE = {"Project", "Filter", "SubqueryAlias", "View"}  # what may stand above a cache
 OLD, GONE = ".old", ".gone"  # at the end of what was replaced, and of that while it is removed
 
 
@@ -74,18 +75,21 @@ class Cache:
 def cache(df: DataFrame) -> Cache | None:
     """Return what is cached of a DataFrame that is no more than selects and filters over one cache.
 
-    ``None`` also of a cache that has not been computed yet, or not all of it.
+    ``None`` also of a cache that has not been computed yet, or not all of it, and where the user has set how many tasks
+    there are to be. Spark does not tell of what it has dropped from a cache since. The plan of ``df`` is settled by this,
+    so that it does not know of later caches: ask a frame that is yours.
     """
     if not has_jvm(df):
         return None
     from py4j.protocol import Py4JError
 
     try:
-        plan = df._jdf.queryExecution().withCachedData()
-        above, relation, _ = plan.toString().partition("InMemoryRelation ")
-        if not relation or any(not ABOVE.match(line) for line in above.splitlines()):
+        context = df.sparkSession.sparkContext
+        held = df._jdf.queryExecution().withCachedData()
+        while held.nodeName() in ABOVE:
+            held = held.children().head()
+        if held.nodeName() != "InMemoryRelation" or context.getConf().contains("spark.default.parallelism"):
             return None
-        held = plan.collectLeaves().head()
         if not held.cacheBuilder().isCachedColumnBuffersLoaded():
             return None
         statistics = held.stats()
@@ -93,10 +97,15 @@ def cache(df: DataFrame) -> Cache | None:
             held.cacheBuilder().cachedColumnBuffers().getNumPartitions(),
             statistics.rowCount().get(),
             statistics.sizeInBytes(),
-            df.sparkSession.sparkContext.defaultParallelism,
+            context.defaultParallelism,
         )
     except Py4JError:  # a cluster that allows no such call
         return None
+
+
+def plan(df: DataFrame) -> str | None:
+    """Return a query's plan as Spark prints it."""
+    return str(df._jdf.queryExecution().toString()) if has_jvm(df) else None
 
 
 def errors() -> tuple[type[Exception], ...]:

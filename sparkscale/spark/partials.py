@@ -41,6 +41,7 @@ Array = npt.NDArray[np.float64]
 # Features in a row that goes to another executor. Spark puts 10,000 rows into an Arrow batch, whatever their size: of
 # these, 140 MB at most. What the driver collects is little, and faster in one piece.
 CHUNK = 256
+CHUNKS = 1 << 10  # in an Arrow batch, since they are copied on their way into one
 TILE = 32  # rows and columns of a matrix in such a row
 FAN_IN = 2048  # partitions whose partial statistics one task merges
 TOO_MUCH = -1  # in place of the first feature: the partition has more than it may send to the driver
@@ -102,12 +103,14 @@ def to_batches(found: Partial, kind: type[Any], chunk: int | None) -> Iterator[p
     whole = found.statistic
     if chunk is not None and whole is not None and len(whole) > chunk:
         full = len(whole) // chunk * chunk
-        starts = found.start + np.arange(0, full, chunk)
         arrays = whole.arrays().values()
-        cells = [values[:full].reshape(-1, chunk) for values in arrays if values.size]
-        head = np.tile([found.size, 0.0, *(chunk if values.size else 0 for values in arrays)], (len(starts), 1))
-        head[0, 1] = found.nulls
-        yield _rows(found.partition, found.group, starts, [*np.column_stack([head, *cells])])
+        for slab in range(0, full, chunk * CHUNKS):
+            end = min(slab + chunk * CHUNKS, full)
+            cells = [values[slab:end].reshape(-1, chunk) for values in arrays if values.size]
+            head = np.tile([found.size, 0.0, *(chunk if a.size else 0 for a in arrays)], ((end - slab) // chunk, 1))
+            head[0, 1] = 0.0 if slab else found.nulls
+            starts = found.start + np.arange(slab, end, chunk)
+            yield _rows(found.partition, found.group, starts, [*np.column_stack([head, *cells])])
         rest = whole.split([full, len(whole) - full])[1]
         found = replace(found, start=found.start + full, nulls=0.0, statistic=rest)
         if not len(rest):

@@ -24,8 +24,10 @@ from sparkscale.statistics.co_moments import LIMIT
 __all__ = ["Seen", "Summary", "add_batch", "ordered", "partition_id", "summarize"]
 
 DRIVER_BYTES = 1 << 28  # what the driver collects at most without merging on executors first
-JOINED_ROWS, JOINED_BYTES = arrow.PIECE, 1 << 26  # in a partition, on average, and in a task that takes several
-USUAL_PARTITIONS = 2000  # up to which nobody asks how many there are
+MANY_PARTITIONS = 100_000  # nobody asks how many there are, if the driver may collect the statistics of so many
+USUAL_PARTITIONS, USUAL_FEATURES = 2000, 500  # what is expected where nobody knows
+SMALL_ROWS = arrow.PIECE  # in a partition, on average, for several to share a task
+TASK_BYTES = 1 << 26  # of a cache, that such a task takes
 
 
 @dataclass(frozen=True)
@@ -112,16 +114,24 @@ def _scan(
     weight: FeatureColumn | None,
     device: str,
 ) -> Summary | None:
+    """Make partial statistics where the rows are, and merge them.
+
+    How long arrays are shows only in the rows. A task that finds more than all may send to the driver says so and computes
+    no more; then the data are read once more, and partial statistics are merged on executors.
+    """
     parts = arrow.groups(columns)
-    joined = _joined(df)
-    selected = arrow.select(df, parts, handle_invalid, weight, "spark_partition_id()" if joined else None)
-    selected = selected.coalesce(joined) if joined else selected
+    selected = arrow.select(df, parts, handle_invalid, weight)
+    cache = jvm.cache(selected)
+    limit = _limit(selected, cache, parts, statistic)
+    number = _number_of_tasks(cache)
+    if number:
+        selected = arrow.select(df, parts, handle_invalid, weight, "spark_partition_id()").coalesce(number)
     of_task = partial(
-        _of_task, parts=parts, statistic=statistic, skip=handle_invalid == "skip", device=device, joined=bool(joined)
+        _of_task, parts=parts, statistic=statistic, skip=handle_invalid == "skip", device=device, several=bool(number)
     )
     found = None
-    if (most := _most(df, parts, statistic)) is not None:
-        rows = tasks.map_in_arrow(selected, partial(of_task, most=most), partials.schema())
+    if limit is not None:
+        rows = tasks.map_in_arrow(selected, partial(of_task, limit=limit), partials.schema())
         found = partials.collected(rows, statistic)
     if found is None:
         cut = partial(of_task, chunk=partials.CHUNK, tile=partials.TILE)
@@ -130,40 +140,39 @@ def _scan(
     return _summary(partials.merge(found, parts, statistic), parts, statistic) if found else None
 
 
-def _joined(df: DataFrame) -> int | None:
-    """Return into how many tasks to join partitions, if they are a cache's, many, and small.
+def _number_of_tasks(cache: jvm.Cache | None) -> int | None:
+    """Return into how many tasks to put partitions, if they are a cache's, many, and small; ``None`` for one each.
 
-    Each stays a partial statistic of its own, so that it does not matter which of them share a task: Spark joins those
-    that lie on one machine. Never where rows come from a shuffle or a source, whose work would be on fewer tasks, too.
-    200 partitions of 250 arrays of 100, cached, are fitted in 0.3 s in place of 1.0.
+    Each stays a partial statistic of its own, so that it does not matter which of them share a task: Spark puts those
+    together that lie on one machine. Never where rows come from a shuffle or a source, whose work would be on fewer
+    tasks, too. 200 partitions of 250 arrays of 100, cached, are fitted in 0.3 s in place of 1.0.
     """
-    cache = jvm.cache(df)
-    if cache is None or cache.rows > JOINED_ROWS * cache.partitions:
+    if cache is None or cache.rows > SMALL_ROWS * cache.partitions:
         return None
-    number = max(2 * cache.slots, -(-cache.bytes // JOINED_BYTES))
+    number = max(2 * cache.slots, -(-cache.bytes // TASK_BYTES))
     return number if 2 * number <= cache.partitions else None
 
 
 @dataclass(frozen=True)
-class _Most:
-    """What the partitions may send to the driver: how much, and how many of them there are, if that is known."""
+class _Limit:
+    """How much all partitions together may send to the driver, and their number, if it is known."""
 
     bytes: int
-    partitions: int | None
+    partitions: int | None = None
 
     def exceeded(self, statistic: type[Statistic], features: int, partitions: int) -> bool:
-        """Whether all partitions send more: so many as are known of, if nobody knows the number of all."""
+        """Whether they send more; ``partitions`` stands for their number where it is not known."""
         return statistic.numbers(features) * 8 * (self.partitions or partitions) > self.bytes
 
 
-def _most(df: DataFrame, parts: Sequence[Group], statistic: type[Statistic]) -> _Most | None:
-    """Return what partitions may send to the driver, or ``None`` if it is known that they have more."""
-    features = sum(group.column.size or 0 for group in parts)
-    usual = _Most(DRIVER_BYTES, None)
-    if all(group.sized for group in parts) and not usual.exceeded(statistic, features, USUAL_PARTITIONS):
-        return usual
-    most = _Most(DRIVER_BYTES, jvm.partitions(df))
-    return None if most.exceeded(statistic, features, USUAL_PARTITIONS) else most
+def _limit(df: DataFrame, cache: jvm.Cache | None, parts: Sequence[Group], statistic: type[Statistic]) -> _Limit | None:
+    """Return what tasks must keep to, or ``None`` if it is to be expected that they have more for the driver."""
+    limit = _Limit(DRIVER_BYTES)
+    features = sum(USUAL_FEATURES if group.column.size is None else group.column.size for group in parts)
+    if not limit.exceeded(statistic, features, MANY_PARTITIONS):
+        return limit
+    limit = _Limit(DRIVER_BYTES, cache.partitions if cache else jvm.partitions(df))
+    return None if limit.exceeded(statistic, features, USUAL_PARTITIONS) else limit
 
 
 @dataclass
@@ -186,21 +195,24 @@ def _of_task(
     statistic: type[Statistic],
     skip: bool,
     device: str,
-    joined: bool = False,
-    most: _Most | None = None,
+    several: bool = False,
+    limit: _Limit | None = None,
     chunk: int | None = None,
     tile: int | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Return the partial statistics of a task's partitions, those for executors cut into chunks and tiles."""
+    """Return the partial statistic of the partition, or of each of ``several``; for executors in chunks and tiles."""
     with gpu.device_of_task(device) as worker:
-        for partition, run in arrow.by_partition(batches) if joined else [(partition_id(), batches)]:
-            found = _of_partition(run, partition, parts, statistic, skip, worker, most)
+        for partition, run in arrow.by_partition(batches) if several else [(partition_id(), batches)]:
+            found = _of_partition(run, partition, parts, statistic, skip, worker, limit)
             if found is None:
+                for _ in batches:  # a worker that leaves some unread is lost
+                    pass
                 yield partials.to_batch(partials.too_much(partition), statistic)
                 return
-            for k, group in enumerate(found[0]):
+            seen, together = found
+            for k, group in enumerate(seen):
                 yield from partials.to_batches(group.partial(partition, k), statistic, chunk)
-            whole = found[1].result()
+            whole = together.result()
             if whole is not None:
                 yield from partials.tiles(Partial(partition, len(parts), 0, len(whole), 0.0, whole), statistic, tile)
 
@@ -212,7 +224,7 @@ def _of_partition(
     statistic: type[Statistic],
     skip: bool,
     worker: gpu.Cpu,
-    most: _Most | None,
+    limit: _Limit | None,
 ) -> tuple[list[Seen], Fold] | None:
     """Return what a partition holds of each group, none if it has no row, and of all together; ``None`` if it is too much."""
     seen, together = [Seen(group.column.size) for group in parts], Fold()
@@ -221,10 +233,11 @@ def _of_partition(
         rows += batch.num_rows
         decoded = add_batch(seen, batch, parts, statistic, skip, worker)
         sizes = [group.size for group in seen if group.size]
-        if most and most.exceeded(statistic, sum(sizes), partition + 1):
+        if statistic.joint:
+            _check_limit(sum(sizes))
+        if limit and limit.exceeded(statistic, sum(sizes), partition + 1):
             return None
         if statistic.joint and len(sizes) == len(parts):  # else no row is complete
-            _check_limit(sum(sizes))
             for block in arrow.beside(decoded, parts, sizes, batch.num_rows, worker.rows(sum(sizes))):
                 together.add(worker.of(statistic, block))
     return seen if rows else [], together
