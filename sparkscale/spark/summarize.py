@@ -25,7 +25,7 @@ __all__ = ["Seen", "Summary", "add_batch", "ordered", "partition_id", "summarize
 
 DRIVER_BYTES = 1 << 28  # what the driver collects at most without merging on executors first
 MANY_PARTITIONS = 100_000  # nobody asks how many there are, if the driver may collect the statistics of so many
-USUAL_PARTITIONS, USUAL_FEATURES = 2000, 500  # what is expected where nobody knows
+USUAL_PARTITIONS, USUAL_FEATURES = 2000, 100  # what is expected where nobody knows
 SMALL_ROWS = arrow.PIECE  # in a partition, on average, for several to share a task
 TASK_BYTES = 1 << 26  # of a cache, that such a task takes
 
