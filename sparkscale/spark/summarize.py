@@ -129,15 +129,15 @@ def _scan(
     of_task = partial(
         _of_task, parts=parts, statistic=statistic, skip=handle_invalid == "skip", device=device, several=bool(number)
     )
-    found = None
+    sent = None
     if limit is not None:
         rows = tasks.map_in_arrow(selected, partial(of_task, limit=limit), partials.schema())
-        found = partials.collected(rows, statistic)
-    if found is None:
+        sent = partials.collected(rows, statistic)
+    if sent is None:
         cut = partial(of_task, chunk=partials.CHUNK, tile=partials.TILE)
         rows = tasks.map_in_arrow(selected, cut, partials.schema())
-        found = partials.collected(partials.merge_on_executors(rows, parts, statistic), statistic)
-    return _summary(partials.merge(found, parts, statistic), parts, statistic) if found else None
+        sent = partials.collected(partials.merge_on_executors(rows, parts, statistic), statistic)
+    return _summary(partials.merge(sent, parts, statistic), parts, statistic) if sent else None
 
 
 def _number_of_tasks(cache: jvm.Cache | None) -> int | None:
@@ -203,16 +203,16 @@ def _of_task(
     """Return the partial statistic of the partition, or of each of ``several``; for executors in chunks and tiles."""
     with gpu.device_of_task(device) as worker:
         for partition, run in arrow.by_partition(batches) if several else [(partition_id(), batches)]:
-            found = _of_partition(run, partition, parts, statistic, skip, worker, limit)
-            if found is None:
+            statistics = _of_partition(run, partition, parts, statistic, skip, worker, limit)
+            if statistics is None:
                 for _ in batches:  # a worker that leaves some unread is lost
                     pass
                 yield partials.to_batch(partials.too_much(partition), statistic)
                 return
-            seen, together = found
-            for k, group in enumerate(seen):
+            of_groups, of_all = statistics
+            for k, group in enumerate(of_groups):
                 yield from partials.to_batches(group.partial(partition, k), statistic, chunk)
-            whole = together.result()
+            whole = of_all.result()
             if whole is not None:
                 yield from partials.tiles(Partial(partition, len(parts), 0, len(whole), 0.0, whole), statistic, tile)
 
