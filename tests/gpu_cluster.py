@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from sparkscale import StandardScaler
 from sparkscale.errors import ScalingError
-from sparkscale.spark.gpu import Gpu, asked, device_of_task
+from sparkscale.spark.gpu import Gpu, device_of_task, effective_device
 
 
 def used(batches):
@@ -50,7 +50,7 @@ def tried(spark):
     """Return what four tasks did, and how far what they scale on a GPU is from what the CPU makes of it."""
     df = spark.range(100).selectExpr("double(id) x", "array(double(id), sqrt(id)) a")
     stage = StandardScaler(inputCols=["x", "a"], withMean=True)
-    found = {"asked": asked("auto", spark)}
+    found = {"asked": effective_device("auto", spark)}
     try:
         tasks = spark.range(0, 4, 1, 4).mapInArrow(used, "address string, chosen string").collect()
         found["tasks"] = sorted((task.address, task.chosen) for task in tasks)

@@ -22,7 +22,7 @@ from sparkscale import kernels
 from sparkscale.affine import AffineMap, MatrixMap
 from sparkscale.arrays import namespace
 from sparkscale.blocks import DenseBlock
-from sparkscale.scalers._rows import Normalizing
+from sparkscale.spark.transform.rows import MaskedKernel
 from sparkscale.statistics import CoMoments, Extrema, Moments, Squares
 
 DEVICE = strict.Device("device1")  # NumPy cannot reach what is there
@@ -233,8 +233,8 @@ PACKAGE = Path(kernels.__file__).parents[1]
 ON_DEVICE = {
     **{f"kernels/{path.name}": None for path in (PACKAGE / "kernels").glob("*.py")},
     "affine.py": {"apply"},
-    "scalers/_rows.py": {"Normalizing"},
-    "spark/transform.py": {"_mapped_rows"},
+    "spark/transform/rows.py": {"MaskedKernel"},
+    "spark/transform/affine.py": {"_mapped"},
     "blocks.py": {"DenseBlock"},
     "statistics/_base.py": {"total"},
     "statistics/extrema.py": {"of", "_of_dense", "merge"},
@@ -342,7 +342,7 @@ def test_cupy_has_each_function_that_is_called(monkeypatch: pytest.MonkeyPatch) 
         kernel(on_device(ROWS))
     for kernel in FROM_VALID.values():
         kernel(on_device(ROWS), where=on_device(ROWS) > 0.0)
-    Normalizing(partial(kernels.rms_norm, gamma=[1.0, 2.0]), (2, 3), swapped=True)(on_device(ROWS))
+    MaskedKernel(partial(kernels.rms_norm, gamma=[1.0, 2.0]), (2, 3), swapped=True)(on_device(ROWS))
     Moments.of(DenseBlock(on_device(ROWS), on_device(WEIGHTS)))
     for rows in DATA.values():
         DenseBlock(on_device(rows)).invalid()

@@ -41,7 +41,6 @@ SPOILT = [[1.5, -2.0, 0.0], [None, 4.0, 0.0], None, [np.nan, np.inf, 0.0], [7.25
 CLEAN = np.random.default_rng(0).normal([3.0, 0.0, 1e6], [2.0, 1e-3, 1.0], (40, FEATURES)).tolist()
 EVERY = ["s0", "s1", "s2", "single", "whole", "decimal", "array", "singles", "wholes", "dense", "sparse", "mixed"]
 FEW = ["s1", "array", "mixed"]
-UDFS = 4  # of a transform of every column: one of all scalars and arrays, and one of each vector
 BY_STATISTIC = {entry.statistic: entry for entry in TABLE}
 DEVICES = ("cpu", "gpu")
 
@@ -140,7 +139,7 @@ def collected(frames: Mapping[str, tuple[DataFrame, list[str]]]) -> dict[str, li
     return {name: rows for group in alike.values() for name, rows in cells_of_each(group).items()}
 
 
-def assert_devices_agree(models: Mapping[str, Any], df: DataFrame, udfs: int = UDFS, *, back: bool = True) -> None:
+def assert_devices_agree(models: Mapping[str, Any], df: DataFrame, *, back: bool = True) -> None:
     """Transform and the way back, each by so many UDFs; models are the CPU's, so that a difference is of the transform."""
     df, cpu, gpu = df.coalesce(1), {}, {}
     for name, model in models.items():
@@ -154,7 +153,7 @@ def assert_devices_agree(models: Mapping[str, Any], df: DataFrame, udfs: int = U
         assert described(gpu[name][0]) == described(cpu[name][0]), name
     with on_gpu(0):
         expected = collected(cpu)
-    with on_gpu(udfs * len(gpu)):
+    with on_gpu(len(gpu)):  # all columns go by one UDF
         actual = collected(gpu)
     for name, rows in expected.items():
         assert_same(actual[name], rows, name)
@@ -267,7 +266,7 @@ def test_transform_by_all_choices(spoilt):
     scalers = {f"{entry.name}, {choice_id(choice)}": entry.scaler(inputCols=FEW, **choice) for entry, choice in choices}
     models = {name: fit_without_spark(scaler, Partitions([SPOILT])) for name, scaler in scalers.items()}
 
-    assert_devices_agree(models, spoilt, udfs=2)
+    assert_devices_agree(models, spoilt)
 
 
 @pytest.mark.core
@@ -283,7 +282,7 @@ def test_many_inputs_become_one_vector(spoilt):
     """And are taken out of it again."""
     stage = MinMaxScaler(inputCols=["s0", "single", "array", "mixed"], outputCol="out", min=-1.0)
 
-    assert_devices_agree({"model": stage.fit(spoilt)}, spoilt, udfs=1)
+    assert_devices_agree({"model": stage.fit(spoilt)}, spoilt)
 
 
 @pytest.mark.parametrize("form", [{}, {"outputCol": "out"}], ids=["pairs", "one vector"])
@@ -310,7 +309,7 @@ def test_whitening(clean):
     row = [CLEAN[0][1], *CLEAN[0], *CLEAN[0]]
     for params in ({}, zca):
         assert_same(*(model.copy(params).affine.apply(row).tolist() for model in (gpu[0], cpu)))
-    assert_devices_agree({"pca": cpu, "zca": cpu.copy(zca), "one": one}, clean, udfs=1)
+    assert_devices_agree({"pca": cpu, "zca": cpu.copy(zca), "one": one}, clean)
 
 
 @pytest.fixture(scope="module")
@@ -339,7 +338,7 @@ def test_batch_norm_of_tensors(tensors, statistics):
 
 def test_tensors_are_normalized(tensors, clean):
     """Whatever was learned of them."""
-    assert_devices_agree({statistics: tensors(statistics) for statistics in STATISTICS}, clean, udfs=2)
+    assert_devices_agree({statistics: tensors(statistics) for statistics in STATISTICS}, clean)
 
 
 def test_mini_batches_are_normalized_by_their_own(tensors, clean):
@@ -376,7 +375,7 @@ def assert_devices_agree_on_rows(spark: Any, stages: Mapping[str, tuple[str, str
 
     for label in stages:
         assert described(gpu[label]) == described(cpu[label]), label
-    with on_gpu(2 * len(stages)):  # of arrays, and of the vectors
+    with on_gpu(len(stages)):
         actual = cells_of_each({label: out.select("id", *columns) for label, out in gpu.items()})
     with on_gpu(0):
         expected = cells_of_each({label: out.select("id", *columns) for label, out in cpu.items()})
@@ -470,11 +469,11 @@ def test_transform_sends_numbers(fitted, spoilt):
         u.dataType().catalogString() for u in udfs
     }
 
-    sent = ["double"] * 6 + ["array<double>", "array<float>", "array<double>"]
+    sent = ["double"] * 6 + ["array<double>", "array<float>", "array<double>", *["array<double>"] * 3]
 
-    assert len(udfs) == UDFS
+    assert len(udfs) == 1
     assert {u.evalType() for u in udfs} == {PythonEvalType.SQL_SCALAR_ARROW_ITER_UDF}
-    assert types == {"array<double>", f"struct<{','.join(f'c{k}:{kind}' for k, kind in enumerate(sent))}>"}
+    assert types == {f"struct<{','.join(f'c{k}:{kind}' for k, kind in enumerate(sent))}>"}
 
 
 @pytest.mark.one_world

@@ -14,7 +14,7 @@ import pytest
 
 from models import with_params
 from sparkscale import ClipByValue, MinMaxScaler, StandardScaler
-from sparkscale.spark import arrow, gpu, udf
+from sparkscale.spark import arrow, gpu
 from sparkscale.spark.columns import resolve
 
 ROOT = Path(__file__).parent.parent
@@ -178,8 +178,6 @@ def test_the_accelerator_runs_what_is_around_python(monkeypatch, table, models, 
     clipped = ClipByValue(inputCols=table.columns, low=0.0, device="gpu", handleInvalid=policy)
     clipped.setOutputCols([f"{c}_clipped" for c in table.columns])
     monkeypatch.setattr(gpu, "has_plugin", lambda session: True)
-    for module in (arrow, udf):
-        monkeypatch.setattr(module, "has_plugin", lambda session: True)
     sent = arrow.select(table, arrow.groups(resolve(table, table.columns)), policy, None)
     used = set().union(*map(expressions_of, (sent, model.transform(table), clipped.transform(table))))
 

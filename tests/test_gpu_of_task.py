@@ -22,9 +22,10 @@ from conftest import has_gpu
 from sparkscale import kernels
 from sparkscale.blocks import DenseBlock
 from sparkscale.errors import DeviceError, ParamError
-from sparkscale.spark import arrow, batches, gpu, summarize, udf
+from sparkscale.spark import arrow, batches, gpu, summarize
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.gpu import Cpu, Gpu
+from sparkscale.spark.transform import udf
 from sparkscale.statistics import CoMoments, Extrema, Moments, Squares
 
 
@@ -273,14 +274,12 @@ PARTS = arrow.groups([FeatureColumn("a", "array")])
 FIT = partial(summarize._of_task, parts=PARTS, statistic=Moments, skip=False, device="gpu")
 BY_BATCH = batches._Within(PARTS, None, False, 1 << 20, "gpu")
 KEYED = BATCH.append_column("b", pa.array([k % 2 for k in range(len(ROWS))]))
-OF_ROWS = partial(udf._of_rows, kernel=kernels.layer_norm)
-OF_CELLS = partial(udf._of_cells, arrays={"c6": kernels.layer_norm}, together=kernels.layer_norm)
+OF_CELLS = partial(udf._of_cells, kernels={"c6": kernels.layer_norm}, keeps_null=["c6"], joint=kernels.layer_norm)
 CELLS = {**{f"c{k}": VALID[:, k] for k in range(6)}, "c6": [*VALID]}
-TYPES = {**{f"c{k}": "double" for k in range(6)}, "c6": udf.DOUBLES}
+TYPES = {**{f"c{k}": "double" for k in range(6)}, "c6": "array<double>"}
 TASKS = {
     "fit": (FIT, BATCH),
     "fit by mini-batch": (BY_BATCH, KEYED),
-    "arrays": (udf._on_arrow(OF_ROWS, "gpu"), pa.array([*VALID])),
     "scalars and arrays": (udf._on_arrow(OF_CELLS, "gpu"), pa.table(CELLS).to_struct_array().combine_chunks()),
     "scalars and arrays, by pandas": (udf._on_frame(OF_CELLS, TYPES, "gpu"), pd.DataFrame(CELLS)),
 }
@@ -332,7 +331,7 @@ LISTS = {
 def test_rows_are_mapped_and_their_nulls_stay(name, nulls):
     """In Arrow's arrays of every make: a null row stays null, a null in a row too, if that is asked for."""
     source = LISTS[name]
-    found = udf._of_rows(source, gpu.Cpu(), kernel=lambda x: x * 2.0, nulls=nulls)
+    found = udf._of_rows(source, gpu.Cpu(), lambda x: x * 2.0, nulls)
     found.validate(full=True)
     null = None if nulls else np.nan
     expected = [None if row is None else [null if v is None else v * 2.0 for v in row] for row in source.to_pylist()]
@@ -344,7 +343,7 @@ def test_rows_are_mapped_and_their_nulls_stay(name, nulls):
 def test_cells_are_mapped_and_their_nulls_stay():
     """Of a slice of a struct of scalars and arrays, in their order; NaN is not null."""
     cells = pa.array([{"a": [0.0], "x": 0.0}, {"a": [1.0, None], "x": None}, {"a": None, "x": np.nan}])[1:]
-    found = udf._of_cells(cells, gpu.Cpu(), arrays={"a": lambda x: x + 1.0}, together=lambda x: x - 1.0)
+    found = udf._of_cells(cells, gpu.Cpu(), kernels={"a": lambda x: x + 1.0}, keeps_null=["a"], joint=lambda x: x - 1.0)
 
     np.testing.assert_equal(found.to_pylist(), [{"a": [2.0, None], "x": None}, {"a": None, "x": np.nan}])
 
@@ -377,13 +376,13 @@ def test_auto_asks_tasks_of_a_session_that_has_gpus(name, caplog):
     confs, expected = SESSIONS[name]
     session = SimpleNamespace(conf=confs)
     with caplog.at_level(logging.WARNING, logger="sparkscale"):
-        assert gpu.asked("auto", session) == expected
+        assert gpu.effective_device("auto", session) == expected
     (record,) = caplog.records
     assert ("on the CPU" if expected == "cpu" else "on GPUs") in record.message
     assert "spark.task.resource.gpu.amount" in record.message
 
-    assert gpu.asked("gpu", session) == "gpu"
-    assert gpu.asked("cpu", session) == "cpu"
+    assert gpu.effective_device("gpu", session) == "gpu"
+    assert gpu.effective_device("cpu", session) == "cpu"
 
 
 def test_batches_are_put_together_up_to_a_budget(standin, monkeypatch):

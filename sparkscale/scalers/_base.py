@@ -14,7 +14,7 @@ from sparkscale.scalers._html import Displayed
 from sparkscale.scalers._model import Fitting, ScalerModel
 from sparkscale.spark.columns import resolve
 from sparkscale.spark.names import check_dataset
-from sparkscale.spark.transform import check_outputs
+from sparkscale.spark.transform.outputs import check_outputs
 
 __all__ = ["Scaler"]
 

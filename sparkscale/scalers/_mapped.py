@@ -19,7 +19,11 @@ from sparkscale.scalers._params import HasColumns, repeated
 from sparkscale.spark import storage
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.names import check_dataset, unquoted
-from sparkscale.spark.transform import Paths, Plan, check_outputs, paths_to_replace, slices_of, to_sql, transform
+from sparkscale.spark.transform.affine import Affine
+from sparkscale.spark.transform.apply import Plan, slices_of, to_sql, transform
+from sparkscale.spark.transform.column_map import ColumnMap
+from sparkscale.spark.transform.matrix import Matrix
+from sparkscale.spark.transform.outputs import Paths, check_outputs, paths_to_replace
 from sparkscale.statistics import Mergeable
 
 __all__ = ["InverseModel", "Mapped"]
@@ -215,17 +219,15 @@ class InverseModel(HasColumns, Mapped, Generic[F]):
         if forward.shape == "pairs":  # an array comes back as an array, even if fit saw a vector, and the reverse
             pairs = zip(outputs, inputs, strict=True)
             outputs = [o if o.kind == i.kind else replace(o, kind=i.kind, single=i.single) for o, i in pairs]
-        features = slices_of(forward.inputs)
-        return Plan(
-            inputs,
-            outputs,
-            affine,
-            handle_invalid=forward.handle_invalid,
-            shape="disassemble" if forward.shape == "assemble" else "pairs",
-            device=forward.device,
-            features=[features[k] for k in chosen],
-            replaced=replaced,
-        )
+        all_features = slices_of(forward.inputs)
+        features = [all_features[k] for k in chosen]
+        shape = "disassemble" if forward.shape == "assemble" else "pairs"
+        maps: list[ColumnMap]
+        if isinstance(affine, MatrixMap):
+            maps = [Matrix(affine)]
+        else:
+            maps = [Affine(affine)] if whole else [Affine(affine[of_column]) for of_column in features]
+        return Plan(inputs, outputs, maps, forward.handle_invalid, shape, forward.device, features, replaced)
 
     def _chosen(self, names: list[str]) -> list[int]:
         """Return the places of the model's inputs that come back."""

@@ -25,7 +25,10 @@ from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.expression import Bounds
 from sparkscale.spark.names import check_dataset
 from sparkscale.spark.summarize import Summary, summarize
-from sparkscale.spark.transform import Paths, Plan, check_outputs
+from sparkscale.spark.transform.affine import Affine
+from sparkscale.spark.transform.apply import Plan, slices_of
+from sparkscale.spark.transform.column_map import ColumnMap
+from sparkscale.spark.transform.outputs import Paths, check_outputs
 from sparkscale.statistics import Extrema, Mergeable, Statistic
 
 if TYPE_CHECKING:
@@ -79,7 +82,7 @@ class Fitting(ColumnParams):
             self._statistic,
             handle_invalid=self.getHandleInvalid(),
             weight=self._weight(df),
-            device=gpu.asked(self.getDevice(), df.sparkSession),
+            device=gpu.effective_device(self.getDevice(), df.sparkSession),
         )
 
     def _weight(self, df: DataFrame) -> FeatureColumn | None:
@@ -227,16 +230,14 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
             outputs = [c.output(name) for c, name in zip(inputs, names, strict=True)]
         outputs = [replace(o, attributes=self._attributes(o)) for o in outputs]
         shape = "assemble" if self._assembles else "pairs"
-        return Plan(
-            inputs,
-            outputs,
-            self.affine,
-            self._bounds(),
-            self.getHandleInvalid(),
-            shape,
-            self.getDevice(),
-            replaced=replaced,
-        )
+        features = [slice(None)] if self._assembles else slices_of(inputs)
+        maps = self._column_maps(features)
+        return Plan(inputs, outputs, maps, self.getHandleInvalid(), shape, self.getDevice(), replaced=replaced)
+
+    def _column_maps(self, features: Sequence[slice]) -> list[ColumnMap]:
+        """Return the map of each column's features."""
+        affine, bounds = self.affine, self._bounds()
+        return [Affine(affine[of_column], bounds) for of_column in features]
 
     def _renamed(self) -> tuple[FeatureColumn, ...]:
         """Return the columns under the names that the Params give now."""

@@ -10,12 +10,12 @@ from pyspark.sql import DataFrame
 
 from sparkscale.affine import MatrixMap
 from sparkscale.errors import ParamError
-from sparkscale.spark import vectors
-from sparkscale.spark.columns import FeatureColumn, fresh, readable
+from sparkscale.spark.columns import FeatureColumn, temp_column_name
 from sparkscale.spark.expression import is_valid
+from sparkscale.spark.frame import Frame
 from sparkscale.spark.histogram import histograms, values
 from sparkscale.spark.names import check_dataset
-from sparkscale.spark.sql import quoted
+from sparkscale.spark.transform.vectors import as_array
 
 if TYPE_CHECKING:
     from sparkscale.drawing import Picture
@@ -79,32 +79,26 @@ def _arrays(model: Any, df: DataFrame, chosen: Sequence[int]) -> tuple[DataFrame
     plain._check_params()
     plain._set(handleInvalid="keep")
     if plain.isSet("inputCol") or plain._assembles:
-        plain._set(outputCol=fresh())
+        plain._set(outputCol=temp_column_name())
     else:
-        plain._set(outputCols=[fresh() for _ in plain.getInputCols()])
+        plain._set(outputCols=[temp_column_name() for _ in plain.getInputCols()])
     plan = plain._plan(df)
-    df, inputs, before = _as_arrays(plain.transform(df), plan.inputs)
-    df, outputs, after = _as_arrays(df, plan.outputs)
+    frame = Frame(plain.transform(df))
+    inputs, before = _as_arrays(frame, plan.inputs)
+    outputs, after = _as_arrays(frame, plan.outputs)
     texts = [values(inputs, before, model._features_of(entry)) for entry in chosen]
     mapped = [values(outputs, after, model._features_of(entry)) for entry in chosen]
     if skips:
         kept = " AND ".join(is_valid(column, source) for column, source in zip(inputs, before, strict=True))
         mapped = [f"CASE WHEN {kept} THEN {text} END" for text in mapped]
-    return df, [*texts, *mapped]
+    return frame.df, [*texts, *mapped]
 
 
-def _as_arrays(df: DataFrame, columns: Sequence[FeatureColumn]) -> tuple[DataFrame, list[FeatureColumn], list[str]]:
+def _as_arrays(frame: Frame, columns: Sequence[FeatureColumn]) -> tuple[list[FeatureColumn], list[str]]:
     """Add arrays and vectors as arrays of doubles; returns all columns as what they are then, and their SQL text."""
-    df, columns, _ = readable(df, columns)
-    made, sources = [], []
-    for column in columns:
-        if column.kind == "scalar":
-            sources.append(column.sql)
-        else:
-            df, added = vectors.as_array(df, column, "keep")
-            sources.append(quoted(added[0]))
-        made.append(replace(column, kind="scalar" if column.kind == "scalar" else "array"))
-    return df, made, sources
+    read = frame.read(columns)
+    sources = [c.sql if c.kind == "scalar" else as_array(frame, c, "keep") for c in read]
+    return [replace(c, kind="scalar" if c.kind == "scalar" else "array") for c in read], sources
 
 
 def _output(model: Any, outputs: Sequence[FeatureColumn], name: str, entry: int) -> str:

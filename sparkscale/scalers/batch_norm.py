@@ -23,11 +23,11 @@ from sparkscale.scalers._params import HasWeight
 from sparkscale.spark import storage
 from sparkscale.spark.batches import Batches
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve, resolve_key
-from sparkscale.spark.gpu import asked
+from sparkscale.spark.gpu import effective_device
 from sparkscale.spark.names import check_dataset
-from sparkscale.spark.normalize_batches import normalize_batches
 from sparkscale.spark.summarize import Summary
-from sparkscale.spark.transform import check_outputs
+from sparkscale.spark.transform.batches import normalize_batches
+from sparkscale.spark.transform.outputs import check_outputs
 from sparkscale.statistics import BatchAverage, Mergeable, Moments, MovingAverage, RunningMoments
 
 __all__ = ["BatchNorm", "BatchNormModel"]
@@ -133,7 +133,7 @@ class _BatchNormParams(HasWeight, HasEpsilon, HasShape, HasBias, Fitting):
             self._layout(),
             self.getHandleInvalid(),
             self._weight(df),
-            asked(self.getDevice(), df.sparkSession),
+            effective_device(self.getDevice(), df.sparkSession),
         )
 
 

@@ -8,9 +8,8 @@ from pyspark import keyword_only
 
 from sparkscale import kernels
 from sparkscale.scalers._layer_params import HasClipNorm
-from sparkscale.scalers._rows import Normalizing, RowNorm
-from sparkscale.spark.gpu import Kernel
-from sparkscale.spark.rows import Norm, shortened
+from sparkscale.scalers._rows import RowNorm
+from sparkscale.spark.transform.rows import MaskedKernel, Normalization, shortened
 
 __all__ = ["ClipByNorm"]
 
@@ -87,13 +86,7 @@ class ClipByNorm(HasClipNorm, RowNorm):
         super().__init__()
         self._set(**self._given())
 
-    def _norm(self) -> Norm:
-        return shortened(self.getClipNorm(), self.getFormula())
-
-    def _kernel(self) -> Kernel:
-        return Normalizing(
-            partial(kernels.clip_by_norm, clip_norm=self.getClipNorm(), formula=self.getFormula(), axes=-1)
-        )
-
-    def _keeps_zero(self) -> bool:
-        return True
+    def _column_map(self) -> Normalization:
+        norm, formula = self.getClipNorm(), self.getFormula()
+        kernel = MaskedKernel(partial(kernels.clip_by_norm, clip_norm=norm, formula=formula, axes=-1))
+        return Normalization(shortened(norm, formula), kernel, keeps_zero=True)

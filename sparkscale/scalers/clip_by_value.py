@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 from pyspark import keyword_only
 from pyspark.ml.param import Param, Params, TypeConverters
 
-from sparkscale import kernels
 from sparkscale.scalers._rows import RowTransformer
-from sparkscale.spark import rows
-from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.gpu import Kernel
+from sparkscale.spark.transform.rows import Clip
 
 __all__ = ["ClipByValue"]
 
@@ -122,13 +117,5 @@ class ClipByValue(RowTransformer):
                 f"low must not be above high, nor either NaN. Got low={self._bounds[0]}, high={self._bounds[1]}."
             )
 
-    def _text(self, column: FeatureColumn, source: str) -> str:
-        return rows.clip(column, source, self._bounds)
-
-    def _kernel(self) -> Kernel:
-        low, high = self._bounds
-        return partial(kernels.clip_by_value, low=low, high=high)
-
-    def _keeps_zero(self) -> bool:
-        low, high = self._bounds
-        return low <= 0.0 <= high
+    def _column_map(self) -> Clip:
+        return Clip(self._bounds)

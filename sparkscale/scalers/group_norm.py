@@ -9,9 +9,8 @@ from pyspark.ml.param import Param, Params, TypeConverters
 
 from sparkscale import kernels
 from sparkscale.scalers._layer_params import HasBias, HasEpsilon, HasShape
-from sparkscale.scalers._rows import Normalizing, RowNorm
-from sparkscale.spark.gpu import Kernel
-from sparkscale.spark.rows import Grouping, Norm, standardized
+from sparkscale.scalers._rows import RowNorm
+from sparkscale.spark.transform.rows import Grouping, MaskedKernel, Normalization, standardized
 
 __all__ = ["GroupNorm"]
 
@@ -119,12 +118,11 @@ class GroupNorm(HasEpsilon, HasShape, HasBias, RowNorm):
         if self._length and self._length % self.getNumGroups():
             raise self._fail(f"numGroups={self.getNumGroups()} does not divide {self._length} channels. Set a divisor.")
 
-    def _norm(self) -> Norm:
-        return standardized(self.getEpsilon(), centred=True)
-
-    def _kernel(self) -> Kernel:
-        kernel = partial(kernels.group_norm, groups=self.getNumGroups(), epsilon=self.getEpsilon(), **self._gains())
-        return Normalizing(kernel, self._axes, swapped=not self._first)
+    def _column_map(self) -> Normalization:
+        groups, epsilon = self.getNumGroups(), self.getEpsilon()
+        kernel = partial(kernels.group_norm, groups=groups, epsilon=epsilon, **self._gains())
+        masked = MaskedKernel(kernel, self._axes, swapped=not self._first)
+        return Normalization(standardized(epsilon, centred=True), masked, self._grouping(), self._gains())
 
     def _grouping(self) -> Grouping:
         groups, channels = self.getNumGroups(), self._length

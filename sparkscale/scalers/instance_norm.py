@@ -8,9 +8,8 @@ from pyspark import keyword_only
 
 from sparkscale import kernels
 from sparkscale.scalers._layer_params import HasBias, HasEpsilon, HasShape
-from sparkscale.scalers._rows import Normalizing, RowNorm
-from sparkscale.spark.gpu import Kernel
-from sparkscale.spark.rows import Grouping, Norm, standardized
+from sparkscale.scalers._rows import RowNorm
+from sparkscale.spark.transform.rows import Grouping, MaskedKernel, Normalization, standardized
 
 __all__ = ["InstanceNorm"]
 
@@ -103,13 +102,9 @@ class InstanceNorm(HasEpsilon, HasShape, HasBias, RowNorm):
                 "[3, 32, 32]."
             )
 
-    def _norm(self) -> Norm:
-        return standardized(self.getEpsilon(), centred=True)
-
-    def _kernel(self) -> Kernel:
-        kernel = partial(kernels.instance_norm, epsilon=self.getEpsilon(), **self._gains())
-        return Normalizing(kernel, self._axes, swapped=not self._first)
-
-    def _grouping(self) -> Grouping:
-        channels = self._channels
-        return Grouping.of_channels(channels, channels, self._places, first=self._first, reason=self._reason())
+    def _column_map(self) -> Normalization:
+        channels, epsilon = self._channels, self.getEpsilon()
+        kernel = partial(kernels.instance_norm, epsilon=epsilon, **self._gains())
+        masked = MaskedKernel(kernel, self._axes, swapped=not self._first)
+        grouping = Grouping.of_channels(channels, channels, self._places, first=self._first, reason=self._reason())
+        return Normalization(standardized(epsilon, centred=True), masked, grouping, self._gains())

@@ -10,9 +10,8 @@ from pyspark.ml.param import Param, Params, TypeConverters
 
 from sparkscale import kernels
 from sparkscale.scalers._layer_params import HasBias, HasEpsilon
-from sparkscale.scalers._rows import Normalizing, RowNorm
-from sparkscale.spark.gpu import Kernel
-from sparkscale.spark.rows import Grouping, Norm, standardized
+from sparkscale.scalers._rows import RowNorm
+from sparkscale.spark.transform.rows import Grouping, MaskedKernel, Normalization, standardized
 
 __all__ = ["LayerNorm"]
 
@@ -119,12 +118,11 @@ class LayerNorm(HasEpsilon, HasBias, RowNorm):
         self._check_axes("normalizedShape")
         super()._check_params()
 
-    def _norm(self) -> Norm:
-        return standardized(self.getEpsilon(), centred=True)
-
-    def _kernel(self) -> Kernel:
+    def _column_map(self) -> Normalization:
         kernel = partial(kernels.layer_norm, epsilon=self.getEpsilon(), **self._gains())
-        return Normalizing(kernel, (-1, prod(self.getNormalizedShape())) if self.isSet("normalizedShape") else (-1,))
+        axes = (-1, prod(self.getNormalizedShape())) if self.isSet("normalizedShape") else (-1,)
+        norm = standardized(self.getEpsilon(), centred=True)
+        return Normalization(norm, MaskedKernel(kernel, axes), self._grouping(), self._gains())
 
     def _grouping(self) -> Grouping:
         if self.isSet("normalizedShape"):

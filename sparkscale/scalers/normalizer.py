@@ -6,14 +6,10 @@ from functools import partial
 
 from pyspark import keyword_only
 from pyspark.ml.param import Param, Params, TypeConverters
-from pyspark.sql import DataFrame
 
 from sparkscale import kernels
-from sparkscale.scalers._rows import Normalizing, RowNorm
-from sparkscale.spark import vectors
-from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.gpu import Kernel
-from sparkscale.spark.rows import Norm, unit
+from sparkscale.scalers._rows import RowNorm
+from sparkscale.spark.transform.rows import MaskedKernel, UnitNorm, unit
 
 __all__ = ["Normalizer"]
 
@@ -104,17 +100,6 @@ class Normalizer(RowNorm):
         if not self.getP() >= 1:
             raise self._fail(f"p must be at least 1. Got {self.getP()}.")
 
-    def _norm(self) -> Norm:
-        return unit(self.getP())
-
-    def _kernel(self) -> Kernel:
-        return Normalizing(partial(kernels.normalize, p=self.getP()))
-
-    def _keeps_zero(self) -> bool:
-        return True
-
-    def _vector(self, df: DataFrame, column: FeatureColumn, device: str) -> tuple[DataFrame, str, list[str]]:
-        if device != "cpu":
-            return super()._vector(df, column, device)
-        mapped = self._of_array(df.sparkSession, column, device)
-        return vectors.normalized(df, column, self.getP(), mapped, self.getHandleInvalid())
+    def _column_map(self) -> UnitNorm:
+        p = self.getP()
+        return UnitNorm(unit(p), MaskedKernel(partial(kernels.normalize, p=p)), keeps_zero=True, p=p)

@@ -8,9 +8,8 @@ from pyspark import keyword_only
 
 from sparkscale import kernels
 from sparkscale.scalers._layer_params import HasEpsilon, HasShape
-from sparkscale.scalers._rows import Normalizing, RowNorm
-from sparkscale.spark.gpu import Kernel
-from sparkscale.spark.rows import Grouping, Norm, standardized
+from sparkscale.scalers._rows import RowNorm
+from sparkscale.spark.transform.rows import Grouping, MaskedKernel, Normalization, standardized
 
 __all__ = ["RMSNorm"]
 
@@ -95,14 +94,11 @@ class RMSNorm(HasEpsilon, HasShape, RowNorm):
         self._setDefault(epsilon=1e-6)
         self._set(**self._given())
 
-    def _norm(self) -> Norm:
-        return standardized(self.getEpsilon(), centred=False)
-
-    def _kernel(self) -> Kernel:
+    def _column_map(self) -> Normalization:
         kernel = partial(kernels.rms_norm, epsilon=self.getEpsilon(), **self._gains())
-        if not self.isSet("shape"):
-            return Normalizing(kernel)
-        return Normalizing(kernel, self._axes, swapped=self._first)
+        masked = MaskedKernel(kernel, self._axes, swapped=self._first) if self.isSet("shape") else MaskedKernel(kernel)
+        norm = standardized(self.getEpsilon(), centred=False)
+        return Normalization(norm, masked, self._grouping(), self._gains())
 
     def _grouping(self) -> Grouping:
         if not self.isSet("shape"):

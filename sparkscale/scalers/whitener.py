@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -16,6 +17,8 @@ from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._layer_params import HasEpsilon
 from sparkscale.scalers._matrix import TINY, MatrixModel, roots
 from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.transform.column_map import ColumnMap
+from sparkscale.spark.transform.matrix import Matrix
 from sparkscale.statistics import CoMoments
 
 if TYPE_CHECKING:
@@ -93,6 +96,9 @@ class WhitenerModel(_WhitenerParams, MatrixModel):
         return self._once(
             self._solve, self.statistics.covariance, self.getMethod(), self.getEpsilon(), self.getWithMean()
         )
+
+    def _column_maps(self, features: Sequence[slice]) -> list[ColumnMap]:
+        return [Matrix(self.affine)]
 
     def _solve(self, covariance: np.ndarray) -> MatrixMap:
         largest = float(np.diagonal(self.statistics.comoments).max(initial=0.0))

@@ -17,10 +17,10 @@ from pyspark.sql import functions as F
 
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
 from sparkscale.errors import EmptyDataError, InvalidValueError, ParamError, SizeMismatchError, marked
-from sparkscale.spark import sql
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.expression import failure, for_plugin, guarded, paired
-from sparkscale.spark.gpu import has_plugin, together
+from sparkscale.spark.expression import failure, guarded, paired
+from sparkscale.spark.frame import Frame
+from sparkscale.spark.gpu import together
 
 __all__ = ["Group", "Piece", "beside", "blocks", "by_partition", "gathered", "groups", "select"]
 
@@ -102,12 +102,12 @@ def select(
     """
     plain: list[str | Column] = []
     texts: list[str] = []
-    expr = (lambda text: sql.expr(for_plugin(text))) if has_plugin(df.sparkSession) else sql.expr
+    frame = Frame(df)
     for k, group in enumerate(parts):
         column, source = group.column, group.column.sql
         if column.kind == "scalar":
             cells = [guarded(c, c.sql, f"double({c.sql})", handle_invalid) for c in group.scalars]
-            plain.append(expr(f"array({', '.join(cells)}) AS a{k}"))
+            plain.append(f"array({', '.join(cells)}) AS a{k}")
             texts.append(f"a{k}")
         elif column.kind == "array":
             array = source if column.single else f"cast({source} AS array<double>)"
@@ -115,7 +115,7 @@ def select(
             single = f"transform({array}, x -> coalesce(x, {kind}('NaN')))"
             array = f"CASE WHEN size({source}) = 1 THEN {single} ELSE {array} END"
             text = f"coalesce({guarded(column, source, array, handle_invalid)}, {NULL_ARRAY})"
-            plain.append(expr(f"{text} AS a{k}"))
+            plain.append(f"{text} AS a{k}")
             texts.append(f"a{k}")
         else:
             plain.append(F.unwrap_udt(column.values).alias(f"u{k}"))
@@ -127,15 +127,16 @@ def select(
             f"Weight column '{weight.name}' holds ",
             source,
             ": weights must be finite and >= 0. Clean the column, or leave those rows out.",
+            "double",
         )
         good = f"{source} >= 0 AND double({source}) < double('Infinity')"
-        plain.append(sql.expr(f"CASE WHEN {good} THEN double({source}) ELSE {bad} END AS w"))
+        plain.append(f"CASE WHEN {good} THEN double({source}) ELSE {bad} END AS w")
         texts.append("w")
     if key is not None:
-        plain.append(sql.expr(f"{key} AS b"))
+        plain.append(f"{key} AS b")
         texts.append("b")
-    df = df.select(*plain)
-    return sql.select(df, *texts) if any(group.column.kind == "vector" for group in parts) else df
+    selected = frame.select(*plain)
+    return Frame(selected).select(*texts) if any(group.column.kind == "vector" for group in parts) else selected
 
 
 def _vector_texts(k: int, column: FeatureColumn, handle_invalid: str) -> list[str]:

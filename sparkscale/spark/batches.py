@@ -20,8 +20,9 @@ from sparkscale.errors import BatchError, RangeOverflowError, SizeMismatchError,
 from sparkscale.layout import Layout
 from sparkscale.spark import arrow, gpu, partials, tasks
 from sparkscale.spark.arrow import Group
-from sparkscale.spark.columns import FeatureColumn, KeyColumn, readable
+from sparkscale.spark.columns import FeatureColumn, KeyColumn
 from sparkscale.spark.expression import failure
+from sparkscale.spark.frame import Frame
 from sparkscale.spark.jobs import of_jobs
 from sparkscale.spark.partials import Partial
 from sparkscale.spark.summarize import Seen, Summary, add_batch, ordered, partition_id
@@ -98,21 +99,22 @@ class Batches:
         BatchError
             If a row is of no batch, or a batch has fewer than two valid values in a channel.
         """
-        df, batches, _ = self.readable(df)
+        frame = Frame(df)
+        batches = self.readable(frame)
         # What meets in one task is a row a batch: the moments of its channels.
-        moments = batches.moments(df).repartition(1).sortWithinPartitions("group", "b")
+        moments = batches.moments(frame.df).repartition(1).sortWithinPartitions("group", "b")
         found = tasks.map_in_arrow(moments, _Average(self.parts, kind, of_batch), partials.schema())
         with of_jobs():
             rows = partials.collect(found)
         made = sorted((partials.of_row(row, kind) for row in rows), key=lambda p: p.group)
         return ordered(made, self.parts) if made else None
 
-    def readable(self, df: DataFrame) -> tuple[DataFrame, Batches, list[str]]:
-        """Let SQL text read all columns; see `columns.readable`."""
-        df, columns, names = readable(df, [*self.columns, *([self.weight] if self.weight else [])])
-        df, (key,), key_names = readable(df, [self.key])
+    def readable(self, frame: Frame) -> Batches:
+        """Let SQL text read all columns; see `Frame.read`."""
+        columns = frame.read([*self.columns, *([self.weight] if self.weight else [])])
+        (key,) = frame.read([self.key])
         weight = columns.pop() if self.weight else None
-        return df, replace(self, columns=columns, key=key, weight=weight), [*names, *key_names]
+        return replace(self, columns=columns, key=key, weight=weight)
 
     def moments(self, df: DataFrame) -> DataFrame:
         """Return one row a batch and group of columns: the moments of the batch's channels. All are `readable`."""

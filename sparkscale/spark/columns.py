@@ -32,10 +32,10 @@ __all__ = [
     "KeyColumn",
     "as_fitted",
     "attribute_metadata",
-    "fresh",
     "readable",
     "resolve",
     "resolve_key",
+    "temp_column_name",
 ]
 
 
@@ -87,6 +87,12 @@ class FeatureColumn:
         if self.boolean:
             return f"cast({text} AS {'double' if self.kind == 'scalar' else 'array<double>'})"
         return text
+
+    @property
+    def sql_type(self) -> str:
+        """The type of what the column becomes, in SQL text; vectors are arrays there."""
+        number = "float" if self.single else "double"
+        return number if self.kind == "scalar" else f"array<{number}>"
 
     def read_from(self, source: str) -> FeatureColumn:
         """Return the column as one that is read under another name."""
@@ -171,7 +177,7 @@ class KeyColumn:
 C = TypeVar("C", FeatureColumn, KeyColumn)
 
 
-def fresh() -> str:
+def temp_column_name() -> str:
     """Return a name that no column has."""
     return f"sparkscale_{uuid4().hex[:12]}"
 
@@ -222,7 +228,8 @@ def resolve_key(df: DataFrame, name: str) -> KeyColumn:
             f"Column '{name}' is of type {place.type.simpleString()}, by whose values rows cannot be told apart: it "
             "must be of numbers, strings, dates or timestamps. Cast it."
         )
-    if isinstance(place.type, TimestampType):  # of the hour that comes twice in autumn Python knows but one
+    if isinstance(place.type, TimestampType):
+        # Python cannot tell the repeated hour of a clock change apart; compare microseconds.
         return KeyColumn(name, LongType(), place.path, "unix_micros({})")
     pattern = "nanvl({}, NULL)" if isinstance(place.type, FloatType | DoubleType) else "{}"
     return KeyColumn(name, place.type, place.path, pattern)
@@ -248,7 +255,7 @@ def readable(df: DataFrame, columns: Sequence[C]) -> tuple[DataFrame, list[C], l
         The temporary names.
     """
     unreadable = sql.unreadable(df.sparkSession, [c.path for c in columns])
-    names: dict[C, str] = {c: fresh() for c, hidden in zip(columns, unreadable, strict=True) if hidden}
+    names: dict[C, str] = {c: temp_column_name() for c, hidden in zip(columns, unreadable, strict=True) if hidden}
     if names:
         df = df.select("*", *(column(c.path).alias(name) for c, name in names.items()))
     return df, [c.read_from(names[c]) if c in names else c for c in columns], [*names.values()]
@@ -283,9 +290,11 @@ def _column(name: str, place: Place) -> FeatureColumn:
 
 
 def _vector(name: str, group: dict[str, Any]) -> FeatureColumn:
-    found = sorted((a["idx"], a.get("name")) for kind in group.get("attrs", {}).values() for a in kind if "idx" in a)
-    size = group.get("num_attrs", len(found) or None)
-    names = tuple(str(n) for _, n in found if n is not None)
+    attributes = sorted(
+        (a["idx"], a.get("name")) for kind in group.get("attrs", {}).values() for a in kind if "idx" in a
+    )
+    size = group.get("num_attrs", len(attributes) or None)
+    names = tuple(str(n) for _, n in attributes if n is not None)
     return FeatureColumn(name, "vector", False, size, names if names and len(names) == size else None)
 
 

@@ -13,8 +13,9 @@ from pyspark.sql.types import DataType, DoubleType, NumericType, StringType
 
 from sparkscale.errors import ColumnNotFoundError, ColumnTypeError, InvalidValueError
 from sparkscale.spark import jvm, sql
-from sparkscale.spark.columns import fresh
-from sparkscale.spark.expression import failure, interpreted
+from sparkscale.spark.columns import temp_column_name
+from sparkscale.spark.expression import failure, rare
+from sparkscale.spark.frame import Frame
 from sparkscale.spark.names import folded, listed, same_name
 from sparkscale.spark.source import Source
 
@@ -61,7 +62,7 @@ class CsvSource(Source):
     path: str
     layout: Mapping[str, str]
     meaning: Mapping[str, str]
-    texts: str = field(default_factory=fresh)
+    texts: str = field(default_factory=temp_column_name)
 
     @cached_property
     def names(self) -> list[str]:
@@ -116,7 +117,7 @@ class CsvSource(Source):
             fields = ", ".join(f"'{_cell(i)}', {_cell(i)}" for i in types)
             texts.append(f"named_struct({fields}) AS texts")
             names = [*names, self.texts]
-        return sql.select(cells, *texts).toDF(*names)
+        return Frame(cells).select(*texts).toDF(*names)
 
     def with_text(self, df: DataFrame, outputs: Collection[str]) -> DataFrame:
         """Return what was made of ``typed`` with the columns as they were read, but for the outputs."""
@@ -171,9 +172,10 @@ class CsvSource(Source):
             cell,
             f"', which is not of the type of its other values, {kind.simpleString()}. Correct it, or leave the column "
             "out; if it marks a missing value, name it with --read-option nullValue=.",
+            kind.simpleString(),
         )
         unread = f"parsed.{cell} IS NULL AND {self._is_value(cell)}"
-        return f"CASE WHEN {unread} THEN {interpreted(refused)} ELSE parsed.{cell} END AS {cell}"
+        return f"CASE WHEN {unread} THEN {rare(refused)} ELSE parsed.{cell} END AS {cell}"
 
     def _is_value(self, cell: str) -> str:
         """Return the condition that a cell is not missing."""
@@ -217,7 +219,7 @@ def read(spark: SparkSession, path: str, options: Mapping[str, str]) -> Source:
     layout = {**LAYOUT, "escape": given.get("quote", '"'), **_lines(spark, path, layout), **layout}
     if given.get("inferschema", "false").lower() == "true":
         return Source(spark.read.options(**layout, **meaning).csv(path))
-    text = {**layout, "nullvalue": fresh()}  # no cell is this, so that an empty one in quotes is not null
+    text = {**layout, "nullvalue": temp_column_name()}  # no cell is this, so that an empty one in quotes is not null
     schema = spark.read.options(**text).csv(path).schema
     if not _has_made_up(spark, path, text, schema.names):
         text.setdefault("enforceschema", "false")  # compares the headers of all files

@@ -6,7 +6,7 @@ Text, because building Column objects costs milliseconds each on the driver.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,27 +23,24 @@ __all__ = [
     "clipped",
     "elementwise",
     "failure",
-    "for_plugin",
     "guarded",
-    "interpreted",
     "is_valid",
+    "length_checked",
+    "let",
     "literal",
     "paired",
     "parameter",
+    "rare",
     "refusal",
+    "rendered",
     "scalar_map",
-    "sized",
-    "split_up",
 ]
 
 Array = npt.NDArray[np.float64]
 Bounds = tuple[float, float] | None
 
-# Expressions that may be too much for one method: 20 clipped scalars are not, 40 are. Ten, in one, take 0.6 times what
-# they take in several. Of MANY or more each MANY-th is written twice: any MANY in a row, if not all are selected, hold one.
-# Scattered ones may hold none; each eighth would reach most, and made transform of 1,000 columns 1.07 times as long.
-MANY = 24
-RARE, END = "get(zip_with(array(/* rare */ ", " /* end */), array(0), (y, i) -> y), 0)"
+# Around a branch that is rarely taken. As it stands it is a pair of parentheses; `rendered` makes more of it.
+RARE, END = "(/* rare */ ", " /* end */)"
 INDEX = re.compile(r"\bi\b")
 FINITE = "abs({x}) < double('Infinity')"  # false for NaN, which Spark orders above infinity; null for null
 INFINITE = "abs({x}) = double('Infinity')"
@@ -57,42 +54,42 @@ def literal(value: float) -> str:
     return "double('NaN')" if np.isnan(value) else f"double('{'-' if value < 0 else ''}Infinity')"
 
 
-def failure(kind: type[ScalingError], before: str, value: str, after: str) -> str:
-    """Return text that makes the job fail with a message around the SQL ``value``."""
-    start, end = marked(kind, "\0").split("\0")
+def failure(error: type[ScalingError], before: str, value: str, after: str, sql_type: str | None = None) -> str:
+    """Return text that makes the job fail with a message around the SQL ``value``.
+
+    It has the type of what stands beside it, given as ``sql_type``: where Spark gives it one, accelerators see an array
+    of nothing first, and leave the whole expression to Spark.
+    """
+    start, end = marked(error, "\0").split("\0")
     shown = f"coalesce(string({value}), 'null')"
-    return f"raise_error(concat({string(start + escaped(before))}, {shown}, {string(escaped(after) + end)}))"
+    fails = f"raise_error(concat({string(start + escaped(before))}, {shown}, {string(escaped(after) + end)}))"
+    return f"cast({fails} AS {sql_type})" if sql_type else fails
 
 
-def interpreted(text: str) -> str:
-    """Return what evaluates to the same, and has no generated code: for a branch that is rarely taken.
+def rare(text: str) -> str:
+    """Mark a branch that is rarely taken; see `rendered`."""
+    return f"{RARE}{text}{END}"
+
+
+def rendered(text: str, *, interpreted: bool) -> str:
+    """Return the text with its rare branches ``interpreted``, that is without generated code, or as plain SQL.
 
     Spark generates code for the other functions used here (from 4.3 on), but none for zip_with, and where a select or
     filter holds an expression without, it generates a method for each few columns rather than one for all. Java does
     not compile a method above 8,000 bytes: in one method ten columns of arrays took 12 times, and forty scalars under
-    "error" 5 times what they take in several.
+    "error" 5 times what they take in several. The RAPIDS Accelerator has no zip_with, and needs no Java method.
     """
-    return f"{RARE}{text}{END}"
-
-
-def for_plugin(text: str) -> str:
-    """Return the text with nothing ``interpreted``: the RAPIDS Accelerator has no zip_with, and needs no Java method."""
+    if interpreted:
+        return text.replace(RARE, "get(zip_with(array(").replace(END, "), array(0), (y, i) -> y), 0)")
     return text.replace(RARE, "(").replace(END, ")")
 
 
-def split_up(texts: Sequence[str], again: str) -> list[str]:
-    """Return the expressions of one select or filter; if there are many, so that they are not put into one method.
+def let(name: str, value: str, body: str) -> str:
+    """Return ``body``, in which a name stands for a value that is computed once.
 
-    Parameters
-    ----------
-    texts : sequence of str
-        SQL.
-    again : str
-        What leaves the value of ``{0}`` as it is, and asks ``{1}`` for the same in a case that is rare.
+    SQL has no other way inside of an expression: what an aggregate over nothing starts with is what it ends with.
     """
-    if len(texts) < MANY or any("zip_with(" in text for text in texts):
-        return list(texts)
-    return [t if k % MANY else again.format(t, interpreted(t)) for k, t in enumerate(texts)]
+    return f"aggregate(cast(array() AS array<int>), {value}, (s, x) -> s, {name} -> {body})"
 
 
 def is_valid(column: FeatureColumn, source: str) -> str:
@@ -105,8 +102,8 @@ def is_valid(column: FeatureColumn, source: str) -> str:
 def guarded(column: FeatureColumn, source: str, result: str, handle_invalid: str, *, compiled: bool = False) -> str:
     """Return ``result`` where ``handle_invalid`` takes the column's values; otherwise the job fails naming one.
 
-    The failure is ``interpreted`` unless it is to be ``compiled`` with the rest: around functions on vectors and in
-    aggregates one method for all takes 0.75 times what several do.
+    The failure is `rare` unless it is to be ``compiled`` with the rest: around functions on vectors and in aggregates
+    one method for all takes 0.75 times what several do.
     """
     if handle_invalid not in REFUSING:
         return result
@@ -119,8 +116,8 @@ def guarded(column: FeatureColumn, source: str, result: str, handle_invalid: str
         taken = f"NOT coalesce({some}, false)"
     first = source if column.kind == "scalar" else f"get(filter({source}, x -> {refused}), 0)"
     before, after = refusal(column, handle_invalid)
-    fails = failure(InvalidValueError, before, first, after)
-    return f"CASE WHEN {taken} THEN {result} ELSE {fails if compiled else interpreted(fails)} END"
+    fails = failure(InvalidValueError, before, first, after, None if compiled else column.sql_type)
+    return f"CASE WHEN {taken} THEN {result} ELSE {fails if compiled else rare(fails)} END"
 
 
 def refusal(column: FeatureColumn, handle_invalid: str) -> tuple[str, str]:
@@ -129,16 +126,17 @@ def refusal(column: FeatureColumn, handle_invalid: str) -> tuple[str, str]:
     return f"Column '{column.name}' holds ", f", which handleInvalid='{handle_invalid}' refuses. {remedy}"
 
 
-def sized(column: FeatureColumn, source: str, size: int, result: str) -> str:
+def length_checked(column: FeatureColumn, source: str, size: int, result: str) -> str:
     """Return ``result`` where the array has ``size`` elements, null where it is null; otherwise the job fails."""
     wrong = failure(
         SizeMismatchError,
         f"Column '{column.name}' holds a row of length ",
         f"size({source})",
         f", but the model was fitted on length {size}. Give every row the length that fit saw, or fit again.",
+        column.sql_type,
     )
     fits = f"size({source}) = {size}"
-    return f"CASE WHEN {source} IS NULL THEN NULL WHEN {fits} THEN {result} ELSE {interpreted(wrong)} END"
+    return f"CASE WHEN {source} IS NULL THEN NULL WHEN {fits} THEN {result} ELSE {rare(wrong)} END"
 
 
 def paired(column: FeatureColumn, source: str, result: str) -> str:

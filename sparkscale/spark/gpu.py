@@ -21,7 +21,7 @@ from sparkscale.blocks import Block, DenseBlock
 from sparkscale.errors import DeviceError, ScalingError, marked
 from sparkscale.statistics import Statistic
 
-__all__ = ["Cpu", "Gpu", "Kernel", "asked", "device_of_task", "has_plugin", "together"]
+__all__ = ["Cpu", "Gpu", "Kernel", "device_of_task", "effective_device", "has_plugin", "together"]
 
 T = TypeVar("T")
 W = TypeVar("W", bound="Cpu")
@@ -43,7 +43,7 @@ REMEDY = (
 )
 
 
-def asked(device: str, spark: SparkSession) -> str:
+def effective_device(device: str, spark: SparkSession) -> str:
     """Return what to ask of tasks: of "auto" it is "cpu" in a session that gives its tasks no GPU, which is logged."""
     if device != "auto":
         return device

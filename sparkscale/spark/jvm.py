@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ __all__ = [
     "recover_path",
     "remove_path",
     "replace_path",
-    "standard_scaled",
+    "standard_scaler",
 ]
 
 NEW = re.compile(r"\.sparkscale_[0-9a-f]{12}")  # what the name of a path has at its end while a table is written
@@ -275,8 +275,10 @@ def children(spark: SparkSession, path: str) -> list[str] | None:
     return [status.getPath().getName() for status in files.listStatus(place)] if files.exists(place) else []
 
 
-def standard_scaled(df: DataFrame, source: str, name: str, center: Any, scale: Any) -> DataFrame | None:
-    """Add ``(x - center) / scale`` by Spark's own model, twice as fast as an expression over arrays.
+def standard_scaler(
+    df: DataFrame, source: str, name: str, center: Any, scale: Any
+) -> Callable[[DataFrame], DataFrame] | None:
+    """Return what adds, by Spark's own model, ``(x - center) / scale``, twice as fast as an expression over arrays.
 
     ``None`` on Connect, and on clusters that refuse JVM constructors.
     """
@@ -295,6 +297,6 @@ def standard_scaled(df: DataFrame, source: str, name: str, center: Any, scale: A
         model = context._jvm.org.apache.spark.ml.feature.StandardScalerModel(uid, *vectors)  # type: ignore[union-attr]
     except Py4JError:
         return None
-    # Set over there: PySpark's class would hand over each Param in calls of its own.
+    # Set Params on the JVM object: fewer py4j calls.
     model = model.set("withMean", True).set("withStd", True).setInputCol(source).setOutputCol(name)
-    return DataFrame(model.transform(df._jdf), df.sparkSession)
+    return lambda df: DataFrame(model.transform(df._jdf), df.sparkSession)

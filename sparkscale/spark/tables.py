@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from sparkscale.errors import OutputExistsError, ParamError
 from sparkscale.spark import csv, jvm, paths, sql
-from sparkscale.spark.columns import fresh
+from sparkscale.spark.columns import temp_column_name
 from sparkscale.spark.source import Source
 
 __all__ = ["FORMATS", "check_free", "format_of", "read", "write"]
@@ -75,7 +75,7 @@ def write(df: DataFrame, name: str, kind: str | None, options: Mapping[str, str]
     if not jvm.has_jvm(df):
         df.localCheckpoint().write.format(kind).options(**settings).mode(mode).save(name)
         return
-    made = f"{name.rstrip('/')}.{fresh()}"
+    made = f"{name.rstrip('/')}.{temp_column_name()}"
     try:
         df.write.format(kind).options(**settings).save(made)
         check_free(spark, name, kind, overwrite=overwrite)  # a job takes its time

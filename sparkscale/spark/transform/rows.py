@@ -8,37 +8,38 @@ only then is it computed again from the valid values, and only if that does not 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
-from pyspark.sql import DataFrame
+from pyspark.ml.feature import Normalizer
 
+from sparkscale.arrays import namespace
 from sparkscale.errors import SizeMismatchError
+from sparkscale.kernels import clip_by_value
 from sparkscale.kernels.clipping import TORCH_SLACK
-from sparkscale.spark.columns import FeatureColumn, readable
+from sparkscale.spark.columns import FeatureColumn, temp_column_name
 from sparkscale.spark.expression import (
     FINITE,
-    Bounds,
     clipped,
     elementwise,
     failure,
-    guarded,
-    interpreted,
+    let,
     literal,
     parameter,
+    rare,
 )
+from sparkscale.spark.frame import Frame
 from sparkscale.spark.gpu import Kernel
-from sparkscale.spark.transform import Paths, complete, finished
-from sparkscale.spark.udf import with_mapped
+from sparkscale.spark.transform.column_map import Array, ColumnMap, Entries, Staged
+from sparkscale.spark.transform.vectors import CheckedVector
 
-__all__ = ["Grouping", "Norm", "clip", "normalize", "shortened", "standardized", "to_sql", "transform", "unit"]
+__all__ = ["Clip", "Grouping", "MaskedKernel", "Norm", "Normalization", "UnitNorm", "shortened", "standardized", "unit"]
 
 LARGEST = literal(np.inf)
 SMALL = 1e-290  # a sum of squares above it has lost no digits to values whose squares vanish
 TINY = 1e-300  # the least that values are divided by, so that its reciprocal is finite
-
-Text = Callable[[FeatureColumn, str], str]
-Vectors = Callable[[DataFrame, FeatureColumn], tuple[DataFrame, str, list[str]]]
 
 
 @dataclass(frozen=True)
@@ -154,27 +155,134 @@ class Grouping:
             return result
         size = f"size({source})"
         right = f"{size} = {self.step}" if self.fixed else f"{size} > 0 AND {size} % {self.step} = 0"
-        wrong = failure(SizeMismatchError, f"Column '{column.name}' holds a row of length ", size, self.reason)
-        return f"CASE WHEN {source} IS NULL THEN NULL WHEN {right} THEN {result} ELSE {interpreted(wrong)} END"
+        before = f"Column '{column.name}' holds a row of length "
+        wrong = failure(SizeMismatchError, before, size, self.reason, column.sql_type)
+        return f"CASE WHEN {source} IS NULL THEN NULL WHEN {right} THEN {result} ELSE {rare(wrong)} END"
 
 
-def normalize(
-    column: FeatureColumn,
-    source: str,
-    norm: Norm,
-    grouping: Grouping,
-    gamma: Sequence[float] = (),
-    beta: Sequence[float] = (),
-) -> str:
-    """Return the normalized array as SQL text; an array of a wrong length makes the job fail."""
-    one = grouping.groups == 1
-    channel = grouping.channel.format(g="0" if one else "g")
-    row = _row(norm, f"{_gain(' * ', gamma, channel)}{_gain(' + ', beta, channel)}")
-    made = f"cast({source} AS array<double>)"
-    made = _let("a", made, row) if one else _by_group(made, row, grouping)
-    if column.single:
-        made = f"cast({made} AS array<float>)"
-    return grouping.guarded(column, source, made)
+@dataclass(frozen=True)
+class MaskedKernel:
+    """A kernel on rows that are flattened tensors, which takes its statistics from their valid values.
+
+    Parameters
+    ----------
+    function : callable
+        The kernel.
+    axes : tuple of int
+        The shape that it takes a row in; one length may be -1.
+    swapped : bool
+        Whether two axes are to change places for it.
+    """
+
+    function: Callable[..., Any]
+    axes: tuple[int, ...] = (-1,)
+    swapped: bool = False
+
+    def __call__(self, rows: Any) -> Any:
+        """Return what the kernel makes of rows."""
+        xp = namespace(rows)
+        values = self._swapped(xp, xp.reshape(rows, (rows.shape[0], *self.axes)))
+        results = self.function(values, where=xp.isfinite(values))
+        return xp.reshape(self._swapped(xp, results), rows.shape)
+
+    def _swapped(self, xp: Any, values: Any) -> Any:
+        return xp.permute_dims(values, (0, 2, 1)) if self.swapped else values
+
+
+@dataclass(frozen=True)
+class Normalization(ColumnMap):
+    """Each row, or each group of its places, divided by a number of its own.
+
+    Parameters
+    ----------
+    norm : Norm
+        What is divided by.
+    by_kernel : callable
+        The kernel that does the same.
+    grouping : Grouping
+        The groups of a row.
+    gains : mapping of {"gamma", "beta"} to sequence of float
+        Gain and bias of each channel, as far as there are any.
+    keeps_zero : bool
+        Whether 0 stays 0 whatever the other values, so that sparse vectors stay sparse.
+    """
+
+    norm: Norm
+    by_kernel: Kernel
+    grouping: Grouping = Grouping()
+    gains: dict[str, Sequence[float]] = field(default_factory=dict)
+    keeps_zero: bool = False
+
+    def sql(self, column: FeatureColumn, source: str) -> str:
+        """See `ColumnMap`."""
+        one_group = self.grouping.groups == 1
+        channel = self.grouping.channel.format(g="0" if one_group else "g")
+        gamma, beta = (self.gains.get(name, ()) for name in ("gamma", "beta"))
+        row = _row(self.norm, f"{_gain(' * ', gamma, channel)}{_gain(' + ', beta, channel)}")
+        values = f"cast({source} AS array<double>)"
+        normalized = let("a", values, row) if one_group else _by_group(values, row, self.grouping)
+        return f"cast({normalized} AS {column.sql_type})" if column.single else normalized
+
+    def guard(self, column: FeatureColumn, source: str, result: str) -> str:
+        """See `ColumnMap`."""
+        return self.grouping.guarded(column, source, result)
+
+    def kernel(self) -> Kernel:
+        """See `ColumnMap`."""
+        return self.by_kernel
+
+    def entries(self) -> Entries | None:
+        """See `ColumnMap`."""
+        return partial(_stored_row, self.by_kernel) if self.keeps_zero else None
+
+
+@dataclass(frozen=True)
+class UnitNorm(Normalization):
+    """Each row divided by its p-norm, vectors by Spark's Normalizer.
+
+    Not those with an invalid value, nor those whose powers overflow or vanish: they become dense vectors.
+    """
+
+    p: float = 2.0
+
+    def by_stage(self, frame: Frame, vector: CheckedVector) -> Staged | None:
+        """See `ColumnMap`."""
+        stage = Normalizer(p=self.p, inputCol=vector.name, outputCol=temp_column_name())
+        values, limit = f"{vector.parts}.values", literal(1e300 if self.p == np.inf else 10.0 ** (280.0 / self.p))
+        largest = f"greatest(array_max({values}), -array_min({values}))"  # NaN is the largest of all
+        suits = f"coalesce({largest} <= {limit} AND ({largest} >= 1D / {limit} OR {largest} = 0D), true)"
+        return Staged(frame.add_by(stage.transform, stage.getOutputCol()), suits)
+
+
+@dataclass(frozen=True)
+class Clip(ColumnMap):
+    """Values brought between bounds."""
+
+    bounds: tuple[float, float]
+
+    def sql(self, column: FeatureColumn, source: str) -> str:
+        """See `ColumnMap`."""
+        if column.kind == "scalar":
+            values = clipped(f"double({source})", self.bounds)
+        else:
+            double = f"cast({source} AS array<double>)"
+            values = f"transform({double}, x -> {clipped('x', self.bounds)})"
+            values = f"CASE WHEN size({source}) = 0 THEN {rare(double)} ELSE {values} END"
+        return f"cast({values} AS {column.sql_type})" if column.single else values
+
+    def kernel(self) -> Kernel:
+        """See `ColumnMap`."""
+        return partial(clip_by_value, low=self.bounds[0], high=self.bounds[1])
+
+    def entries(self) -> Entries | None:
+        """See `ColumnMap`."""
+        low, high = self.bounds
+        return partial(_stored_row, self.kernel()) if low <= 0.0 <= high else None
+
+
+def _stored_row(kernel: Kernel, indices: Array, values: Array) -> Any:
+    """Map the stored entries of a sparse row as a row of their own."""
+    return kernel(values[None, :])[0] if len(values) else values
 
 
 def _gain(operator: str, values: Sequence[float], channel: str) -> str:
@@ -186,22 +294,17 @@ def _by_group(source: str, row: str, grouping: Grouping) -> str:
     outer, groups, inner = grouping.outer, grouping.groups, grouping.inner
     count = str(groups) if groups else f"int(size(t) div {inner})"
     length = str(outer * inner) if inner else f"int(size(t) div {groups})"
-    each = _let("a", "slice(t, g * n + 1, n)", row)
-    made = _let("n", length, f"flatten(transform(sequence(0, {count} - 1), g -> {each}))")
+    each = let("a", "slice(t, g * n + 1, n)", row)
+    rows = let("n", length, f"flatten(transform(sequence(0, {count} - 1), g -> {each}))")
     if outer == 1 or groups is None or inner is None:
-        return _let("t", source, made)
-    return _transposed(_let("t", _transposed(source, outer, groups, inner), made), groups, outer, inner)
+        return let("t", source, rows)
+    return _transposed(let("t", _transposed(source, outer, groups, inner), rows), groups, outer, inner)
 
 
 def _transposed(source: str, rows: int, columns: int, inner: int) -> str:
     """Return an array of axes (rows, columns, inner) as one of (columns, rows, inner)."""
     at = f"int((i div {inner} % {rows} * {columns} + i div {rows * inner}) * {inner} + i % {inner})"
-    return _let("o", source, f"transform(sequence(0, {rows * columns * inner - 1}), i -> get(o, {at}))")
-
-
-def _let(name: str, value: str, body: str) -> str:
-    """Bind a name: what an aggregate over nothing starts with is what it ends with."""
-    return f"aggregate(cast(array() AS array<int>), {value}, (s, x) -> s, {name} -> {body})"
+    return let("o", source, f"transform(sequence(0, {rows * columns * inner - 1}), i -> get(o, {at}))")
 
 
 def _row(norm: Norm, gain: str) -> str:
@@ -209,10 +312,9 @@ def _row(norm: Norm, gain: str) -> str:
 
     First as if all were well; else from the valid values ``v``; else from these by way of units of the largest.
     """
-    units = f"array(greatest({literal(norm.floor)}, array_max(transform(v, x -> abs(x)))))"
-    # By zip_with, as in interpreted, so that the code of the others stays short.
-    rescaled = f"get(zip_with(array(a), {units}, (a, b) -> {_divided(norm, gain, 'v', 'b')}), 0)"
-    again = _let("v", f"filter(a, x -> {FINITE.format(x='x')})", f"coalesce({_divided(norm, gain, 'v')}, {rescaled})")
+    largest = f"greatest({literal(norm.floor)}, array_max(transform(v, x -> abs(x))))"
+    rescaled = rare(let("b", largest, _divided(norm, gain, "v", "b")))
+    again = let("v", f"filter(a, x -> {FINITE.format(x='x')})", f"coalesce({_divided(norm, gain, 'v')}, {rescaled})")
     return f"coalesce({_divided(norm, gain, 'a')}, {again})"
 
 
@@ -222,82 +324,13 @@ def _divided(norm: Norm, gain: str, valid: str, by: str = "") -> str:
     count, first = f"greatest(size({valid}), 1)", f"get({valid}, 0){unit}"
     x = f"(x{unit} - c)" if norm.centred else f"(x{unit})"
     divisor = norm.divisor("q", count, by or "1D")
-    made = elementwise("a", f"{x} / r{gain}")
+    quotients = elementwise("a", f"{x} / r{gain}")
     if not by:
         divisor = f"CASE WHEN {norm.trusted(valid)} THEN {divisor} END"
-        made = f"CASE WHEN r < {LARGEST} THEN {made} END"
-    made = _let("r", f"aggregate({valid}, 0D, (s, x) -> {norm.step.format(x=x)}, q -> {divisor})", made)
+        quotients = f"CASE WHEN r < {LARGEST} THEN {quotients} END"
+    divided = let("r", f"aggregate({valid}, 0D, (s, x) -> {norm.step.format(x=x)}, q -> {divisor})", quotients)
     if not norm.centred:
-        return made
+        return divided
     # Deviations from the first value first, so that the mean of large values close together keeps its digits.
     total = f"aggregate({valid}, 0D, (s, x) -> s + (x{unit} - {first}))"
-    return _let("c", f"coalesce({first} + {total} / {count}, 0D)", made)
-
-
-def clip(column: FeatureColumn, source: str, bounds: Bounds) -> str:
-    """Return values brought between bounds as SQL text."""
-    if column.kind == "scalar":
-        made = clipped(f"double({source})", bounds)
-        return f"float({made})" if column.single else made
-    double = f"cast({source} AS array<double>)"
-    made = f"transform({double}, x -> {clipped('x', bounds)})"
-    made = f"CASE WHEN size({source}) = 0 THEN {interpreted(double)} ELSE {made} END"
-    return f"cast({made} AS array<float>)" if column.single else made
-
-
-def transform(
-    df: DataFrame,
-    inputs: Sequence[FeatureColumn],
-    outputs: Sequence[FeatureColumn],
-    handle_invalid: str,
-    text: Text,
-    vectors: Vectors,
-    *,
-    kernel: Kernel,
-    checked: Text,
-    device: str,
-    replaced: Paths,
-) -> DataFrame:
-    """Add the outputs to a DataFrame; everything else stays as it was but for what is replaced.
-
-    Parameters
-    ----------
-    df : pyspark.sql.DataFrame
-        The data.
-    inputs, outputs : sequence of FeatureColumn
-        Columns that are read and made, in pairs.
-    handle_invalid : {"keep", "skip", "error", "keepNaN"}
-        What happens to invalid values.
-    text : function
-        SQL of what a scalar or an array becomes, given as SQL.
-    vectors : function
-        Adds to a DataFrame what a vector becomes; returns SQL text of it, and what columns it added.
-    kernel, checked : function
-        In place of ``text`` on a GPU: what maps rows, and SQL of what it is given.
-    device : {"cpu", "auto", "gpu"}
-        Where tasks compute, as `gpu.asked` tells.
-    replaced : mapping from str to tuple of str
-        The outputs that replace a column, or a field of a struct, and its path.
-    """
-    df, inputs, temporary = readable(df, inputs)
-    if handle_invalid == "skip":
-        df = complete(df, inputs)
-    made: dict[str, str] = {}
-    if device != "cpu":
-        flat = [(c, out) for c, out in zip(inputs, outputs, strict=True) if c.kind != "vector"]
-        columns, sources = [c for c, _ in flat], [to_sql(c, handle_invalid, checked) for c, _ in flat]
-        df, texts, names = with_mapped(df, columns, sources, [kernel] * len(flat), kernel, device)
-        temporary.extend(names)
-        made = {out.name: t for (_, out), t in zip(flat, texts, strict=True)}
-    for column, out in zip(inputs, outputs, strict=True):
-        if column.kind == "vector":
-            df, made[out.name], names = vectors(df, column)
-            temporary.extend(names)
-        elif out.name not in made:
-            made[out.name] = to_sql(column, handle_invalid, text)
-    return finished(df, outputs, made, temporary, replaced)
-
-
-def to_sql(column: FeatureColumn, handle_invalid: str, text: Text) -> str:
-    """Return as SQL text what a column becomes; vectors are read and written as arrays of double."""
-    return guarded(column, column.sql, text(column, column.sql), handle_invalid)
+    return let("c", f"coalesce({first} + {total} / {count}, 0D)", divided)

@@ -1,0 +1,102 @@
+"""The affine map of a column's features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from pyspark.ml.feature import ElementwiseProduct
+from pyspark.ml.linalg import Vectors
+
+from sparkscale.affine import AffineMap
+from sparkscale.kernels import clip_by_value
+from sparkscale.spark import jvm
+from sparkscale.spark.columns import FeatureColumn, temp_column_name
+from sparkscale.spark.expression import Bounds, array_map, length_checked, scalar_map
+from sparkscale.spark.frame import Frame
+from sparkscale.spark.gpu import Kernel
+from sparkscale.spark.transform.column_map import Array, ColumnMap, Entries, Staged
+from sparkscale.spark.transform.vectors import FITTED, CheckedVector
+
+__all__ = ["Affine"]
+
+
+@dataclass(frozen=True)
+class Affine(ColumnMap):
+    """``(x - center) / scale + offset``, then clipped between bounds if there are any."""
+
+    affine: AffineMap
+    bounds: Bounds = None
+
+    size_remedy = FITTED
+
+    def sql(self, column: FeatureColumn, source: str) -> str:
+        """See `ColumnMap`."""
+        return (scalar_map if column.kind == "scalar" else array_map)(column, source, self.affine, self.bounds)
+
+    def guard(self, column: FeatureColumn, source: str, result: str) -> str:
+        """See `ColumnMap`."""
+        return length_checked(column, source, len(self.affine), result) if column.kind == "array" else result
+
+    def kernel(self) -> Kernel:
+        """See `ColumnMap`."""
+        return partial(_mapped, self.affine, self.bounds)
+
+    def joint_kernel(self, maps: Sequence[Affine]) -> Kernel:
+        """See `ColumnMap`."""
+        return partial(_mapped, AffineMap.concat([m.affine for m in maps]), self.bounds)
+
+    def entries(self) -> Entries | None:
+        """See `ColumnMap`."""
+        keeps_zero = self.affine.keeps_zero and (self.bounds is None or self.bounds[0] <= 0.0 <= self.bounds[1])
+        return partial(_entries, self.affine, self.bounds) if keeps_zero else None
+
+    def by_stage(self, frame: Frame, vector: CheckedVector) -> Staged | None:
+        """Multiply by ElementwiseProduct, or map by Spark's StandardScalerModel, which takes a second one to add."""
+        factor = _factor(self.affine)
+        if self.bounds is not None or factor is None:
+            return None
+        if self.affine.keeps_zero:
+            output = temp_column_name()
+            product = ElementwiseProduct(inputCol=vector.name, outputCol=output, scalingVec=Vectors.dense(factor))
+            return Staged(frame.add_by(product.transform, output))
+        if not self.affine.divides:
+            return None
+        steps = [(self.affine.center, self.affine.scale)]
+        if np.any(self.affine.offset != 0):
+            steps.append((-self.affine.offset, np.ones(len(self.affine))))
+        name = vector.name
+        for center, divisor in steps:
+            output = temp_column_name()
+            transform = jvm.standard_scaler(frame.df, name, output, center, divisor)
+            if transform is None:
+                return None
+            name = frame.add_by(transform, output)
+        return Staged(name)
+
+    def part(self, features: slice) -> Affine:
+        """See `ColumnMap`."""
+        return Affine(self.affine[features], self.bounds)
+
+
+def _factor(affine: AffineMap) -> Any | None:
+    """Return what to multiply by, or ``None`` where a reciprocal would lose digits."""
+    if not affine.divides:
+        return affine.scale
+    with np.errstate(all="ignore"):
+        factor = 1.0 / affine.scale
+    tiny = np.finfo(np.float64).tiny
+    exact = np.isinf(affine.scale) | np.isnan(affine.scale) | (np.isfinite(factor) & (np.abs(factor) >= tiny))
+    return factor if exact.all() else None
+
+
+def _mapped(affine: AffineMap, bounds: Bounds, rows: Any) -> Any:
+    mapped = affine.apply(rows)
+    return mapped if bounds is None else clip_by_value(mapped, *bounds)
+
+
+def _entries(affine: AffineMap, bounds: Bounds, indices: Array, values: Array) -> Any:
+    return _mapped(affine[indices], bounds, values)

@@ -1,0 +1,124 @@
+"""Each mini-batch mapped by its own statistics: a table of them, joined to the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.sql import DataFrame
+
+from sparkscale.errors import BatchError
+from sparkscale.layout import Layout
+from sparkscale.spark.batches import Batches, key_text
+from sparkscale.spark.columns import FeatureColumn, temp_column_name
+from sparkscale.spark.expression import array_literal, failure, length_checked
+from sparkscale.spark.frame import Frame
+from sparkscale.spark.gpu import Kernel
+from sparkscale.spark.transform.apply import Plan, apply
+from sparkscale.spark.transform.column_map import ColumnMap
+from sparkscale.spark.transform.outputs import Paths
+from sparkscale.spark.transform.vectors import FITTED, drop_invalid_rows
+from sparkscale.statistics import Moments
+
+__all__ = ["normalize_batches"]
+
+Array = npt.NDArray[np.float64]
+
+
+def normalize_batches(
+    df: DataFrame,
+    batches: Batches,
+    outputs: Sequence[str],
+    of_batch: Callable[[Moments], tuple[Array, Array]],
+    gain_and_bias: tuple[Array, Array],
+    replaced: Paths,
+) -> DataFrame:
+    """Add ``(x - center) / scale * gain + bias``, with the center and scale of each row's batch.
+
+    Parameters
+    ----------
+    df : pyspark.sql.DataFrame
+        The data.
+    batches : Batches
+        Its mini-batches.
+    outputs : sequence of str
+        A name for each column.
+    of_batch : callable
+        Makes center and scale of a batch's moments.
+    gain_and_bias : pair of numpy.ndarray
+        Of the channels of all columns.
+    replaced : mapping from str to tuple of str
+        The outputs that replace a column, or a field of a struct, and its path.
+    """
+    named = [c.output(out) for c, out in zip(batches.columns, outputs, strict=True)]
+    frame = Frame(df)
+    batches = batches.readable(frame)
+    if batches.handle_invalid == "skip":
+        drop_invalid_rows(frame, batches.columns)
+    key = frame.add(key_text(batches.key))
+    scales = batches.normalizing(frame.df, of_batch)
+    names = {name: temp_column_name() for name in scales.columns}
+    frame.join(scales.withColumnsRenamed(names), key, names["b"])
+    unknown = failure(
+        BatchError,
+        "Batch ",
+        key,
+        f" of column '{batches.key.name}' has no row of positive weight to take statistics from. Leave it out.",
+        "array<double>",
+    )
+    maps = []
+    start = 0
+    for (k, place), column in zip(_places(batches), batches.columns, strict=True):
+        channels = batches.layout.channels if batches.layout else (column.size or 0)
+        gain, bias = (values[start : start + channels] for values in gain_and_bias)
+        start += channels
+        center, scale = names[f"c{k}"], names[f"s{k}"]
+        known = f"CASE WHEN {center} IS NULL THEN {unknown} ELSE {center} END"
+        maps.append(_OfBatch(known, scale, gain, bias, place, batches.layout))
+    plan = Plan(batches.columns, named, maps, batches.handle_invalid, replaced=replaced)
+    return apply(frame, plan)
+
+
+@dataclass(frozen=True, eq=False)
+class _OfBatch(ColumnMap):
+    """``(x - center) / scale * gain + bias``, where ``center`` and ``scale`` are SQL of arrays that each row has."""
+
+    center: str
+    scale: str
+    gain: Array
+    bias: Array
+    place: int
+    layout: Layout | None
+
+    size_remedy = FITTED
+
+    def sql(self, column: FeatureColumn, source: str) -> str:
+        """See `ColumnMap`."""
+        if column.kind == "scalar":
+            mapped = self._mapped(f"double({source})", str(self.place), "0")
+        else:
+            index = self.layout.index_sql("i") if self.layout else "i"
+            mapped = f"transform({source}, (x, i) -> {self._mapped('double(x)', index, index)})"
+        return f"cast({mapped} AS {column.sql_type})" if column.single else mapped
+
+    def _mapped(self, x: str, place: str, channel: str) -> str:
+        mapped = f"({x} - get({self.center}, {place})) / get({self.scale}, {place})"
+        if np.any(self.gain != 1):
+            mapped = f"({mapped}) * get({array_literal(self.gain)}, {channel})"
+        return f"({mapped}) + get({array_literal(self.bias)}, {channel})" if np.any(self.bias != 0) else mapped
+
+    def guard(self, column: FeatureColumn, source: str, result: str) -> str:
+        """See `ColumnMap`."""
+        return length_checked(column, source, column.size or 0, result) if column.kind == "array" else result
+
+    def kernel(self) -> Kernel:
+        """Not there: the parameters are columns of the data, and do not go to tasks."""
+        raise NotImplementedError
+
+
+def _places(batches: Batches) -> list[tuple[int, int]]:
+    """Return each column's group, and its place there."""
+    places = {at: (k, i) for k, group in enumerate(batches.parts) for i, at in enumerate(group.positions)}
+    return [places[i] for i in range(len(batches.columns))]
