@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 import sparkscale
 from benchmarks import data, small
 from benchmarks.timing import Action, Measure, noop, options_of, report, session
-from sparkscale.spark import aggregates, partials
+from sparkscale.spark.fit import aggregates, partials
 
 
 def unpacked(df: DataFrame, vector: str, names: list[str]) -> DataFrame:

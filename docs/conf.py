@@ -33,6 +33,7 @@ copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
 nitpicky = True
+nitpick_ignore = [("py:obj", "numeric")]  # in the help of the command line
 # What other packages document: their pages are not needed to build these.
 nitpick_ignore_regex = [
     (

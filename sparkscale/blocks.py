@@ -13,6 +13,7 @@ from sparkscale.arrays import double, namespace
 __all__ = ["Block", "DenseBlock", "SparseBlock"]
 
 Array = npt.NDArray[np.float64]
+Runs = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,13 +26,17 @@ class DenseBlock:
         The values; null is NaN. NaN and infinities are invalid.
     weights : numpy.ndarray of float64, shape (n_rows,), optional
         Positive row weights.
+    runs : numpy.ndarray of int, shape (n_rows,), optional
+        Ascending numbers, the same for all rows of a run: statistics are then of each run by itself.
     """
 
     values: npt.NDArray[np.floating]
     weights: Array | None = None
+    runs: Runs | None = None
 
     def __getitem__(self, rows: slice | npt.NDArray[np.bool_]) -> DenseBlock:
-        return DenseBlock(self.values[rows, ...], None if self.weights is None else self.weights[rows])
+        weights = None if self.weights is None else self.weights[rows]
+        return DenseBlock(self.values[rows, ...], weights, None if self.runs is None else self.runs[rows])
 
     @property
     def rows(self) -> int:
@@ -72,6 +77,10 @@ class SparseBlock:
         Feature and value of each stored entry, row after row.
     weights : numpy.ndarray of float64, shape (n_rows,), optional
         Positive row weights.
+    runs : numpy.ndarray of int, shape (n_rows,), optional
+        Ascending numbers, the same for all rows of a run: statistics are then of each run by itself.
+    run_of_feature : numpy.ndarray of int, shape (n_features,), optional
+        The run whose rows have the feature; set by `spread`.
     """
 
     size: int
@@ -79,6 +88,8 @@ class SparseBlock:
     indices: npt.NDArray[np.integer]
     values: Array
     weights: Array | None = None
+    runs: Runs | None = None
+    run_of_feature: Runs | None = None
 
     def __getitem__(self, rows: npt.NDArray[np.bool_]) -> SparseBlock:
         entries = np.repeat(rows, self.lengths)
@@ -88,12 +99,35 @@ class SparseBlock:
             indices=self.indices[entries],
             values=self.values[entries],
             weights=None if self.weights is None else self.weights[rows],
+            runs=None if self.runs is None else self.runs[rows],
         )
 
     @property
     def rows(self) -> int:
         """Number of rows."""
         return len(self.lengths)
+
+    @property
+    def row_counts(self) -> int | Array:
+        """Number of rows that have a feature, whether they store it or not: all, or after `spread` those of its run."""
+        return self.rows if self.run_of_feature is None else self._of_each_run(np.ones(self.rows))
+
+    def _of_each_run(self, of_rows: Array) -> Array:
+        assert self.runs is not None  # noqa: S101  # `spread` numbers them
+        return np.bincount(self.runs, weights=of_rows).astype(np.float64)[self.run_of_feature]
+
+    def spread(self) -> SparseBlock:
+        """Return the block with features of its own for each run, one run after the other, so that one scan takes all."""
+        assert self.runs is not None  # noqa: S101
+        number = np.unique(self.runs, return_inverse=True)[1]
+        runs = int(number[-1]) + 1
+        return replace(
+            self,
+            size=runs * self.size,
+            indices=np.repeat(number, self.lengths) * self.size + self.indices,
+            runs=number,
+            run_of_feature=np.repeat(np.arange(runs), self.size),
+        )
 
     @cached_property
     def _valid(self) -> npt.NDArray[np.bool_] | None:
@@ -119,6 +153,8 @@ class SparseBlock:
             number[self.indices[entries]],
             self.values[entries],
             self.weights,
+            self.runs,
+            None if self.run_of_feature is None else self.run_of_feature[which],
         )
 
     def dense(self, start: int, stop: int) -> Array:
@@ -144,11 +180,12 @@ class SparseBlock:
         """
         unit = 2.0 ** max(int(np.frexp(weights.max(initial=0.0))[1]) - 26, -1022)
         high = np.rint(weights / unit)
-        found = np.zeros(self.size)
+        absent = np.zeros(self.size)
         for part, scale in ((high, unit), (weights - high * unit, 1.0)):
             stored = np.bincount(self.indices, weights=np.repeat(part, self.lengths), minlength=self.size)
-            found += (part.sum() - stored) * scale
-        return found
+            total = part.sum() if self.run_of_feature is None else self._of_each_run(part)
+            absent += (total - stored) * scale
+        return absent
 
     def complete(self) -> npt.NDArray[np.bool_]:
         """Return which rows hold no invalid value."""

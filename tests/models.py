@@ -20,7 +20,7 @@ def learned(model: M, rows: Sequence[Sequence[float]], *columns: str | FeatureCo
     their names, unless ``inputCol`` is set.
     """
     features = [FeatureColumn(c, "scalar", size=1) if isinstance(c, str) else c for c in columns]
-    model._learn(features, model._statistic.of(dense(rows)), skips=False)
+    model._learn(features, model._statistic_class.of(dense(rows)), skips=False)
     return model if model.isSet("inputCol") else model.setInputCols([c.name for c in features])
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -16,9 +15,12 @@ import pyarrow as pa
 from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
 
 from frames import vector_field
-from sparkscale.scalers import _model
-from sparkscale.spark import arrow, partials, summarize
+from sparkscale.layout import Layout
+from sparkscale.scalers import _fit
+from sparkscale.spark import gpu
 from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.fit import partials, scan, selection
+from sparkscale.spark.fit.blocks import Pool
 from sparkscale.statistics import Statistic
 from strategies import FEATURES, Row
 
@@ -52,7 +54,7 @@ class Partitions:
     def columns(self) -> list[str]:
         return self.schema.names
 
-    def batches(self, number: int, parts: Sequence[arrow.Group], weighted: bool) -> Iterator[pa.RecordBatch]:
+    def batches(self, number: int, parts: Sequence[selection.Group], weighted: bool) -> Iterator[pa.RecordBatch]:
         """Return what a partition sends."""
         rows = list(enumerate(self.rows[number]))
         weights = self.weights[number] if self.weights else [1.0] * len(rows)
@@ -62,9 +64,9 @@ class Partitions:
 
 
 def batch(
-    rows: Sequence[tuple[int, Row]], parts: Sequence[arrow.Group], weights: Sequence[float] | None, features: int
+    rows: Sequence[tuple[int, Row]], parts: Sequence[selection.Group], weights: Sequence[float] | None, features: int
 ) -> pa.RecordBatch:
-    """Return numbered rows as ``arrow.select`` makes them of a DataFrame; of mixed vectors those of odd number are sparse."""
+    """Return numbered rows as ``selection.select`` makes them of a DataFrame; of mixed vectors those of odd number are sparse."""
     cells: dict[str, pa.Array] = {}
     for k, group in enumerate(parts):
         if group.column.kind == "scalar":
@@ -102,7 +104,7 @@ def _entries(row: Row, sparse: bool) -> tuple[list[int], list[float]]:
 
 def fit(estimator: Any, partitions: Partitions) -> Any:
     """Return the model that a scaler learns through Arrow, in a single process."""
-    with patch.object(_model, "summarize", _summarized):
+    with patch.object(_fit, "summarize", _summarized):
         return estimator.fit(partitions)
 
 
@@ -114,29 +116,22 @@ def _numbered(batch: pa.RecordBatch, number: int) -> pa.RecordBatch:
 def _summarized(
     df: Partitions,
     columns: Sequence[FeatureColumn],
-    statistic: type[Statistic],
+    statistic_class: type[Statistic],
     *,
     handle_invalid: str,
     weight: FeatureColumn | None,
     device: str,
-) -> summarize.Summary | None:
-    parts = arrow.groups(columns)
-    task = partial(
-        summarize._of_task,
-        parts=parts,
-        statistic=statistic,
-        skip=handle_invalid == "skip",
-        device=device,
-        limit=summarize._Limit(summarize.DRIVER_BYTES),
-    )
+    layout: Layout | None,
+) -> scan.Summary | None:
+    groups = selection.column_groups(columns)
+    task = scan.Scan(groups, statistic_class, handle_invalid == "skip", device, Pool(layout), by_partition=df.shared)
     rows: list[dict[str, Any]] = []
-    each = [df.batches(number, parts, weight is not None) for number in range(len(df.rows))]
+    each = [df.batches(number, groups, weight is not None) for number in range(len(df.rows))]
     if df.shared:
-        numbered = (_numbered(batch, number) for number, batches in enumerate(each) for batch in batches)
-        task, each = partial(task, several=True), [numbered]
+        each = [(_numbered(batch, number) for number, batches in enumerate(each) for batch in batches)]
     for number, batches in enumerate(each):
-        with patch.object(summarize, "partition_id", return_value=number):
-            sent = [*task(batches)]
-        rows = [row for one in sent for row in partials.rows_of(one)] + rows  # the last partition ends first
-    found = [partials.of_row(row, statistic) for row in rows]
-    return summarize._summary(partials.merge(found, parts, statistic), parts, statistic) if rows else None
+        with patch.object(gpu, "partition_id", return_value=number):
+            sent = [*task(batches, scan.Limit(scan.DRIVER_BYTES))]
+        rows = [row for one in sent for row in partials.iter_rows(one)] + rows  # the last partition ends first
+    parts = [partials.of_row(row, statistic_class) for row in rows]
+    return scan.summary(partials.merge(parts, groups, statistic_class), task) if rows else None

@@ -236,10 +236,12 @@ ON_DEVICE = {
     "spark/transform/rows.py": {"MaskedKernel"},
     "spark/transform/affine.py": {"_mapped"},
     "blocks.py": {"DenseBlock"},
-    "statistics/_base.py": {"total"},
-    "statistics/extrema.py": {"of", "_of_dense", "merge"},
-    "statistics/squares.py": {"of", "_of_chunk", "merge", "_unit"},
-    "statistics/moments.py": {"of", "_of_dense", "_of_chunk", "merge", "_combined", "_times"},
+    "statistics/_base.py": {"total", "of", "merge"},
+    "statistics/_reductions.py": {"Columns"},
+    "statistics/counts.py": {"_of_chunk", "_combined"},
+    "statistics/extrema.py": {"_of_chunk", "_combined"},
+    "statistics/squares.py": {"_of_chunk", "_combined", "_unit"},
+    "statistics/moments.py": {"_of_chunk", "_combined", "_in_units", "_times"},
     "statistics/co_moments.py": {"of", "_of_chunk", "merge"},
 }
 ALLOWED = {"errstate", "inf", "nan"}

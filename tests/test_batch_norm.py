@@ -37,10 +37,10 @@ from sparkscale.errors import (
     RangeOverflowError,
     SizeMismatchError,
 )
-from sparkscale.scalers import _model
-from sparkscale.spark import arrow
-from sparkscale.spark import batches as mini_batches
+from sparkscale.scalers import _fit
+from sparkscale.spark import gpu
 from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.fit import keyed, selection
 from sparkscale.statistics import Moments, MovingAverage
 from store import Store
 from strategies import Row
@@ -73,7 +73,7 @@ class Rows(scans.Partitions):
     def schema(self) -> StructType:
         return StructType([*super().schema.fields, StructField("step", IntegerType())])
 
-    def keyed(self, parts: Sequence[arrow.Group], *, weighted: bool) -> Tasks:
+    def keyed(self, parts: Sequence[selection.Group], *, weighted: bool) -> Tasks:
         """Return what all partitions send, with the batch of each row."""
         sent = []
         for number, steps in enumerate(self.steps):
@@ -95,7 +95,7 @@ class Tasks:
     def mapInArrow(self, function: Callable[..., Iterator[pa.RecordBatch]], schema: str) -> Tasks:
         returned = []
         for number, sent in enumerate(self.partitions):
-            with patch.object(mini_batches, "partition_id", return_value=number):
+            with patch.object(gpu, "partition_id", return_value=number):
                 returned.append([*function(iter(sent))])
         return Tasks(returned)
 
@@ -120,10 +120,10 @@ class Tasks:
 def without_spark() -> Iterator[None]:
     """Let a fit or an update of rows run in a single process."""
 
-    def select(df: Rows, parts: Sequence[arrow.Group], strict: bool, weight: Any, key: str) -> Tasks:
+    def select(df: Rows, parts: Sequence[selection.Group], strict: bool, weight: Any, key: str) -> Tasks:
         return df.keyed(parts, weighted=weight is not None)
 
-    with patch.object(arrow, "select", select), patch.object(_model, "summarize", scans._summarized):
+    with patch.object(keyed, "select", select), patch.object(_fit, "summarize", scans._summarized):
         yield
 
 
@@ -413,7 +413,7 @@ def test_batches_larger_than_a_task_may_hold_are_passed_on_in_parts(
 ) -> None:
     """A bound on what a task holds changes no number."""
     expected = learned(torn(images), statistics="moving", shape=SHAPE)
-    monkeypatch.setattr(mini_batches, "NUMBERS", 1)
+    monkeypatch.setattr(keyed, "MOST_NUMBERS", 1)
 
     actual = learned(torn(images), statistics="moving", shape=SHAPE)
 

@@ -26,7 +26,7 @@ import sparkscale
 from commands import refused, run
 from processes import undisturbed
 from sparkscale import MinMaxScalerModel, StandardScaler, StandardScalerModel
-from sparkscale.cli import SCALERS
+from sparkscale.cli.params import SCALERS
 from sparkscale.scalers._persistence import StageReader
 from sparkscale.spark import jvm
 from sparkscale.spark.columns import FeatureColumn
@@ -124,7 +124,7 @@ def strict(spark: SparkSession, folder: Path) -> Path:
     ],
 )
 def test_fit_reads_what_spark_reads(fits: dict[str, str], kind: str, learned: dict[str, dict[str, Any]]) -> None:
-    """By the ending of the name; CSV with a header and types."""
+    """By the file extension; CSV with a header and types."""
     features = {f.pop("feature"): f for f in json.loads(fits[kind])["features"]}
 
     assert {name: {key: features[name][key] for key in told} for name, told in learned.items()} == learned
@@ -158,7 +158,7 @@ def test_columns_are_names_patterns_and_numeric(fits: dict[str, str]) -> None:
 def test_each_param_of_a_scaler_is_an_option(name: str) -> None:
     """Made from the Params, and shown by --help."""
     text = run("fit", "--scaler", name, "--help").output
-    params = {p.name for p in SCALERS[name]().params} - {"inputCol", "inputCols"}
+    params = {p.name for p in getattr(sparkscale, SCALERS[name])().params} - {"inputCol", "inputCols"}
     options = {word.split("/")[0] for word in text.split() if word.startswith("--")}
     kebab = {"--" + "".join(f"-{c.lower()}" if c.isupper() else c for c in p) for p in params}
 
@@ -195,7 +195,7 @@ def rows_of(path: Path) -> list[list[Any]]:
 def test_transform_and_its_inverse(
     folder: Path, model: Path, tmp_path: Path, source: str, scaled: str, back: str
 ) -> None:
-    """Read and written by the ending of the name, whatever the format; the way back gives the input."""
+    """Read and written by the file extension, whatever the format; the way back gives the input."""
     run("transform", model, folder / f"rows.{source}", tmp_path / f"scaled.{scaled}")
     names = ("--output-cols", "a,a_b")  # replaced
     run("inverse", model, tmp_path / f"scaled.{scaled}", tmp_path / f"back.{back}", *names)
@@ -518,6 +518,25 @@ def test_a_server_that_is_not_there() -> None:
         "show", "model", "--remote", "sc://localhost:1"
     )
     assert "is no Spark Connect server" in refused("show", "model", "--remote", "http://localhost", code=2)
+
+
+HEAVY_IMPORTS = """
+import sys
+from sparkscale.cli import main
+
+main(sys.argv[1:], prog_name="sparkscale", standalone_mode=False)
+print({"numpy", "pandas", "pyspark"} & {*sys.modules})
+"""
+
+
+@pytest.mark.parametrize("args", ["--help", "--version", "fit --help", "update --help"])
+def test_help_imports_no_spark(args: str) -> None:
+    """So that it shows at once."""
+    command = [sys.executable, "-c", HEAVY_IMPORTS, *args.split()]
+    done = subprocess.run(command, capture_output=True, text=True, env=undisturbed())
+
+    assert done.stdout.splitlines()[0].startswith(("Usage: sparkscale", "sparkscale, version")), done.stderr
+    assert done.stdout.splitlines()[-1] == "set()"
 
 
 def program(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -41,8 +41,9 @@ from sparkscale.errors import (
     ScalingError,
     SizeMismatchError,
 )
-from sparkscale.spark import aggregates, arrow, partials, summarize
 from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.fit import aggregates, partials, scan, selection
+from sparkscale.spark.fit.blocks import Pool
 from sparkscale.spark.jobs import of_jobs
 from sparkscale.spark.sql import quoted
 from sparkscale.statistics import Extrema
@@ -834,7 +835,7 @@ def test_fit_refuses_vectors_of_different_sizes(spark, where):
 
 def partials_of(*partitions):
     """Return what the tasks of a fit send of partitions of vectors."""
-    parts = arrow.groups([FeatureColumn("v", "vector")])
+    parts = selection.column_groups([FeatureColumn("v", "vector")])
     for rows in partitions:
         stored = [v.indices.tolist() if isinstance(v, SparseVector) else [] for v in rows]
         batch = pa.RecordBatch.from_pydict(
@@ -844,8 +845,8 @@ def partials_of(*partitions):
                 "n0": pa.array([v.size for v in rows], pa.int32()),
             }
         )
-        for sent in summarize._of_task(iter([batch]), parts=parts, statistic=Extrema, skip=False, device="cpu"):
-            yield from (partials.of_row(row, Extrema) for row in partials.rows_of(sent))
+        for sent in scan.Scan(parts, Extrema, False, "cpu", Pool())(iter([batch])):
+            yield from (partials.of_row(row, Extrema) for row in partials.iter_rows(sent))
 
 
 @pytest.mark.parametrize(
@@ -859,7 +860,7 @@ def test_tasks_refuse_vectors_of_different_sizes(one, other, where):
     partitions = [[one, other]] if where == "within a partition" else [[one], [other]]
 
     with pytest.raises(SizeMismatchError, match=rf"'v' holds vectors of size {one.size} and {other.size}"):
-        partials.merged(partials_of(*partitions), arrow.groups([FeatureColumn("v", "vector")]))
+        partials.merge_run(partials_of(*partitions), selection.column_groups([FeatureColumn("v", "vector")]))
 
 
 @pytest.mark.parametrize("vector", [DENSE3, SPARSE3], ids=["dense", "sparse"])

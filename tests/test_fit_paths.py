@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from unittest.mock import Mock
 
 import numpy as np
@@ -12,7 +12,6 @@ import pytest
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.sql import functions as F
-from pyspark.sql.types import IntegerType
 
 import scans
 from conftest import jobs_so_far
@@ -21,9 +20,10 @@ from models import facts
 from sparkscale import MinMaxScaler, StandardScaler, Whitener
 from sparkscale.blocks import DenseBlock
 from sparkscale.errors import SizeMismatchError
-from sparkscale.spark import aggregates, arrow, jvm, partials, summarize, tasks
-from sparkscale.spark.batches import Batches, _Within
-from sparkscale.spark.columns import FeatureColumn, KeyColumn
+from sparkscale.spark import jvm, tasks
+from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.fit import aggregates, batching, keyed, partials, scan, selection
+from sparkscale.spark.fit.blocks import Pool
 from sparkscale.spark.gpu import Cpu, Gpu
 from sparkscale.statistics import Extrema, Moments
 from table import each_scaler
@@ -61,7 +61,7 @@ def by_arrow(monkeypatch):
 
 def merged_on_executors(monkeypatch):
     """Make the driver collect nothing that executors have not merged, a few partitions a task."""
-    monkeypatch.setattr(summarize, "_limit", lambda *data: None)
+    monkeypatch.setattr(scan, "_limit", lambda *data: None)
     monkeypatch.setattr(partials, "FAN_IN", 2)
 
 
@@ -71,7 +71,7 @@ def fitted_through_arrow(scaler, df, merged_on):
         if merged_on == "executors":
             merged_on_executors(monkeypatch)
         else:
-            monkeypatch.setattr(summarize, "DRIVER_BYTES", 1 << 60)
+            monkeypatch.setattr(scan, "DRIVER_BYTES", 1 << 60)
         return scaler.fit(df)
 
 
@@ -112,7 +112,7 @@ def ways(monkeypatch):
 
     def ones(columns, statistic):
         sizes = tuple(c.size or 3 for c in columns)
-        return summarize.Summary(statistic.of(DenseBlock(np.ones((1, sum(sizes))))), sizes)
+        return scan.Summary(statistic.of(DenseBlock(np.ones((1, sum(sizes))))), sizes)
 
     def by_sql(df, columns, statistic, *, handle_invalid):
         taken.append("SQL")
@@ -123,7 +123,7 @@ def ways(monkeypatch):
         return ones(columns, statistic)
 
     monkeypatch.setattr(aggregates, "summarize", by_sql)
-    monkeypatch.setattr(summarize, "_scan", through_arrow)
+    monkeypatch.setattr(scan, "_scan", through_arrow)
     return taken
 
 
@@ -221,10 +221,10 @@ def test_merging_on_executors_agrees_for_weights_and_skip(data):
 
 def test_merging_on_executors_refuses_lengths_that_differ():
     """A mismatch that shows only between partitions is found by the task that merges them."""
-    parts = arrow.groups([FeatureColumn("a", "array")])
+    parts = selection.column_groups([FeatureColumn("a", "array")])
     found = [partials.Partial(k, 0, 0, n, 0.0, Extrema.of(DenseBlock(np.ones((1, n))))) for k, n in ((6, 4), (7, 5))]
     task = partials._merge_task(
-        (partials.to_batch(each, Extrema) for each in found), fan_in=2, parts=parts, kind=Extrema
+        (partials.to_batch(each, Extrema) for each in found), fan_in=2, groups=parts, statistic_class=Extrema
     )
 
     with pytest.raises(SizeMismatchError, match="'a' holds arrays of length 4 and 5"):
@@ -254,10 +254,10 @@ def test_a_fit_repeats_to_the_bit(data, arrow_fits, monkeypatch, merged_on):
     again = fitted_through_arrow(StandardScaler(inputCols=COLUMNS), data, merged_on)
 
     assert bits(again.statistics) == expected
-    parts = arrow.groups(again._columns)
+    parts = selection.column_groups(again._columns)
     for order in (came[::-1], came[1::2] + came[::2], came[3:] + came[:3]):
         found = [partials.of_row(row, Moments) for row in order]
-        merged = summarize._summary(partials.merge(found, parts, Moments), parts, Moments)
+        merged = scan.summary(partials.merge(found, parts, Moments), scan.Scan(parts, Moments, False, "cpu", Pool()))
         assert bits(merged.statistic) == expected
 
 
@@ -351,11 +351,11 @@ def test_arrays_that_turn_out_too_long_for_the_driver_are_merged_on_executors(sp
 
     What they do not compute they read all the same: of a partition more than a socket holds.
     """
-    monkeypatch.setattr(summarize, "DRIVER_BYTES", 2 * Extrema.numbers(3) * 8)
-    monkeypatch.setattr(summarize, "USUAL_PARTITIONS", 1)
-    monkeypatch.setattr(summarize, "USUAL_FEATURES", 1)
+    monkeypatch.setattr(scan, "DRIVER_BYTES", 2 * Extrema.numbers(3) * 8)
+    monkeypatch.setattr(scan, "USUAL_PARTITIONS", 1)
+    monkeypatch.setattr(scan, "USUAL_FEATURES", 1)
     monkeypatch.setattr(jvm, "partitions", lambda df: partitions)
-    came, collected = [], partials.collected
+    came, collected = [], partials.collect_partials
     monkeypatch.setattr(partials, "collected", lambda *data: came.append(collected(*data)) or came[-1])
     df = spark.range(0, 300_000, 1, 3).selectExpr("array(double(id % 12), -1D, 2D * (id % 12)) AS a")
     model = MinMaxScaler(inputCol="a").fit(df)
@@ -390,7 +390,7 @@ def test_the_number_of_partitions_does_not_matter(spark, scaler):
 
 def test_batches_do_not_matter(monkeypatch):
     """A partition that comes in several Arrow batches gives the statistic of one that comes whole."""
-    monkeypatch.setattr(arrow, "ROWS", 7)  # else the sparse ones would be put together
+    monkeypatch.setattr(batching, "SPARSE_ROWS", 7)  # else the sparse ones would be put together
     rows = [[float(i) if i % 4 else None, 0.0 if i % 3 else 1.0, -i / 7.0] if i % 9 else None for i in range(1, 50)]
     found = []
     for size in (50, 7):
@@ -477,10 +477,10 @@ def test_other_partitions_have_a_task_each(spark, cached, parallel):
     for df in (*frames, cached.coalesce(7)):
         MinMaxScaler(inputCol="a").fit(df)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(summarize, "SMALL_ROWS", 1)
+        monkeypatch.setattr(scan, "SMALL_ROWS", 1)
         MinMaxScaler(inputCol="a").fit(cached)
         monkeypatch.undo()
-        monkeypatch.setattr(summarize, "TASK_BYTES", 64)
+        monkeypatch.setattr(scan, "TASK_BYTES", 64)
         MinMaxScaler(inputCol="a").fit(cached)
 
     assert parallel == [30, 20, 60, 30, 7, 30, 30]
@@ -494,9 +494,9 @@ def test_blocks_of_a_partition_do_not_depend_on_what_shares_its_task(before):
     of, values = [9] * before + [4] * rows, np.concatenate([np.zeros(before), np.arange(rows)])
     arrays = pa.ListArray.from_arrays(pa.array(np.arange(len(of) + 1), pa.int32()), pa.array(values))
     whole = pa.record_batch({"a0": arrays, "b": pa.array(of, pa.int32())})
-    batches = (whole.slice(start, arrow.PIECE) for start in range(0, len(of), arrow.PIECE))
+    batches = (whole.slice(start, batching.ROWS_IN_BATCH) for start in range(0, len(of), batching.ROWS_IN_BATCH))
     blocks = {
-        number: [b.column("a0").flatten().to_pylist() for b in run] for number, run in arrow.by_partition(batches)
+        number: [b.column("a0").flatten().to_pylist() for b in run] for number, run in batching.by_partition(batches)
     }
 
     assert [len(block) for block in blocks[4]] == [10_000, 10_000, 5000]
@@ -524,7 +524,9 @@ def test_batches_are_cut_where_the_partition_changes():
         return pa.record_batch({"a0": rows, "b": pa.array(partitions, pa.int32())})
 
     batches = [of([5, 5, 0], 0), of([], 3), of([0, 7, 7], 3), of([7], 6)]
-    found = [(number, [b.column("a0").to_pylist() for b in run]) for number, run in arrow.by_partition(iter(batches))]
+    found = [
+        (number, [b.column("a0").to_pylist() for b in run]) for number, run in batching.by_partition(iter(batches))
+    ]
 
     assert found == [(5, [[[0.0], [1.0]]]), (0, [[[2.0], [3.0]]]), (7, [[[4.0], [5.0], [6.0]]])]
 
@@ -555,30 +557,30 @@ def test_sparse_batches_are_put_together_up_to_a_budget(monkeypatch):
     """In their order; dense ones, and those of null alone, pass as the device wants them."""
     rows = [(1, SPARSE), (3, SPARSE), (1, DENSE), (2, DENSE), (1, NULL), *[(2, SPARSE)] * 4]
     batches = [batch(*each) for each in rows]
-    monkeypatch.setattr(arrow, "BYTES", 3 * batches[-1].nbytes)
-    found = list(arrow.gathered(iter(batches), Cpu().gathered))
+    monkeypatch.setattr(batching, "SPARSE_BYTES", 3 * batches[-1].nbytes)
+    found = list(batching.gathered(iter(batches), Cpu().gathered))
 
     assert [b.num_rows for b in found] == [4, 1, 2, 1, 6, 2]
     assert pa.Table.from_batches(found).to_pydict() == pa.Table.from_batches(batches).to_pydict()
-    assert list(arrow.gathered(iter([]), Cpu().gathered)) == []
-    assert [b.num_rows for b in arrow.gathered(iter(batches), Gpu(None).gathered)] == [4, 4, 6, 2]
+    assert list(batching.gathered(iter([]), Cpu().gathered)) == []
+    assert [b.num_rows for b in batching.gathered(iter(batches), Gpu(None).gathered)] == [4, 4, 6, 2]
 
 
 def test_short_sparse_rows_are_put_together_up_to_a_number(monkeypatch):
     """Sums of more rows would round more; on whatever device, since the CPU computes them."""
-    monkeypatch.setattr(arrow, "ROWS", 5)
+    monkeypatch.setattr(batching, "SPARSE_ROWS", 5)
     batches = [batch(n, SPARSE) for n in (2, 3, 1, 9, 4)]
 
     for device in (Cpu(), Gpu(None)):
-        assert [b.num_rows for b in arrow.gathered(iter(batches), device.gathered)] == [5, 1, 9, 4]
+        assert [b.num_rows for b in batching.gathered(iter(batches), device.gathered)] == [5, 1, 9, 4]
 
 
 @pytest.mark.parametrize("row", [DENSE, SPARSE], ids=["dense", "sparse"])
 def test_a_large_batch_is_computed_before_the_next_is_read(monkeypatch, row):
     """No more of them are held than without."""
-    monkeypatch.setattr(arrow, "BYTES", 1)
+    monkeypatch.setattr(batching, "SPARSE_BYTES", 1)
     read = []
-    found = arrow.gathered(reading(read, [batch(n, row) for n in (1, 2, 3)]), Cpu().gathered)
+    found = batching.gathered(reading(read, [batch(n, row) for n in (1, 2, 3)]), Cpu().gathered)
 
     assert next(found).num_rows == 1
     assert read == [0]
@@ -588,10 +590,10 @@ def test_fit_takes_one_statistic_of_sparse_batches_put_together(monkeypatch):
     """Three batches, one block."""
     of = Mock(side_effect=Moments.of)
     monkeypatch.setattr(Moments, "of", of)
-    parts = arrow.groups([FeatureColumn("v", "vector", size=3)])
-    task = partial(summarize._of_task, parts=parts, statistic=Moments, skip=False, device="cpu")
+    parts = selection.column_groups([FeatureColumn("v", "vector", size=3)])
+    task = scan.Scan(parts, Moments, False, "cpu", Pool())
     (found,) = task(iter([batch(n, SPARSE) for n in (1, 2, 3)]))
-    (row,) = partials.rows_of(found)
+    (row,) = partials.iter_rows(found)
 
     assert partials.of_row(row, Moments).statistic.count.tolist() == [6.0, 6.0, 6.0]
     assert of.call_count == 1
@@ -599,10 +601,10 @@ def test_fit_takes_one_statistic_of_sparse_batches_put_together(monkeypatch):
 
 def test_mini_batches_are_not_put_together(monkeypatch):
     """Each is a statistic of its own: what is held is told before more of them are read."""
-    within = Batches(
-        [FeatureColumn("v", "vector", size=3)], KeyColumn("b", IntegerType(), ("b",)), None, "keep", None, "cpu"
+    monkeypatch.setattr(keyed, "MOST_NUMBERS", 1)
+    task = keyed.KeyedScan(
+        selection.column_groups([FeatureColumn("v", "vector", size=3)]), Moments, False, "cpu", Pool()
     )
-    task = _Within(within.parts, None, skip=False, most=1, device="cpu")
     read = []
     found = task(reading(read, [batch(1, SPARSE, b=pa.array([k], pa.int32())) for k in range(3)]))
 

@@ -27,8 +27,8 @@ from scans import Partitions
 from scans import fit as fit_without_spark
 from sparkscale import BatchNorm, ClipByValue, LayerNorm, MinMaxScaler, Normalizer, StandardScaler, Whitener
 from sparkscale.errors import InvalidValueError, ParamError, ScalingError, SizeMismatchError
-from sparkscale.spark import arrow, partials
 from sparkscale.spark.columns import resolve
+from sparkscale.spark.fit import partials, selection
 from sparkscale.statistics import CoMoments, Extrema, Moments
 from store import Store
 from table import EVERY_CHOICE, TABLE, choice_id, model_of
@@ -192,7 +192,7 @@ def test_every_scaler_fits_where_it_is_told(monkeypatch, scaler, statistic):
     def asked(df: Any, columns: Any, kind: Any, *, handle_invalid: str, weight: Any, device: str) -> Any:
         raise AskedError(kind, handle_invalid, weight and weight.name, device)
 
-    monkeypatch.setattr("sparkscale.scalers._model.summarize", asked)
+    monkeypatch.setattr("sparkscale.scalers._fit.summarize", asked)
     weight = {"weightCol": "w"} if scaler().hasParam("weightCol") else {}
     stage = scaler(inputCol="array", handleInvalid="skip", device="gpu", **weight)
 
@@ -480,7 +480,7 @@ def test_transform_sends_numbers(fitted, spoilt):
 def test_fit_sends_numbers(spoilt):
     """The same of what fit sends, and of what comes back; of vectors of unknown size also their sizes."""
     df = spoilt.withMetadata("mixed", {})
-    sent = arrow.select(df, arrow.groups(resolve(df, EVERY)), "keep", resolve(df, ["w"])[0])
+    sent = selection.select(df, selection.column_groups(resolve(df, EVERY)), "keep", resolve(df, ["w"])[0])
     kinds = {kind for _, kind in sent.dtypes}
     back = {field.dataType.simpleString() for field in partials.schema()}
 

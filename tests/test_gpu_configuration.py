@@ -14,8 +14,9 @@ import pytest
 
 from models import with_params
 from sparkscale import ClipByValue, MinMaxScaler, StandardScaler
-from sparkscale.spark import arrow, gpu
+from sparkscale.spark import gpu
 from sparkscale.spark.columns import resolve
+from sparkscale.spark.fit import selection
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "examples" / "gpu").glob("*.conf"))
@@ -178,7 +179,7 @@ def test_the_accelerator_runs_what_is_around_python(monkeypatch, table, models, 
     clipped = ClipByValue(inputCols=table.columns, low=0.0, device="gpu", handleInvalid=policy)
     clipped.setOutputCols([f"{c}_clipped" for c in table.columns])
     monkeypatch.setattr(gpu, "has_plugin", lambda session: True)
-    sent = arrow.select(table, arrow.groups(resolve(table, table.columns)), policy, None)
+    sent = selection.select(table, selection.column_groups(resolve(table, table.columns)), policy, None)
     used = set().union(*map(expressions_of, (sent, model.transform(table), clipped.transform(table))))
 
     by_pandas = {f"PythonUDF {PythonEvalType.SQL_SCALAR_PANDAS_ITER_UDF}"}

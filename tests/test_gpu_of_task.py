@@ -22,8 +22,10 @@ from conftest import has_gpu
 from sparkscale import kernels
 from sparkscale.blocks import DenseBlock
 from sparkscale.errors import DeviceError, ParamError
-from sparkscale.spark import arrow, batches, gpu, summarize
+from sparkscale.spark import gpu
 from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.fit import keyed, scan, selection
+from sparkscale.spark.fit.blocks import Pool
 from sparkscale.spark.gpu import Cpu, Gpu
 from sparkscale.spark.transform import udf
 from sparkscale.statistics import CoMoments, Extrema, Moments, Squares
@@ -270,9 +272,9 @@ def test_errors_of_our_own_stay_what_they_are(standin):
 
 
 BATCH = pa.record_batch({"a0": pa.array(ROWS.tolist()), "w": pa.array(np.ones(len(ROWS)))})
-PARTS = arrow.groups([FeatureColumn("a", "array")])
-FIT = partial(summarize._of_task, parts=PARTS, statistic=Moments, skip=False, device="gpu")
-BY_BATCH = batches._Within(PARTS, None, False, 1 << 20, "gpu")
+PARTS = selection.column_groups([FeatureColumn("a", "array")])
+FIT = scan.Scan(PARTS, Moments, False, "gpu", Pool())
+BY_BATCH = keyed.KeyedScan(PARTS, Moments, False, "gpu", Pool())
 KEYED = BATCH.append_column("b", pa.array([k % 2 for k in range(len(ROWS))]))
 OF_CELLS = partial(udf._of_cells, kernels={"c6": kernels.layer_norm}, keeps_null=["c6"], joint=kernels.layer_norm)
 CELLS = {**{f"c{k}": VALID[:, k] for k in range(6)}, "c6": [*VALID]}

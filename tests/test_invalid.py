@@ -22,8 +22,8 @@ from sparkscale import (
     StandardScalerModel,
 )
 from sparkscale.errors import EmptyDataError, InvalidValueError, ParamError
-from sparkscale.spark import aggregates
 from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.fit import aggregates
 from table import SCALERS, each_scaler, model_of
 
 # What a statistic leaves out is its own: one scaler of each.

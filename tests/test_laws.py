@@ -25,8 +25,8 @@ from frames import KINDS, frame, names_of, values_of
 from scans import Partitions, batch, fit
 from sparkscale.affine import AffineMap
 from sparkscale.errors import EmptyDataError, RangeOverflowError
-from sparkscale.spark import aggregates, arrow, partials
 from sparkscale.spark.columns import resolve
+from sparkscale.spark.fit import aggregates, partials, selection
 from sparkscale.statistics import CoMoments, Extrema, Moments, Squares, Statistic
 from store import Store
 from strategies import (
@@ -220,14 +220,14 @@ def test_batches_are_those_that_a_fit_selects(spark: SparkSession, sized: bool) 
         if not sized:
             df = df.select(*(F.col(n).alias(n, metadata={}) for n in df.columns))
         names = names_of(("sparse", *KINDS[:-2], "mixed"), features)
-        parts = arrow.groups(resolve(df, names))
-        selected = arrow.select(df, parts, "keep", resolve(df, ["w"])[0])
+        parts = selection.column_groups(resolve(df, names))
+        selected = selection.select(df, parts, "keep", resolve(df, ["w"])[0])
         expected = batch([*enumerate(rows)], parts, np.linspace(0.5, 2.0, len(rows)).tolist(), features)
 
         sent = partials.collect(selected)
 
         assert [*sent[0]] == expected.schema.names
-        np.testing.assert_equal(sent, [*partials.rows_of(expected)])
+        np.testing.assert_equal(sent, [*partials.iter_rows(expected)])
 
 
 @every_scaler
@@ -435,7 +435,7 @@ def test_aggregates_are_the_statistic_of_all_rows(
 @every_statistic
 def test_update_is_merge(spark: SparkSession, entry: Entry) -> None:
     """update(B) learns what fit on B would have learned; from nothing, however it is partitioned, nothing."""
-    for kinds in (KINDS, ("scalar",)) if entry.statistic in aggregates.AGGREGATES else (KINDS,):
+    for kinds in (KINDS, ("scalar",)) if entry.statistic.aggregates else (KINDS,):
         model = learned(entry, kinds, [DATA], {})
         expected = model.merge(learned(entry, kinds, [MORE], {}))
 

@@ -14,8 +14,8 @@ from frames import vectors
 from models import learned
 from sparkscale import LayerNorm, MinMaxScaler, MinMaxScalerModel, StandardScaler
 from sparkscale.errors import EmptyDataError, InvalidValueError, ParamError, SizeMismatchError
-from sparkscale.spark import arrow, summarize
 from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.fit import decoding, scan, selection
 
 GOOD, NULL, DENSE = ([1], [4.0]), ([-1], []), ([], [1.0, 2.0, 3.0])
 LARGEST = (1 << 31) - 1
@@ -28,7 +28,7 @@ def malformed(size: int, indices: list[int], values: list[float]) -> SparseVecto
     return vector
 
 
-def decoded(*rows: tuple[list[int], list[float]], sized: bool = True, size: int = 3) -> list[arrow.Piece]:
+def decoded(*rows: tuple[list[int], list[float]], sized: bool = True, size: int = 3) -> list[decoding.Piece]:
     """Return the blocks of a batch of indices and values of vectors."""
     cells = {
         "a0": pa.array([values for _, values in rows], pa.list_(pa.float64())),
@@ -36,8 +36,8 @@ def decoded(*rows: tuple[list[int], list[float]], sized: bool = True, size: int 
     }
     if not sized:
         cells["n0"] = pa.array([0 if row == NULL else size for row in rows], pa.int32())
-    (group,) = arrow.groups([FeatureColumn("v", "vector", size=size if sized else None)])
-    return arrow.blocks(pa.record_batch(cells), 0, group, group.column.size)[0]
+    (group,) = selection.column_groups([FeatureColumn("v", "vector", size=size if sized else None)])
+    return decoding.decode(pa.record_batch(cells), 0, group, group.column.size)[0]
 
 
 @pytest.mark.parametrize("sized", [True, False], ids=["sized", "unsized"])
@@ -86,7 +86,7 @@ def test_a_size_that_no_statistic_should_have_is_refused() -> None:
 
 def test_a_size_in_the_metadata_is_refused_before_any_job(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names column and size."""
-    monkeypatch.setattr(summarize.partials, "collect", lambda df: pytest.fail("a job ran"))
+    monkeypatch.setattr(scan.partials, "collect", lambda df: pytest.fail("a job ran"))
     df = vectors(spark, malformed(LARGEST, [5], [1.0]), size=LARGEST)
 
     with pytest.raises(ParamError, match=r"^Column 'v' holds vectors of size 2147483647; fit takes"):

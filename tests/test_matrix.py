@@ -20,7 +20,7 @@ from scans import Partitions
 from scans import fit as fit_without_spark
 from sparkscale import ClipByGlobalNorm, InverseModel, SpectralNorm, Whitener, WhitenerModel
 from sparkscale.errors import EmptyDataError, InvalidValueError, ParamError, RangeOverflowError, SizeMismatchError
-from sparkscale.spark import partials, summarize
+from sparkscale.spark.fit import partials, scan
 from store import Store
 from strategies import assert_same_co_moments
 from table import model_of
@@ -128,14 +128,14 @@ def test_partial_matrices_are_merged_on_executors(df, fitted, monkeypatch):
     expected = fitted("both").statistics
     collected, original = [], partials.collect
     monkeypatch.setattr(partials, "collect", lambda rows: collected.append(original(rows)) or collected[-1])
-    monkeypatch.setattr(summarize, "_limit", lambda *data: None)
+    monkeypatch.setattr(scan, "_limit", lambda *data: None)
     monkeypatch.setattr(partials, "FAN_IN", 2)
-    monkeypatch.setattr(partials, "TILE", 4)
+    monkeypatch.setattr(partials, "TILE_FEATURES", 4)
     merged = [SpectralNorm(inputCols=COLUMNS["both"]).fit(df).statistics for _ in range(2)]
 
     assert_same_co_moments(expected, merged[0], wide(VALID, "both"))
     np.testing.assert_equal(merged[1].arrays(), merged[0].arrays())
-    assert sorted(row["start"] for row in collected[0] if row["group"] == 2) == [0, 4, 6 * 4 + 4]
+    assert sorted(row["start"] for row in collected[0] if row["group"] == partials.JOINT) == [0, 4, 6 * 4 + 4]
 
 
 def test_a_large_mean_costs_no_digits():

@@ -13,7 +13,8 @@ import pytest
 from conftest import jobs_so_far
 from sparkscale import MaxAbsScaler, MinMaxScaler
 from sparkscale.errors import InvalidValueError
-from sparkscale.spark import aggregates, jvm
+from sparkscale.spark import jvm
+from sparkscale.spark.fit import aggregates
 
 pytestmark = pytest.mark.one_world
 

@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 from frames import frame
 from models import learned, with_params
 from sparkscale import ClipByValue, LayerNorm, MinMaxScalerModel, Normalizer, StandardScalerModel
-from sparkscale.spark import arrow
 from sparkscale.spark.columns import resolve
+from sparkscale.spark.fit import selection
 
 NAMES = ["s0", "array", "floats", "dense", "sparse"]
 ROWS = np.array([[1.0, 2.0, 0.5], [2.0, 7.0, 1.5], [0.5, 1.0, 2.5]])
@@ -65,7 +65,7 @@ def children(node: Any) -> list[Any]:
 def test_no_part_of_a_plan_is_an_array_of_nothing(df, policy):
     """Accelerators leave expressions with such a part to Spark: what fails a job has the type of what it stands beside."""
     frames = [stage.transform(df) for stage in stages(df, policy)]
-    frames.append(arrow.select(df, arrow.groups(resolve(df, NAMES)), policy, None))
+    frames.append(selection.select(df, selection.column_groups(resolve(df, NAMES)), policy, None))
     by_type = {sql_type: text for frame in frames for text, sql_type in types(frame)}
 
     assert "array<double>" in by_type

@@ -179,19 +179,22 @@ MODULES = {  # beside the top level, what may be imported from where
     "statistics": {
         "BatchAverage",
         "CoMoments",
+        "Counts",
         "Extrema",
         "Fold",
         "Mergeable",
         "Moments",
         "MovingAverage",
+        "PerFeature",
         "RunningMoments",
         "Squares",
         "Statistic",
     },
 }
 MERGEABLE = {"arrays", "concat", "count", "from_arrays", "invalid", "joint", "merge", "names", "numbers", "split"}
-STATISTIC = MERGEABLE | {"missing", "of"}
+STATISTIC = MERGEABLE | {"aggregates", "any_order", "in_metadata", "join_blocks", "missing", "of", "of_aggregates"}
 RUNNING = MERGEABLE | {"batches", "kept", "mean", "mean_sum", "unbiased", "unbiased_sum", "variance", "variance_sum"}
+PER_FEATURE = STATISTIC | {"as_row", "merge_rows", "scatter", "take"}
 BOUNDS = {"max", "min"}
 MEMBERS = {
     "affine.AffineMap": {
@@ -206,17 +209,19 @@ MEMBERS = {
         "scale",
     },
     "affine.MatrixMap": {"apply", "back", "center", "inverse", "matrix", "offset"},
-    "statistics.BatchAverage": RUNNING | {"of_batch"},
+    "statistics.BatchAverage": RUNNING | {"of_batch", "of_batches"},
     "statistics.CoMoments": STATISTIC
-    | {"comoments", "counts", "covariance", "gram", "mean", "of_tiles", "origin", "rows", "shift", "tiles"},
-    "statistics.Extrema": STATISTIC | BOUNDS,
+    | {"comoments", "covariance", "gram", "mean", "of_tiles", "origin", "rows", "shift", "tiles"},
+    "statistics.Counts": PER_FEATURE,
+    "statistics.Extrema": PER_FEATURE | BOUNDS,
     "statistics.Fold": {"NUMBERS", "PARTS", "add", "result"},
     "statistics.Mergeable": MERGEABLE,
-    "statistics.Moments": STATISTIC
+    "statistics.Moments": PER_FEATURE
     | {"m2", "mean", "origin", "pooled", "shift", "std", "unit", "variance", "weight", "weight_square"},
-    "statistics.MovingAverage": RUNNING | {"of_batch"},
+    "statistics.MovingAverage": RUNNING | {"of_batch", "of_batches"},
     "statistics.RunningMoments": RUNNING,
-    "statistics.Squares": STATISTIC | BOUNDS | {"norm", "square", "unit"},
+    "statistics.PerFeature": PER_FEATURE,
+    "statistics.Squares": PER_FEATURE | BOUNDS | {"norm", "square", "unit"},
     "statistics.Statistic": STATISTIC,
 }
 SESSION = {"--conf", "--debug", "--json", "--master", "--remote"}
@@ -466,11 +471,11 @@ def test_the_lower_layers_import_only_numpy_and_each_other(path):
 ON_DRIVER = """
 import sys, pyspark.ml, pyspark.sql.pandas.functions  # PySpark's own imports, of pandas from 4.1 on
 sys.modules["pandas"] = None  # an import of it fails
-import sparkscale, sparkscale.cli
+import sparkscale, sparkscale.cli.actions
 print(*(getattr(sparkscale, name).__name__ for name in sparkscale.__all__))
 """
 IN_WORKER = """
-import sys, pyspark.worker, sparkscale.spark.batches, sparkscale.spark.summarize
+import sys, pyspark.worker, sparkscale.spark.fit.batches, sparkscale.spark.fit.scan
 print({"pandas", "pyspark.ml"} & {*sys.modules})
 """
 

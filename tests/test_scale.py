@@ -10,8 +10,8 @@ from pyspark.sql import functions as F
 import scans
 from sparkscale import MaxAbsScaler, MinMaxScaler, StandardScaler
 from sparkscale.blocks import DenseBlock
-from sparkscale.spark import aggregates, arrow, partials, summarize
 from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.fit import aggregates, partials, scan, selection
 from sparkscale.statistics import Extrema, Moments
 
 pytestmark = pytest.mark.slow
@@ -96,7 +96,7 @@ def test_a_million_features_of_many_partitions_are_merged_on_executors(spark):
     wide = df.select(F.udf(sparse, VectorUDT())("a").alias("v"))
     model = MinMaxScaler(inputCol="v").fit(wide)
 
-    assert 12 * Extrema.numbers(FEATURES) * 8 > summarize.DRIVER_BYTES
+    assert 12 * Extrema.numbers(FEATURES) * 8 > scan.DRIVER_BYTES
     assert model.count == 12
     assert model.originalMax.toArray()[[2, 3, 999_999]].tolist() == [0.0, 11.0, 2.0]
     assert model.originalMin.toArray()[[2, 3, 999_999]].tolist() == [0.0, 0.0, -1.0]
@@ -105,20 +105,19 @@ def test_a_million_features_of_many_partitions_are_merged_on_executors(spark):
 @pytest.mark.one_world
 def test_partial_statistics_of_ten_thousand_partitions_are_merged(spark):
     """Each counts once, in the order of the partitions, whoever made it."""
-    n, group = 10_000, arrow.Group(FeatureColumn("a", "array", size=3), (0,))
+    n, group = 10_000, selection.Group(FeatureColumn("a", "array", size=3), (0,))
 
     def of_partition(batches):
         for batch in batches:
             ids = batch.column("id").to_pylist()
             found = (Moments.of(DenseBlock(np.array([[float(i), 1.0 / (i + 1.0), 7.0]]))) for i in ids)
-            parts = [partials.Partial(i, 0, 0, 3, 0.0, each) for i, each in zip(ids, found, strict=True)]
-            yield partials._to_rows(parts, Moments)
+            for i, each in zip(ids, found, strict=True):
+                yield partials.to_batch(partials.Partial(i, 0, 0, 3, 0.0, each), Moments)
 
     ids = spark.range(0, n, 1, 4).selectExpr(f"id * 7919 % {n} AS id")  # each once, in another order
     found = ids.mapInArrow(of_partition, partials.schema())
-    found = partials.collected(partials.merge_on_executors(found, [group], Moments), Moments)
-    (merged,) = partials.merge(found, [group], Moments)
-    moments = merged.statistic
+    found = partials.collect_partials(partials.merge_on_executors(found, [group], Moments), Moments)
+    moments = partials.merge(found, [group], Moments)[0].statistic
 
     assert moments.count.tolist() == [n, n, n]
     assert moments.mean == pytest.approx([(n - 1) / 2, np.mean(1 / np.arange(1.0, n + 1)), 7.0], rel=1e-14)
@@ -158,7 +157,7 @@ def test_three_hundred_partitions():
 @pytest.mark.one_world
 def test_what_the_driver_collects_does_not_grow_with_partitions(spark, monkeypatch, collected):
     """Above the bound, partials are merged on executors, and one a dozen partitions comes back; no row gets lost."""
-    monkeypatch.setattr(summarize, "DRIVER_BYTES", 0)
+    monkeypatch.setattr(scan, "DRIVER_BYTES", 0)
     monkeypatch.setattr(partials, "FAN_IN", 12)
     df = spark.range(0, 40, 1, 40).selectExpr("double(id) AS x", "7D AS z")
 

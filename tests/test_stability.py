@@ -16,7 +16,8 @@ import scans
 from frames import KINDS, frame, names_of, values_of
 from sparkscale import BatchNorm, MaxAbsScaler, MinMaxScaler, StandardScaler
 from sparkscale.errors import RangeOverflowError
-from sparkscale.spark import partials, summarize
+from sparkscale.spark.fit import partials, scan
+from sparkscale.spark.fit.blocks import Pool
 from sparkscale.statistics import CoMoments, Extrema, Moments, Statistic
 from strategies import EPS, exact_moments
 from table import TABLE
@@ -277,7 +278,8 @@ def test_fit_does_not_depend_on_which_partition_comes_first(
     assert len(sent) >= PARTITIONS
 
     for order in (sent[::-1], sent[1::2] + sent[::2], sent[len(sent) // 2 :] + sent[: len(sent) // 2]):
-        actual = summarize._summary(merge(order, parts, statistic), parts, statistic).statistic
+        task = scan.Scan(parts, statistic, False, "cpu", Pool())
+        actual = scan.summary(merge(order, parts, statistic), task).statistic
 
         assert bits(expected) == bits(actual)
 
@@ -322,10 +324,10 @@ def test_fit_repeats_to_the_last_bit(
 ) -> None:
     """The same partitions give the same statistic, of all kinds, bit for bit, in whatever order their tasks finish."""
     if way == "executors":
-        monkeypatch.setattr(summarize, "_limit", lambda *data: None)
+        monkeypatch.setattr(scan, "_limit", lambda *data: None)
         monkeypatch.setattr(partials, "FAN_IN", 2)
     elif way == "driver":
-        monkeypatch.setattr(summarize, "DRIVER_BYTES", 1 << 60)
+        monkeypatch.setattr(scan, "DRIVER_BYTES", 1 << 60)
     columns = ["x"] if way == "aggregates" else ["x", "a", "dense", "sparse"]
     estimator = OF_STATISTICS[statistic].scaler(inputCols=columns)
 

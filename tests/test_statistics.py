@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from inspect import isabstract
 from itertools import permutations
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 import sparkscale.statistics
 from sparkscale.blocks import Block, DenseBlock
-from sparkscale.spark import partials
+from sparkscale.spark.fit import partials
 from sparkscale.statistics import BatchAverage, CoMoments, Extrema, Fold, Moments, Squares, Statistic
 from strategies import (
     EPS,
@@ -41,7 +42,7 @@ STATISTICS = sorted(
     (c for _, c in inspect.getmembers(sparkscale.statistics, inspect.isclass) if issubclass(c, Statistic)),
     key=lambda c: c.__name__,
 )
-KINDS = [c for c in STATISTICS if c is not Statistic]
+KINDS = [c for c in STATISTICS if not isabstract(c)]
 every_statistic = pytest.mark.parametrize("kind", KINDS)
 each_by_feature = pytest.mark.parametrize("kind", [c for c in KINDS if not c.joint])
 
@@ -112,14 +113,15 @@ def test_a_statistic_travels_unchanged(kind: type[Statistic], values: np.ndarray
     """Bit for bit, as one row or several, also where a number is the same for all features, which is sent once."""
     whole = kind.of(dense(values))
     for chunk in [None] if kind.joint else [None, 1, 2]:
-        batches = partials.to_batches(partials.Partial(4, 1, 0, FEATURES, 2.0, whole), kind, chunk)
-        rows = [partials.of_row(row, kind) for batch in batches for row in partials.rows_of(batch)]
+        group = partials.JOINT if kind.joint else 1
+        batches = partials.to_batches(partials.Partial(4, group, 0, FEATURES, 2.0, whole), kind, chunk)
+        rows = [partials.of_row(row, kind) for batch in batches for row in partials.iter_rows(batch)]
         found = kind.concat([row.statistic for row in rows]) if len(rows) > 1 else rows[0].statistic
 
         assert {n: a.tobytes() for n, a in found.arrays().items()} == {
             n: a.tobytes() for n, a in whole.arrays().items()
         }
-        assert [(row.partition, row.group, row.size) for row in rows] == [(4, 1, FEATURES)] * len(rows)
+        assert [(row.partition, row.group, row.size) for row in rows] == [(4, group, FEATURES)] * len(rows)
         assert sum(row.nulls for row in rows) == 2.0
 
 
@@ -127,8 +129,10 @@ def test_a_statistic_travels_unchanged(kind: type[Statistic], values: np.ndarray
 def test_a_matrix_travels_unchanged_in_tiles(features: int) -> None:
     """Of 33 features the last tile has as many numbers as it has features, all of them 0."""
     whole = CoMoments.of(dense(np.ones((2, features))))
-    batches = partials.tiles(partials.Partial(0, 1, 0, features, 0.0, whole), CoMoments, partials.TILE)
-    rows = [partials.of_row(row, CoMoments) for batch in batches for row in partials.rows_of(batch)]
+    batches = partials.tiles(
+        partials.Partial(0, partials.JOINT, 0, features, 0.0, whole), CoMoments, partials.TILE_FEATURES
+    )
+    rows = [partials.of_row(row, CoMoments) for batch in batches for row in partials.iter_rows(batch)]
 
     assert_same(whole, CoMoments.of_tiles([(row.start, row.statistic) for row in rows], features))
 
@@ -136,7 +140,7 @@ def test_a_matrix_travels_unchanged_in_tiles(features: int) -> None:
 def test_what_is_the_same_for_all_features_is_sent_once() -> None:
     """Of a thousand features the counts and the sums of weights; by the count the others find their length again."""
     found = Moments.of(dense(np.arange(3000.0).reshape(3, 1000)))
-    (row,) = partials.rows_of(partials.to_batch(partials.Partial(0, 0, 0, 1000, 0.0, found), Moments))
+    (row,) = partials.iter_rows(partials.to_batch(partials.Partial(0, 0, 0, 1000, 0.0, found), Moments))
 
     lengths = dict(zip(Moments.names(), row["numbers"][2:].astype(int), strict=False))
 

@@ -1,6 +1,6 @@
 """Stages: pairs of estimator and model, which are a statistic and a map; and what maps each row by itself."""
 
-from sparkscale.scalers._mapped import InverseModel
+from sparkscale.scalers._inverse import InverseModel
 from sparkscale.scalers.batch_norm import BatchNorm, BatchNormModel
 from sparkscale.scalers.clip_by_global_norm import ClipByGlobalNorm, ClipByGlobalNormModel
 from sparkscale.scalers.clip_by_norm import ClipByNorm

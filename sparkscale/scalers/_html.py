@@ -14,7 +14,7 @@ from pyspark.ml.param import Param, Params
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Displayed", "Extent", "Features", "stage"]
+__all__ = ["Extent", "Features", "HtmlReprMixin", "stage_html"]
 
 Array = npt.NDArray[np.float64]
 
@@ -42,18 +42,18 @@ class Features:
     extent: Extent
 
 
-class Displayed(Params):
+class HtmlReprMixin(Params):
     """Mixin for stages that notebooks show."""
 
     def _repr_html_(self) -> str:
-        return stage(type(self).__name__, self, *self._overview())
+        return stage_html(type(self).__name__, self, *self._overview())
 
     def _overview(self) -> tuple[str, Features | None]:
         """Return what to say beside the name of the stage, and its features."""
         return "", None
 
 
-def stage(title: str, params: Params, said: str, features: Features | None) -> str:
+def stage_html(title: str, params: Params, description: str, features: Features | None) -> str:
     """Return a stage as HTML.
 
     Parameters
@@ -62,16 +62,16 @@ def stage(title: str, params: Params, said: str, features: Features | None) -> s
         Its name.
     params : pyspark.ml.param.Params
         Whose Params to show.
-    said : str
+    description : str
         What to say beside the name.
     features : Features, optional
         What was learned.
     """
-    told = f": {escape(said)}" if said else ""
-    parts = [f"<div><b>{escape(title)}</b>{told} <small>({escape(params.uid)})</small></div>", *_params(params)]
+    after_title = f": {escape(description)}" if description else ""
+    divs = [f"<div><b>{escape(title)}</b>{after_title} <small>({escape(params.uid)})</small></div>", *_params(params)]
     if features is not None:
-        parts += [_marked(features.summary), _table(features), _legend(features)]
-    return f"<div>{''.join(parts)}</div>"
+        divs += [_marked(features.summary), _table(features), _legend(features)]
+    return f"<div>{''.join(divs)}</div>"
 
 
 def _params(params: Params) -> Iterable[str]:
@@ -109,34 +109,34 @@ def _short(text: str) -> str:
 
 def _marked(summary: pd.DataFrame) -> str:
     """Name the features that need a look."""
-    kinds = {
+    conditions = {
         "constant": summary["constant"],
         "without a valid value": summary["count"] == 0,
         "with invalid values (null, NaN or infinite)": (summary["invalid"] > 0) & (summary["count"] > 0),
     }
-    said = [
+    remarks = [
         f"{int(which.sum()):,} {text}: {_listed(list(summary.index[which]))}"
-        for text, which in kinds.items()
+        for text, which in conditions.items()
         if which.any()
     ]
-    return f"<div><small>{'; '.join(said)}.</small></div>" if said else ""
+    return f"<div><small>{'; '.join(remarks)}.</small></div>" if remarks else ""
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(escape(_short(name)) for name in names[:NAMES])
-    return f"{shown} and {len(names) - NAMES:,} more" if len(names) > NAMES else shown
+    listed = ", ".join(escape(_short(name)) for name in names[:NAMES])
+    return f"{listed} and {len(names) - NAMES:,} more" if len(names) > NAMES else listed
 
 
 def _table(features: Features) -> str:
     summary, extent = features.summary, features.extent
-    shown = [name for name in summary.columns if name != "constant"]
-    heads = "".join(f"<th>{escape(name)}</th>" for name in ("feature", *shown, "values", ""))
+    columns = [name for name in summary.columns if name != "constant"]
+    heads = "".join(f"<th>{escape(name)}</th>" for name in ("feature", *columns, "values", ""))
     rows = []
     for i in range(min(ROWS, len(summary))):
         row = summary.iloc[i]
         name = str(summary.index[i])
         cells = [f'<th title="{escape(name)}">{escape(_short(name))}</th>']
-        cells += [f"<td>{_number(row[column])}</td>" for column in shown]
+        cells += [f"<td>{_number(row[column])}</td>" for column in columns]
         middle = None if extent.middle is None else float(extent.middle[i])
         cells += [f"<td>{_mark(float(extent.low[i]), float(extent.high[i]), middle)}</td>", f"<td>{_note(row)}</td>"]
         rows.append(f"<tr>{''.join(cells)}</tr>")
@@ -169,7 +169,7 @@ def _mark(low: float, high: float, middle: float | None) -> str:
         return MARGIN + (WIDTH - 2 * MARGIN) * ((0.5 * value - start) / length)
 
     left, right = at(low), at(high)
-    said = (
+    tooltip = (
         f"{low:.6g} to {high:.6g}"
         if middle is None
         else f"mean {middle:.6g}, ± standard deviation {low:.6g} to {high:.6g}"
@@ -178,7 +178,7 @@ def _mark(low: float, high: float, middle: float | None) -> str:
     dot = "" if middle is None else f'<circle cx="{at(middle):.1f}" cy="{half:g}" r="3"/>'
     return (
         f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" fill="currentColor" '
-        f'style="vertical-align: middle"><title>{said}</title>'
+        f'style="vertical-align: middle"><title>{tooltip}</title>'
         f'<rect x="{zero - 0.5:.1f}" y="0" width="1" height="{HEIGHT}"/>'
         f'<rect x="{left - 1:.1f}" y="{half - 3:g}" width="{right - left + 2:.1f}" height="6" fill-opacity="0.4"/>'
         f"{dot}</svg>"

@@ -27,7 +27,7 @@ def roots(squares: Array, nonzero: npt.NDArray[np.bool_]) -> Array:
 class MatrixModel(ScalerModel[CoMoments]):
     """Base of the models of the Gram or covariance matrix, which is decomposed once and then remembered."""
 
-    _statistic = CoMoments
+    _statistic_class = CoMoments
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,12 +38,12 @@ class MatrixModel(ScalerModel[CoMoments]):
         """Number of rows that took part in fit: those without an invalid value."""
         return int(self.statistics.rows.max(initial=0))
 
-    def _spread(self, statistic: CoMoments) -> Array:
-        return np.sqrt(np.diagonal(statistic.comoments))
+    def _spread(self) -> Array:
+        return np.sqrt(np.diagonal(self.statistics.comoments))
 
-    def _extent(self, statistic: CoMoments) -> Extent:
-        known = np.where(statistic.rows > 0, 1.0, np.nan)
-        mean, std = statistic.mean * known, np.sqrt(np.diagonal(statistic.covariance()))
+    def _extent(self) -> Extent:
+        statistic = self.statistics
+        mean, std = np.where(statistic.rows > 0, statistic.mean, np.nan), np.sqrt(np.diagonal(statistic.covariance()))
         return Extent(mean - std, mean + std, mean)
 
     def _once(self, compute: Callable[[Array], T], matrix: Callable[[], Array], *params: Any) -> T:
@@ -51,8 +51,8 @@ class MatrixModel(ScalerModel[CoMoments]):
         key = (self.statistics, *params)
         if self._known is None or self._known[0] != key:
             self._known = key, compute(self._checked(matrix()))
-        found: T = self._known[1]
-        return found
+        result: T = self._known[1]
+        return result
 
     def _checked(self, matrix: Array) -> Array:
         """Refuse a matrix of no row, or one that overflowed."""

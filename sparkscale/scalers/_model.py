@@ -1,193 +1,66 @@
-"""Fitted models: what was learned, and what follows from it."""
+"""Fitted models: the map that follows from what was learned, and what can be done with it."""
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pyspark.ml.linalg import DenseVector, Vectors
-from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.sql import DataFrame
 
 from sparkscale.affine import AffineMap
-from sparkscale.errors import ColumnTypeError, EmptyDataError, ParamError, RangeOverflowError, ScalingError
+from sparkscale.errors import EmptyDataError, RangeOverflowError, ScalingError
 from sparkscale.scalers import _plot
 from sparkscale.scalers._html import Extent, Features
-from sparkscale.scalers._mapped import InverseModel, Mapped
-from sparkscale.scalers._params import ColumnParams
-from sparkscale.spark import gpu, storage
+from sparkscale.scalers._inverse import InverseModel
+from sparkscale.scalers._learned import Array, LearnedModel
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.expression import Bounds
-from sparkscale.spark.names import check_dataset
-from sparkscale.spark.summarize import Summary, summarize
 from sparkscale.spark.transform.affine import Affine
 from sparkscale.spark.transform.apply import Plan, slices_of
 from sparkscale.spark.transform.column_map import ColumnMap
 from sparkscale.spark.transform.outputs import Paths, check_outputs
-from sparkscale.statistics import Extrema, Mergeable, Statistic
+from sparkscale.statistics import Extrema, Mergeable
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sparkscale.drawing import Picture
 
-__all__ = ["Array", "Fitting", "ScalerModel"]
+__all__ = ["Array", "ExtremaModel", "ScalerModel"]
 
-logger = logging.getLogger("sparkscale")
-
-Array = npt.NDArray[np.float64]
-SAVED = ("name", "kind", "single", "size", "attributes", "nested", "boolean")  # of a column
 S = TypeVar("S", bound=Mergeable)
-E = TypeVar("E", bound="Fitting")
+E = TypeVar("E", bound=Extrema)
 M = TypeVar("M", bound="ScalerModel[Any]")
 
 
-class Fitting(ColumnParams):
-    """What estimator and model share: the scan, which the model repeats to update itself."""
+class ScalerModel(LearnedModel[S]):
+    """Base of the fitted models. A subclass computes its map from ``statistics`` and has attributes for these."""
 
-    handleEmpty: Param[str] = Param(
-        Params._dummy(),
-        "handleEmpty",
-        "a feature without any valid value. 'keep': maps to NaN, with a warning; 'error': fit, merge and update fail.",
-        typeConverter=TypeConverters.toString,
-    )
-
-    _statistic: type[Statistic]
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._setDefault(handleEmpty="keep")
-
-    def getHandleEmpty(self) -> str:
-        """Return ``handleEmpty``."""
-        return self.getOrDefault(self.handleEmpty)
-
-    def setHandleEmpty(self: E, value: str) -> E:
-        """Set ``handleEmpty``."""
-        return self._set(handleEmpty=value)
-
-    def _check_params(self) -> None:
-        super()._check_params()
-        self._check_choice("handleEmpty", ("keep", "error"))
-
-    def _summarize(self, df: DataFrame, columns: Sequence[FeatureColumn]) -> Summary | None:
-        return summarize(
-            df,
-            columns,
-            self._statistic,
-            handle_invalid=self.getHandleInvalid(),
-            weight=self._weight(df),
-            device=gpu.effective_device(self.getDevice(), df.sparkSession),
-        )
-
-    def _weight(self, df: DataFrame) -> FeatureColumn | None:
-        if not (self.hasParam("weightCol") and self.isSet("weightCol")):
-            return None
-        name = self.getOrDefault("weightCol")
-        try:
-            weight = resolve(df, [name])[0]
-        except ColumnTypeError:
-            weight = None
-        if weight is None or weight.kind != "scalar":
-            raise ColumnTypeError(f"Weight column '{name}' must be one number a row. Name another column, or cast it.")
-        return weight
-
-
-class ScalerModel(Fitting, Mapped, Generic[S]):
-    """Base of the fitted models. A subclass computes its map from its statistic and has attributes for it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._columns: tuple[FeatureColumn, ...] = ()
-        self._learned: S | None = None
-        self._skips = False
-
-    def _learn(self, columns: Sequence[FeatureColumn], statistic: S, *, skips: bool) -> None:
-        """Take what was learned, and whether only from rows without an invalid value."""
-        self._columns, self._learned, self._skips = tuple(columns), statistic, skips
+    _repr_params: tuple[str, ...] = ()
 
     @abstractmethod
-    def _map(self, statistic: S) -> AffineMap:
-        """Return the map of a statistic under this model's Params."""
+    def _map(self) -> AffineMap:
+        """Return the map of what was learned under this model's Params."""
 
     @abstractmethod
-    def _spread(self, statistic: S) -> Array:
-        """Return what is 0 for a constant feature."""
+    def _learned_values(self) -> dict[str, Any]:
+        """Return what ``summary`` shows of what was learned, by name."""
 
     def _bounds(self) -> Bounds:
         return None
 
-    def _collapses(self, statistic: S) -> npt.NDArray[np.bool_]:
+    def _collapses(self) -> npt.NDArray[np.bool_]:
         """Return which features may have an infinite scale."""
-        return np.asarray(self._spread(statistic) == 0)
+        return np.asarray(self._spread() == 0)
 
-    def _of_features(self, found: AffineMap) -> AffineMap:
+    def _of_features(self, affine: AffineMap) -> AffineMap:
         """Return the map of the features, where the statistic has fewer entries than there are of them."""
-        return found
-
-    @property
-    def statistics(self) -> S:
-        """The raw, mergeable statistic that was learned."""
-        if self._learned is None:
-            raise ParamError(f"{type(self).__name__} has learned nothing: use the model that fit returns.")
-        return self._learned
-
-    @property
-    def numFeatures(self) -> int:
-        """Number of features of all columns together."""
-        self.statistics  # noqa: B018  # refuses a model that has learned nothing
-        return sum(c.size or 0 for c in self._columns)
-
-    @property
-    def count(self) -> int:
-        """Number of rows that took part in fit."""
-        statistic = self.statistics
-        rows = statistic.count if self._skips else statistic.count + statistic.invalid
-        return int(rows.max(initial=0))
-
-    @property
-    def featureNames(self) -> list[str]:
-        """The name of each feature."""
-        return [name for column in self._columns for name in column.feature_names()]
-
-    @property
-    def invalidCounts(self) -> list[int]:
-        """Number of null, NaN and infinite values of each feature."""
-        return [int(n) for n in self.statistics.invalid]
-
-    @property
-    def constantFeatures(self) -> list[str]:
-        """Names of the features whose valid values are all the same, as far as a double shows their spread."""
-        return self._names(self._constant())
-
-    @property
-    def emptyFeatures(self) -> list[str]:
-        """Names of the features that had no valid value; they map to NaN."""
-        return self._names(self.statistics.count == 0)
-
-    def _constant(self) -> npt.NDArray[np.bool_]:
-        return np.asarray((self._spread(self.statistics) == 0) & (self.statistics.count > 0))
-
-    def _names(self, which: npt.NDArray[np.bool_], most: int | None = None) -> list[str]:
-        """Return the names of the chosen entries of the statistic, of ``most`` at most."""
-        columns = self._entry_columns()
-        starts = np.cumsum([0, *(c.size or 0 for c in columns)])
-        chosen = np.flatnonzero(which)[:most]
-        of = np.searchsorted(starts, chosen, side="right") - 1
-        return [columns[k].feature_name(i) for k, i in zip(of, chosen - starts[of], strict=True)]
-
-    def _entries(self) -> list[str]:
-        """Return the name of each entry of the statistic."""
-        return [name for column in self._entry_columns() for name in column.feature_names()]
-
-    def _entry_columns(self) -> Sequence[FeatureColumn]:
-        """Return the columns of the entries of the statistic."""
-        return self._columns
+        return affine
 
     @property
     def affine(self) -> AffineMap:
@@ -196,24 +69,24 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
 
     def _entry_map(self) -> AffineMap:
         self._check_params()
-        statistic = self.statistics
+        empty = np.asarray(self.statistics.count == 0)
         with np.errstate(all="ignore"):
-            found = self._map(statistic)
-        broken = ~(np.isfinite(found.center) & np.isfinite(found.offset) & ~np.isnan(found.scale) & (found.scale != 0))
-        broken |= np.isinf(found.scale) & ~self._collapses(statistic)
-        broken &= statistic.count > 0
+            affine = self._map()
+        center, scale, offset = affine.center, affine.scale, affine.offset
+        broken = ~(np.isfinite(center) & np.isfinite(offset) & ~np.isnan(scale) & (scale != 0))
+        broken |= np.isinf(scale) & ~self._collapses()
+        broken &= ~empty
         if broken.any():
             raise RangeOverflowError(
                 f"{type(self).__name__}: the range, mean or variance of {', '.join(map(repr, self._names(broken, 5)))} "
                 "is not representable as a double. Bring the values to another unit first, or drop the column."
             )
-        empty = np.asarray(statistic.count == 0)
         if empty.any() and self.getHandleEmpty() == "error":
             raise EmptyDataError(
                 f"{type(self).__name__}: no valid value in {', '.join(map(repr, self._names(empty, 5)))}, which "
                 "handleEmpty='error' refuses. Leave the feature out, or set handleEmpty to 'keep'."
             )
-        center, scale, offset = (np.where(empty, np.nan, p) for p in (found.center, found.scale, found.offset))
+        center, scale, offset = (np.where(empty, np.nan, values) for values in (center, scale, offset))
         return AffineMap(center, scale, offset)
 
     def _plan(self, df: DataFrame | None = None) -> Plan:
@@ -239,79 +112,8 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
         affine, bounds = self.affine, self._bounds()
         return [Affine(affine[of_column], bounds) for of_column in features]
 
-    def _renamed(self) -> tuple[FeatureColumn, ...]:
-        """Return the columns under the names that the Params give now."""
-        names = self._input_names()
-        if len(names) != len(self._columns):
-            raise self._fail(f"the model was fitted on {len(self._columns)} columns, and {len(names)} are named now.")
-        pairs = zip(self._columns, names, strict=True)
-        return tuple(c if c.name == n else c.renamed(n) for c, n in pairs)
-
     def _attributes(self, output: FeatureColumn) -> tuple[str, ...] | None:
         return tuple(self.featureNames) if self._assembles else output.attributes
-
-    def merge(self: M, *others: M) -> M:
-        """Return the model that fit on all the data together would have given.
-
-        Parameters
-        ----------
-        *others : model of the same class
-            Fitted on the same columns.
-
-        Returns
-        -------
-        model of the same class
-            A new model with this one's Params; the operands stay as they were.
-
-        Raises
-        ------
-        ParamError
-            If a model is of another class, or was fitted on other columns, or only one of them under
-            ``handleInvalid="skip"``.
-        """
-        shapes = _shapes(self._columns)
-        for other in others:
-            if type(other) is not type(self):
-                raise self._fail(f"cannot merge with {type(other).__name__}. Only models of one class merge.")
-            theirs = _shapes(other._columns)
-            if theirs != shapes:
-                raise ParamError(
-                    f"Only models of the same columns merge: {shapes} differs from {theirs}. Fit on the same columns."
-                )
-            if other._skips != self._skips:
-                raise self._fail("only one of the models learned under handleInvalid='skip'. Fit both alike to merge.")
-        return self._relearned(self.statistics.merge(*(other.statistics for other in others)))
-
-    def update(self: M, dataset: DataFrame) -> M:
-        """Return the model that fit on the old data and ``dataset`` together would have given.
-
-        Parameters
-        ----------
-        dataset : pyspark.sql.DataFrame
-            More rows, with the columns that fit had. Without a row, nothing changes.
-
-        Returns
-        -------
-        model of the same class
-            A new model; this one stays as it was.
-
-        Raises
-        ------
-        ParamError
-            If ``handleInvalid`` became, or is no longer, "skip" since fit.
-        """
-        self._check_params()
-        check_dataset(dataset, whole="update")
-        if self._skips != (self.getHandleInvalid() == "skip"):
-            raise self._fail("handleInvalid='skip' was set or unset since fit. Set it back to update, or fit again.")
-        found = self._summarize(dataset, as_fitted(resolve(dataset, self._input_names()), self._renamed()))
-        return self._relearned(self.statistics.merge(found.statistic) if found else self.statistics)
-
-    def _relearned(self: M, statistic: Any) -> M:
-        model = self.copy()
-        model._learn(self._columns, statistic, skips=self._skips)
-        model.affine  # noqa: B018  # refuses a range that overflows
-        return model
 
     def inverse(self: M) -> InverseModel[M]:
         """Return the model that maps this model's outputs, as they are named now, back to its inputs' names."""
@@ -356,29 +158,23 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
         ColumnNotFoundError, ColumnTypeError, SizeMismatchError
             If the scaled columns are not of the kind that this model makes.
         """
-        params = {
-            "inputCol": inputCol,
-            "inputCols": inputCols,
-            "outputCol": outputCol,
-            "outputCols": outputCols,
-            "columns": columns,
-        }
-        inverse = self.inverse()
-        inverse._set(**{name: value for name, value in params.items() if value is not None})
-        return inverse.transform(dataset)
+        names = {"inputCol": inputCol, "inputCols": inputCols, "outputCol": outputCol, "outputCols": outputCols}
+        params = {name: value for name, value in {**names, "columns": columns}.items() if value is not None}
+        return self.inverse()._set(**params).transform(dataset)
 
     def summary(self) -> pd.DataFrame:
         """Return one row a feature, or channel: counts, the learned values, the map and whether the feature is constant."""
+        affine = self._entry_map()
+        return self._table(center=affine.center, scale=affine.scale, offset=affine.offset)
+
+    def _table(self, **of_map: Array) -> pd.DataFrame:
         import pandas as pd  # noqa: PLC0415  # only tables need it
 
-        statistic, affine = self.statistics, self._entry_map()
         table: dict[str, Any] = {
-            "count": statistic.count.astype(np.int64),
-            "invalid": statistic.invalid.astype(np.int64),
-            **self._shown(statistic),
-            "center": affine.center,
-            "scale": affine.scale,
-            "offset": affine.offset,
+            "count": self.statistics.count.astype(np.int64),
+            "invalid": self.statistics.invalid.astype(np.int64),
+            **self._learned_values(),
+            **of_map,
             "constant": self._constant(),
         }
         return pd.DataFrame(table, index=pd.Index(self._entries(), name="feature"))
@@ -418,83 +214,40 @@ class ScalerModel(Fitting, Mapped, Generic[S]):
         """
         return _plot.plot(self, dataset, features, bins)
 
-    def _features_of(self, entry: int) -> range:
-        """Return the features of an entry of the statistic, counted through all columns."""
-        return range(entry, entry + 1)
-
-    @abstractmethod
-    def _shown(self, statistic: S) -> dict[str, Any]:
-        """Return the learned values by name."""
-
     def _vector(self, values: Array) -> DenseVector:
         return Vectors.dense(np.where(self.statistics.count > 0, values, np.nan))
-
-    def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
-        columns = [{name: getattr(c, name) for name in SAVED} for c in self._columns]
-        return {"columns": columns, "skips": self._skips}, self.statistics
-
-    @classmethod
-    def _saved_kind(cls, extra: Mapping[str, Any]) -> type[Mergeable]:
-        return cls._statistic
-
-    def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
-        columns = [_column(saved) for saved in storage.part(extra, "columns", list)]
-        self._learn(columns, statistic, skips=storage.part(extra, "skips", bool))
-        entries = sum(c.size or 0 for c in self._entry_columns())
-        if entries != len(statistic):
-            raise storage.MalformedError(f"columns are of {entries} features, and the statistics of {len(statistic)}")
-
-    def _log(self) -> None:
-        constant, empty = self._constant(), self.statistics.count == 0
-        if constant.any():
-            names = ", ".join(self._names(constant, 10))
-            logger.warning("%s: %d constant feature(s): %s", type(self).__name__, constant.sum(), names)
-        if empty.any():
-            names = ", ".join(self._names(empty, 10))
-            logger.warning("%s: no valid value in %s; they map to NaN", type(self).__name__, names)
 
     def _overview(self) -> tuple[str, Features | None]:
         if self._learned is None:
             return "has learned nothing; fit returns a model that has", None
-        said = f"{self.count:,} rows, {self.numFeatures:,} features"
+        text = f"{self.count:,} rows, {self.numFeatures:,} features"
         if len(self.statistics) != self.numFeatures:
-            said += f" in {len(self.statistics):,} channels"
+            text += f" in {len(self.statistics):,} channels"
         try:
-            return said, Features(self.summary(), self._extent(self.statistics))
+            return text, Features(self.summary(), self._extent())
         except ScalingError as failure:  # Params that were set after fit
-            return f"{said}. {failure}", None
+            return f"{text}. {failure}", None
 
-    def _extent(self, statistic: S) -> Extent:
+    def _extent(self) -> Extent:
         """Return where the values of each feature are known to lie."""
-        if isinstance(statistic, Extrema):
-            return Extent(statistic.min, statistic.max)
-        known = np.where(statistic.count > 0, 1.0, np.nan)
-        mean, std = statistic.mean * known, self._spread(statistic)  # type: ignore[attr-defined]  # all others have one
+        statistic: Any = self.statistics  # with a mean, unless a subclass has an extent of its own
+        mean, std = np.where(statistic.count > 0, statistic.mean, np.nan), self._spread()
         return Extent(mean - std, mean + std, mean)
 
     def __repr__(self) -> str:
-        shown = [f"uid={self.uid}", f"numFeatures={self.numFeatures if self._learned else 0}"]
-        shown += [f"{name}={str(self.getOrDefault(name)).lower()}" for name in self._repr_params]
-        return f"{type(self).__name__}: {', '.join(shown)}"
-
-    _repr_params: tuple[str, ...] = ()
+        values = [f"uid={self.uid}", f"numFeatures={self.numFeatures if self._learned else 0}"]
+        values += [f"{name}={str(self.getOrDefault(name)).lower()}" for name in self._repr_params]
+        return f"{type(self).__name__}: {', '.join(values)}"
 
 
-def _shapes(columns: Sequence[FeatureColumn]) -> list[tuple[str, str, int | None]]:
-    """Return what columns must share for their statistics to be of the same features."""
-    return [(c.name, "scalar" if c.kind == "scalar" else "array or vector", c.size) for c in columns]
+class ExtremaModel(ScalerModel[E]):
+    """Base of the models of least and largest values."""
 
+    _statistic_class: type[Extrema] = Extrema
 
-def _column(saved: Any) -> FeatureColumn:
-    """Return a column that was saved."""
-    name, kind = (storage.part(saved, which, str) for which in ("name", "kind"))
-    saved = {"boolean": False, **saved}  # unless it was saved by a version that knew none
-    single, nested, boolean = (storage.part(saved, which, bool) for which in ("single", "nested", "boolean"))
-    size, attributes = storage.part(saved, "size", int), saved.get("attributes")
-    if kind not in ("scalar", "array", "vector") or size < 1 or (kind == "scalar" and size != 1):
-        raise storage.MalformedError(f"column {name!r} is of kind {kind!r} and size {size}")
-    if attributes is not None:
-        attributes = tuple(storage.part(saved, "attributes", list))
-        if len(attributes) != size or not all(isinstance(a, str) for a in attributes):
-            raise storage.MalformedError(f"attributes of column {name!r} are not {size} names")
-    return FeatureColumn(name, kind, single, size, attributes, nested, boolean)
+    def _spread(self) -> Array:
+        with np.errstate(all="ignore"):
+            return self.statistics.max - self.statistics.min
+
+    def _extent(self) -> Extent:
+        return Extent(self.statistics.min, self.statistics.max)

@@ -60,7 +60,7 @@ class Writable(MLWritable, Params, MLReadable[Any]):
         return {}, None
 
     @classmethod
-    def _saved_kind(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
+    def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
         """Return the class of the statistic that was saved with this JSON."""
         return None
 
@@ -238,8 +238,8 @@ class StageReader(MLReader[Any]):
         metadata = storage.parsed(text)
         if metadata is None:
             raise PersistenceError(f"'{path}' holds no saved stage: there is no readable metadata in it.")
-        kind = self._class or public(metadata.get("class"))
-        if kind is None or metadata.get("class") != class_name(kind):
+        stage_class = self._class or public(metadata.get("class"))
+        if stage_class is None or metadata.get("class") != class_name(stage_class):
             wanted = class_name(self._class) if self._class else "stage of sparkscale"
             raise PersistenceError(f"'{path}' holds a {metadata.get('class')}, not a {wanted}.")
         version = metadata.get("formatVersion")
@@ -251,11 +251,11 @@ class StageReader(MLReader[Any]):
         if (version > 1 or "checksum" in metadata) and metadata.get("checksum") != storage.checksum(metadata):
             raise PersistenceError(f"'{path}': the metadata was changed or damaged after it was saved. Save it again.")
         try:
-            statistic_kind = kind._saved_kind(metadata)
+            statistic_class = stage_class._saved_statistic_class(metadata)
             statistic = None
-            if statistic_kind is not None:
-                statistic = storage.read_statistic(self.sparkSession, path, metadata, statistic_kind)
-            stage = with_params(kind(), metadata)
+            if statistic_class is not None:
+                statistic = storage.read_statistic(self.sparkSession, path, metadata, statistic_class)
+            stage = with_params(stage_class(), metadata)
             stage._restore(metadata, statistic)
         except PersistenceError:
             raise

@@ -42,11 +42,11 @@ def plot(model: Any, dataset: DataFrame, features: Sequence[str] | None, bins: i
     check_dataset(dataset, whole="plot")
     names = model._entries()
     chosen = _chosen(names, features)
-    found = histograms(*_arrays(model, dataset, chosen), bins)
+    counts = histograms(*_arrays(model, dataset, chosen), bins)
     outputs = model._plan().outputs
     rows = [
         drawing.Row((names[entry], _output(model, outputs, names[entry], entry)), (before, after))
-        for entry, before, after in zip(chosen, found[: len(chosen)], found[len(chosen) :], strict=True)
+        for entry, before, after in zip(chosen, counts[: len(chosen)], counts[len(chosen) :], strict=True)
     ]
     title = type(model).__name__
     if len(chosen) < len(names) and features is None:

@@ -9,9 +9,9 @@ from pyspark.ml import Transformer
 from pyspark.sql import DataFrame
 
 from sparkscale.errors import ColumnTypeError
-from sparkscale.scalers import _persistence as persistence
-from sparkscale.scalers._html import Displayed
-from sparkscale.scalers._params import ColumnParams
+from sparkscale.scalers._columns import ColumnParams
+from sparkscale.scalers._html import HtmlReprMixin
+from sparkscale.scalers._persistence import Writable
 from sparkscale.spark.columns import FeatureColumn, resolve
 from sparkscale.spark.transform.apply import Plan, to_sql, transform
 from sparkscale.spark.transform.column_map import ColumnMap
@@ -21,7 +21,7 @@ from sparkscale.spark.transform.rows import Normalization
 __all__ = ["RowNorm", "RowTransformer"]
 
 
-class RowTransformer(Displayed, ColumnParams, persistence.Writable, Transformer):
+class RowTransformer(HtmlReprMixin, ColumnParams, Writable, Transformer):
     """Base of the stages. A subclass has Params, checks them, and says what becomes of a column."""
 
     @abstractmethod

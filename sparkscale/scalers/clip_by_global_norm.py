@@ -12,23 +12,21 @@ from sparkscale.errors import RangeOverflowError
 from sparkscale.kernels import global_norm
 from sparkscale.kernels.clipping import shortening
 from sparkscale.scalers._base import Scaler
-from sparkscale.scalers._layer_params import HasClipNorm
-from sparkscale.scalers._model import Array, ScalerModel
+from sparkscale.scalers._model import ExtremaModel
+from sparkscale.scalers._shared_params import HasClipNorm
 from sparkscale.statistics import Squares
 
 __all__ = ["ClipByGlobalNorm", "ClipByGlobalNormModel"]
 
 
 class _ClipParams(HasClipNorm):
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._setDefault(clipNorm=1.0)
+    _defaults = {"clipNorm": 1.0}
 
 
-class ClipByGlobalNormModel(_ClipParams, ScalerModel[Squares]):
+class ClipByGlobalNormModel(_ClipParams, ExtremaModel[Squares]):
     """Model fitted by `ClipByGlobalNorm`."""
 
-    _statistic = Squares
+    _statistic_class = Squares
     _repr_params = ("clipNorm", "formula")
 
     @property
@@ -37,11 +35,7 @@ class ClipByGlobalNormModel(_ClipParams, ScalerModel[Squares]):
         with np.errstate(all="ignore"):
             return float(global_norm([self.statistics.norm]))
 
-    def _spread(self, statistic: Squares) -> Array:
-        with np.errstate(all="ignore"):
-            return statistic.max - statistic.min
-
-    def _map(self, statistic: Squares) -> AffineMap:
+    def _map(self) -> AffineMap:
         norm, clip = self.globalNorm, self.getClipNorm()
         scale = float(np.float64(1.0) / shortening(np, np.asarray(norm), clip, self.getFormula()))
         if not (np.isfinite(norm) and np.isfinite(scale)):
@@ -49,11 +43,11 @@ class ClipByGlobalNormModel(_ClipParams, ScalerModel[Squares]):
                 f"{type(self).__name__}: the global norm, or its ratio to clipNorm={clip}, is not representable as a "
                 "double. Bring the values to another unit first."
             )
-        zero = np.zeros(len(statistic))
-        return AffineMap(zero, np.full(len(statistic), scale), zero)
+        zero = np.zeros(self.numFeatures)
+        return AffineMap(zero, np.full(self.numFeatures, scale), zero)
 
-    def _shown(self, statistic: Squares) -> dict[str, Any]:
-        return {"norm": statistic.norm}
+    def _learned_values(self) -> dict[str, Any]:
+        return {"norm": self.statistics.norm}
 
 
 class ClipByGlobalNorm(_ClipParams, Scaler[ClipByGlobalNormModel]):
@@ -131,7 +125,6 @@ class ClipByGlobalNorm(_ClipParams, Scaler[ClipByGlobalNormModel]):
     <BLANKLINE>
     """
 
-    _statistic = Squares
     _model = ClipByGlobalNormModel
 
     @keyword_only
@@ -149,4 +142,3 @@ class ClipByGlobalNorm(_ClipParams, Scaler[ClipByGlobalNormModel]):
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        self._set(**self._given())

@@ -7,8 +7,8 @@ from functools import partial
 from pyspark import keyword_only
 
 from sparkscale import kernels
-from sparkscale.scalers._layer_params import HasClipNorm
 from sparkscale.scalers._rows import RowNorm
+from sparkscale.scalers._shared_params import HasClipNorm
 from sparkscale.spark.transform.rows import MaskedKernel, Normalization, shortened
 
 __all__ = ["ClipByNorm"]
@@ -84,7 +84,6 @@ class ClipByNorm(HasClipNorm, RowNorm):
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        self._set(**self._given())
 
     def _column_map(self) -> Normalization:
         norm, formula = self.getClipNorm(), self.getFormula()

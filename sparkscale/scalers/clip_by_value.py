@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from pyspark import keyword_only
-from pyspark.ml.param import Param, Params, TypeConverters
 
+from sparkscale.scalers._params import param
 from sparkscale.scalers._rows import RowTransformer
 from sparkscale.spark.transform.rows import Clip
 
@@ -65,12 +65,8 @@ class ClipByValue(RowTransformer):
     <BLANKLINE>
     """
 
-    low: Param[float] = Param(
-        Params._dummy(), "low", "lower bound. Default: none.", typeConverter=TypeConverters.toFloat
-    )
-    high: Param[float] = Param(
-        Params._dummy(), "high", "upper bound. Default: none.", typeConverter=TypeConverters.toFloat
-    )
+    low = param("low", "lower bound. Default: none.", float)
+    high = param("high", "upper bound. Default: none.", float)
 
     @keyword_only
     def __init__(
@@ -86,7 +82,6 @@ class ClipByValue(RowTransformer):
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        self._set(**self._given())
 
     def getLow(self) -> float:
         """Return ``low``."""

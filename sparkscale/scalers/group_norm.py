@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 from pyspark import keyword_only
-from pyspark.ml.param import Param, Params, TypeConverters
 
 from sparkscale import kernels
-from sparkscale.scalers._layer_params import HasBias, HasEpsilon, HasShape
+from sparkscale.scalers._params import param
 from sparkscale.scalers._rows import RowNorm
+from sparkscale.scalers._shared_params import HasBias, HasEpsilon, HasShape
 from sparkscale.spark.transform.rows import Grouping, MaskedKernel, Normalization, standardized
 
 __all__ = ["GroupNorm"]
@@ -79,9 +79,7 @@ class GroupNorm(HasEpsilon, HasShape, HasBias, RowNorm):
     <BLANKLINE>
     """
 
-    numGroups: Param[int] = Param(
-        Params._dummy(), "numGroups", "number of groups of channels", typeConverter=TypeConverters.toInt
-    )
+    numGroups = param("numGroups", "number of groups of channels", int)
 
     @keyword_only
     def __init__(
@@ -101,7 +99,6 @@ class GroupNorm(HasEpsilon, HasShape, HasBias, RowNorm):
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        self._set(**self._given())
 
     def getNumGroups(self) -> int:
         """Return ``numGroups``."""

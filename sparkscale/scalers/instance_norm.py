@@ -7,8 +7,8 @@ from functools import partial
 from pyspark import keyword_only
 
 from sparkscale import kernels
-from sparkscale.scalers._layer_params import HasBias, HasEpsilon, HasShape
 from sparkscale.scalers._rows import RowNorm
+from sparkscale.scalers._shared_params import HasBias, HasEpsilon, HasShape
 from sparkscale.spark.transform.rows import Grouping, MaskedKernel, Normalization, standardized
 
 __all__ = ["InstanceNorm"]
@@ -92,7 +92,6 @@ class InstanceNorm(HasEpsilon, HasShape, HasBias, RowNorm):
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        self._set(**self._given())
 
     def _check_params(self) -> None:
         super()._check_params()

@@ -6,11 +6,11 @@ from functools import partial
 from math import prod
 
 from pyspark import keyword_only
-from pyspark.ml.param import Param, Params, TypeConverters
 
 from sparkscale import kernels
-from sparkscale.scalers._layer_params import HasBias, HasEpsilon
+from sparkscale.scalers._params import param
 from sparkscale.scalers._rows import RowNorm
+from sparkscale.scalers._shared_params import HasBias, HasEpsilon
 from sparkscale.spark.transform.rows import Grouping, MaskedKernel, Normalization, standardized
 
 __all__ = ["LayerNorm"]
@@ -77,11 +77,10 @@ class LayerNorm(HasEpsilon, HasBias, RowNorm):
     <BLANKLINE>
     """
 
-    normalizedShape: Param[list[int]] = Param(
-        Params._dummy(),
+    normalizedShape = param(
         "normalizedShape",
         "the last axes of the tensor that a row holds flattened, which are normalized over. Default: all of the row.",
-        typeConverter=TypeConverters.toListInt,
+        list[int],
     )
 
     @keyword_only
@@ -100,7 +99,6 @@ class LayerNorm(HasEpsilon, HasBias, RowNorm):
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        self._set(**self._given())
 
     def getNormalizedShape(self) -> list[int]:
         """Return ``normalizedShape``."""

@@ -10,48 +10,35 @@ from pyspark.ml.linalg import DenseVector
 
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
-from sparkscale.scalers._model import Array, ScalerModel
-from sparkscale.scalers._params import HasClip, HasConstant
+from sparkscale.scalers._model import ExtremaModel
+from sparkscale.scalers._shared_params import HasClip, HasConstant
 from sparkscale.spark.expression import Bounds
 from sparkscale.statistics import Extrema
 
 __all__ = ["MaxAbsScaler", "MaxAbsScalerModel"]
 
 
-class _MaxAbsParams(HasClip, HasConstant):
-    pass
-
-
-class MaxAbsScalerModel(_MaxAbsParams, ScalerModel[Extrema]):
+class MaxAbsScalerModel(HasClip, HasConstant, ExtremaModel[Extrema]):
     """Model fitted by `MaxAbsScaler`."""
-
-    _statistic = Extrema
 
     @property
     def maxAbs(self) -> DenseVector:
         """Largest absolute value of each feature; NaN where there was no value."""
-        return self._vector(self._largest(self.statistics))
+        return self._vector(np.maximum(np.abs(self.statistics.min), np.abs(self.statistics.max)))
 
-    def _largest(self, statistic: Extrema) -> Array:
-        return np.maximum(np.abs(statistic.min), np.abs(statistic.max))
-
-    def _spread(self, statistic: Extrema) -> Array:
-        with np.errstate(all="ignore"):
-            return statistic.max - statistic.min
-
-    def _map(self, statistic: Extrema) -> AffineMap:
-        largest = self._largest(statistic)
-        zero = np.zeros(len(statistic))
+    def _map(self) -> AffineMap:
+        largest = self.maxAbs.toArray()
+        zero = np.zeros(len(largest))
         return AffineMap(zero, np.where(largest == 0, 1.0, largest), zero)
 
     def _bounds(self) -> Bounds:
         return (-1.0, 1.0) if self.getClip() else None
 
-    def _shown(self, statistic: Extrema) -> dict[str, Any]:
+    def _learned_values(self) -> dict[str, Any]:
         return {"maxAbs": self.maxAbs.toArray()}
 
 
-class MaxAbsScaler(_MaxAbsParams, Scaler[MaxAbsScalerModel]):
+class MaxAbsScaler(HasClip, HasConstant, Scaler[MaxAbsScalerModel]):
     r"""Divide each feature by its largest absolute value; sparse vectors stay sparse.
 
     .. math:: y = x / \max |x|
@@ -114,7 +101,6 @@ class MaxAbsScaler(_MaxAbsParams, Scaler[MaxAbsScalerModel]):
     <BLANKLINE>
     """
 
-    _statistic = Extrema
     _model = MaxAbsScalerModel
 
     @keyword_only
@@ -132,4 +118,3 @@ class MaxAbsScaler(_MaxAbsParams, Scaler[MaxAbsScalerModel]):
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        self._set(**self._given())

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from pyspark import keyword_only
 from pyspark.ml.linalg import DenseVector
-from pyspark.ml.param import Param, Params, TypeConverters
 
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
-from sparkscale.scalers._model import Array, ScalerModel
-from sparkscale.scalers._params import HasClip, HasConstant
+from sparkscale.scalers._model import ExtremaModel
+from sparkscale.scalers._params import P, param
+from sparkscale.scalers._shared_params import HasClip, HasConstant
 from sparkscale.spark.expression import Bounds
 from sparkscale.statistics import Extrema
 
 __all__ = ["MinMaxScaler", "MinMaxScalerModel"]
 
-P = TypeVar("P", bound="_MinMaxParams")
-
 
 class _MinMaxParams(HasClip, HasConstant):
-    min: Param[float] = Param(
-        Params._dummy(), "min", "lower bound of the target range", typeConverter=TypeConverters.toFloat
-    )
-    max: Param[float] = Param(
-        Params._dummy(), "max", "upper bound of the target range", typeConverter=TypeConverters.toFloat
-    )
+    min = param("min", "lower bound of the target range", float)
+    max = param("max", "upper bound of the target range", float)
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._setDefault(min=0.0, max=1.0)
+    _defaults = {"min": 0.0, "max": 1.0}
 
     def getMin(self) -> float:
         """Return ``min``."""
@@ -57,10 +49,9 @@ class _MinMaxParams(HasClip, HasConstant):
             )
 
 
-class MinMaxScalerModel(_MinMaxParams, ScalerModel[Extrema]):
+class MinMaxScalerModel(_MinMaxParams, ExtremaModel[Extrema]):
     """Model fitted by `MinMaxScaler`."""
 
-    _statistic = Extrema
     _repr_params = ("min", "max")
 
     @property
@@ -73,31 +64,27 @@ class MinMaxScalerModel(_MinMaxParams, ScalerModel[Extrema]):
         """Largest value of each feature; NaN where there was none."""
         return self._vector(self.statistics.max)
 
-    def _spread(self, statistic: Extrema) -> Array:
-        with np.errstate(all="ignore"):
-            return statistic.max - statistic.min
-
-    def _map(self, statistic: Extrema) -> AffineMap:
+    def _map(self) -> AffineMap:
         low, high = self.getMin(), self.getMax()
-        spread, width = self._spread(statistic), high - low
+        spread, width = self._spread(), high - low
         scale = spread / width
         for near in (np.nextafter(scale, 0.0), np.nextafter(scale, np.inf)):  # so that the top comes out exactly
             scale = np.where((spread / scale + low != high) & (spread / near + low == high), near, scale)
         # A range too small or too large to be divided by the width without losing digits is not representable.
         scale = np.where(np.abs(scale * width - spread) <= 1e-12 * spread, scale, np.nan)
-        offset = np.full(len(statistic), low)
+        offset = np.full(len(scale), low)
         constant = spread == 0
         if self.getHandleConstant() == "collapse":
             offset[constant] = 0.5 * (low + high)
             scale[constant] = np.inf
         else:
             scale[constant] = 1.0 / width
-        return AffineMap(statistic.min, scale, offset)
+        return AffineMap(self.statistics.min, scale, offset)
 
     def _bounds(self) -> Bounds:
         return (self.getMin(), self.getMax()) if self.getClip() else None
 
-    def _shown(self, statistic: Extrema) -> dict[str, Any]:
+    def _learned_values(self) -> dict[str, Any]:
         return {"min": self.originalMin.toArray(), "max": self.originalMax.toArray()}
 
 
@@ -173,7 +160,6 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
     DenseVector([5.0, 30.0])
     """
 
-    _statistic = Extrema
     _model = MinMaxScalerModel
 
     @keyword_only
@@ -193,4 +179,3 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        self._set(**self._given())

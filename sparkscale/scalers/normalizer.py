@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from pyspark import keyword_only
-from pyspark.ml.param import Param, Params, TypeConverters
 
 from sparkscale import kernels
+from sparkscale.scalers._params import param
 from sparkscale.scalers._rows import RowNorm
 from sparkscale.spark.transform.rows import MaskedKernel, UnitNorm, unit
 
@@ -69,7 +69,9 @@ class Normalizer(RowNorm):
     <BLANKLINE>
     """
 
-    p: Param[float] = Param(Params._dummy(), "p", "order of the norm", typeConverter=TypeConverters.toFloat)
+    p = param("p", "order of the norm", float)
+
+    _defaults = {"p": 2.0}
 
     @keyword_only
     def __init__(
@@ -84,8 +86,6 @@ class Normalizer(RowNorm):
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        self._setDefault(p=2.0)
-        self._set(**self._given())
 
     def getP(self) -> float:
         """Return ``p``."""

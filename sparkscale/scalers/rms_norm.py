@@ -7,8 +7,8 @@ from functools import partial
 from pyspark import keyword_only
 
 from sparkscale import kernels
-from sparkscale.scalers._layer_params import HasEpsilon, HasShape
 from sparkscale.scalers._rows import RowNorm
+from sparkscale.scalers._shared_params import HasEpsilon, HasShape
 from sparkscale.spark.transform.rows import Grouping, MaskedKernel, Normalization, standardized
 
 __all__ = ["RMSNorm"]
@@ -75,6 +75,8 @@ class RMSNorm(HasEpsilon, HasShape, RowNorm):
     <BLANKLINE>
     """
 
+    _defaults = {"epsilon": 1e-6}
+
     @keyword_only
     def __init__(
         self,
@@ -91,8 +93,6 @@ class RMSNorm(HasEpsilon, HasShape, RowNorm):
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        self._setDefault(epsilon=1e-6)
-        self._set(**self._given())
 
     def _column_map(self) -> Normalization:
         kernel = partial(kernels.rms_norm, epsilon=self.getEpsilon(), **self._gains())

@@ -13,7 +13,6 @@ from sparkscale.kernels import spectral_norm
 from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._matrix import TINY, MatrixModel, roots
 from sparkscale.scalers._model import Array
-from sparkscale.statistics import CoMoments
 
 __all__ = ["SpectralNorm", "SpectralNormModel"]
 
@@ -26,8 +25,8 @@ class SpectralNormModel(MatrixModel):
         """Largest singular value of the matrix of all features."""
         return self._once(_spectral_norm, lambda: self.statistics.gram)
 
-    def _map(self, statistic: CoMoments) -> AffineMap:
-        norm = self.spectralNorm
+    def _map(self) -> AffineMap:
+        statistic, norm = self.statistics, self.spectralNorm
         nonzero = bool(np.any(statistic.origin) or np.any(statistic.shift))
         if norm**2 < TINY and (norm > 0 or nonzero):
             raise RangeOverflowError(
@@ -37,7 +36,8 @@ class SpectralNormModel(MatrixModel):
         zero = np.zeros(len(statistic))
         return AffineMap(zero, np.full(len(statistic), norm or 1.0), zero)
 
-    def _shown(self, statistic: CoMoments) -> dict[str, Any]:
+    def _learned_values(self) -> dict[str, Any]:
+        statistic = self.statistics
         nonzero = (statistic.origin != 0) | (statistic.shift != 0) | (np.diagonal(statistic.comoments) > 0)
         return {"norm": roots(np.diagonal(statistic.gram), nonzero)}
 
@@ -124,7 +124,6 @@ class SpectralNorm(Scaler[SpectralNormModel]):
     <BLANKLINE>
     """
 
-    _statistic = CoMoments
     _model = SpectralNormModel
 
     @keyword_only
@@ -140,4 +139,3 @@ class SpectralNorm(Scaler[SpectralNormModel]):
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        self._set(**self._given())

@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from pyspark import keyword_only
 from pyspark.ml.linalg import DenseVector
-from pyspark.ml.param import Param, Params, TypeConverters
 
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._model import Array, ScalerModel
-from sparkscale.scalers._params import HasConstant, HasWeight
+from sparkscale.scalers._params import P, param
+from sparkscale.scalers._shared_params import HasConstant, HasWeight
 from sparkscale.statistics import Moments
 
 __all__ = ["StandardScaler", "StandardScalerModel"]
 
-P = TypeVar("P", bound="_StandardParams")
-
 
 class _StandardParams(HasWeight, HasConstant):
-    withMean: Param[bool] = Param(
-        Params._dummy(), "withMean", "subtract the mean", typeConverter=TypeConverters.toBoolean
-    )
-    withStd: Param[bool] = Param(
-        Params._dummy(), "withStd", "divide by the standard deviation", typeConverter=TypeConverters.toBoolean
-    )
-    ddof: Param[int] = Param(
-        Params._dummy(),
-        "ddof",
-        "delta degrees of freedom: 1 for the sample's standard deviation, 0 for the population's",
-        typeConverter=TypeConverters.toInt,
-    )
+    withMean = param("withMean", "subtract the mean", bool)
+    withStd = param("withStd", "divide by the standard deviation", bool)
+    ddof = param("ddof", "delta degrees of freedom: 1 for the sample's standard deviation, 0 for the population's", int)
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._setDefault(withMean=False, withStd=True, ddof=1)
+    _defaults = {"withMean": False, "withStd": True, "ddof": 1}
 
     def getWithMean(self) -> bool:
         """Return ``withMean``."""
@@ -71,7 +58,7 @@ class _StandardParams(HasWeight, HasConstant):
 class StandardScalerModel(_StandardParams, ScalerModel[Moments]):
     """Model fitted by `StandardScaler`."""
 
-    _statistic = Moments
+    _statistic_class = Moments
     _repr_params = ("withMean", "withStd")
 
     @property
@@ -82,25 +69,24 @@ class StandardScalerModel(_StandardParams, ScalerModel[Moments]):
     @property
     def std(self) -> DenseVector:
         """Standard deviation of each feature; 0 for a single row, NaN where there was no value."""
-        return self._vector(self._spread(self.statistics))
+        return self._vector(self._spread())
 
-    def _spread(self, statistic: Moments) -> Array:
-        return statistic.std(self.getDdof())
+    def _spread(self) -> Array:
+        return self.statistics.std(self.getDdof())
 
-    def _map(self, statistic: Moments) -> AffineMap:
-        size = len(statistic)
-        zero, one = np.zeros(size), np.ones(size)
-        center = statistic.mean if self.getWithMean() else zero
+    def _map(self) -> AffineMap:
+        mean, zero, one = self.statistics.mean, np.zeros(self.numFeatures), np.ones(self.numFeatures)
+        center = mean if self.getWithMean() else zero
         if not self.getWithStd():
             return AffineMap(center, one, zero)
-        std = self._spread(statistic)
+        std = self._spread()
         constant = std == 0
         if self.getHandleConstant() == "unit":
             return AffineMap(center, np.where(constant, 1.0, std), zero)
         # What collapses to 0 keeps its constant as center, so that the inverse gives it back.
-        return AffineMap(np.where(constant, statistic.mean, center), np.where(constant, np.inf, std), zero)
+        return AffineMap(np.where(constant, mean, center), np.where(constant, np.inf, std), zero)
 
-    def _shown(self, statistic: Moments) -> dict[str, Any]:
+    def _learned_values(self) -> dict[str, Any]:
         return {"mean": self.mean.toArray(), "std": self.std.toArray()}
 
 
@@ -192,7 +178,6 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
     Row(x_scaled=1.0, x=3.0)
     """
 
-    _statistic = Moments
     _model = StandardScalerModel
 
     @keyword_only
@@ -213,4 +198,3 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        self._set(**self._given())

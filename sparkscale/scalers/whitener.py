@@ -3,46 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pyspark import keyword_only
 from pyspark.ml.linalg import DenseMatrix, DenseVector
-from pyspark.ml.param import Param, Params, TypeConverters
 
 from sparkscale.affine import MatrixMap
 from sparkscale.errors import RangeOverflowError
 from sparkscale.kernels import whitening
 from sparkscale.scalers._base import Scaler
-from sparkscale.scalers._layer_params import HasEpsilon
 from sparkscale.scalers._matrix import TINY, MatrixModel, roots
+from sparkscale.scalers._params import P, param
+from sparkscale.scalers._shared_params import HasEpsilon
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.transform.column_map import ColumnMap
 from sparkscale.spark.transform.matrix import Matrix
-from sparkscale.statistics import CoMoments
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Whitener", "WhitenerModel"]
 
-P = TypeVar("P", bound="_WhitenerParams")
-
 
 class _WhitenerParams(HasEpsilon):
-    method: Param[str] = Param(
-        Params._dummy(),
+    method = param(
         "method",
         "'pca': onto the principal axes, largest variance first; 'zca': as near to the features as can be.",
-        typeConverter=TypeConverters.toString,
+        str,
     )
-    withMean: Param[bool] = Param(
-        Params._dummy(), "withMean", "subtract the mean", typeConverter=TypeConverters.toBoolean
-    )
+    withMean = param("withMean", "subtract the mean", bool)
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._setDefault(method="pca", epsilon=0.0, withMean=True)
+    _defaults = {"method": "pca", "epsilon": 0.0, "withMean": True}
+    _choices = {"method": ("pca", "zca")}
 
     def getMethod(self) -> str:
         """Return ``method``."""
@@ -59,10 +52,6 @@ class _WhitenerParams(HasEpsilon):
     def setWithMean(self: P, value: bool) -> P:
         """Set ``withMean``."""
         return self._set(withMean=value)
-
-    def _check_params(self) -> None:
-        super()._check_params()
-        self._check_choice("method", ("pca", "zca"))
 
     def _output_names(self) -> list[str]:
         if len(self._input_names()) > 1 and not self._assembles:
@@ -111,7 +100,7 @@ class WhitenerModel(_WhitenerParams, MatrixModel):
         zero = np.zeros(len(covariance))
         return MatrixMap(self.statistics.mean if self.getWithMean() else zero, forward.T, back.T, zero)
 
-    def _map(self, statistic: CoMoments) -> Any:
+    def _map(self) -> Any:
         return self.affine
 
     def _attributes(self, output: FeatureColumn) -> tuple[str, ...] | None:
@@ -119,18 +108,10 @@ class WhitenerModel(_WhitenerParams, MatrixModel):
 
     def summary(self) -> pd.DataFrame:
         """Return one row a feature: counts, mean, standard deviation and whether the feature is constant."""
-        import pandas as pd  # noqa: PLC0415  # only tables need it
+        return self._table()
 
+    def _learned_values(self) -> dict[str, Any]:
         statistic = self.statistics
-        table = {
-            "count": statistic.count.astype(np.int64),
-            "invalid": statistic.invalid.astype(np.int64),
-            **self._shown(statistic),
-            "constant": self._constant(),
-        }
-        return pd.DataFrame(table, index=pd.Index(self.featureNames, name="feature"))
-
-    def _shown(self, statistic: CoMoments) -> dict[str, Any]:
         varies = np.diagonal(statistic.comoments) > 0
         return {"mean": statistic.mean, "std": roots(np.diagonal(statistic.covariance()), varies)}
 
@@ -222,7 +203,6 @@ class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
     [[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0], [0.0, 0.0]]
     """
 
-    _statistic = CoMoments
     _model = WhitenerModel
 
     @keyword_only
@@ -241,4 +221,3 @@ class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        self._set(**self._given())

@@ -6,8 +6,9 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from math import inf
+from operator import add
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,11 +18,11 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from sparkscale import arrays
-from sparkscale.blocks import Block, DenseBlock
+from sparkscale.blocks import Block, DenseBlock, Runs
 from sparkscale.errors import DeviceError, ScalingError, marked
 from sparkscale.statistics import Statistic
 
-__all__ = ["Cpu", "Gpu", "Kernel", "device_of_task", "effective_device", "has_plugin", "together"]
+__all__ = ["Cpu", "Gpu", "Kernel", "concat_batches", "device_of_task", "effective_device", "has_plugin", "partition_id"]
 
 T = TypeVar("T")
 W = TypeVar("W", bound="Cpu")
@@ -76,9 +77,9 @@ class Cpu:
     def __exit__(self, *failure: object) -> None:
         self.free()
 
-    def of(self, kind: type[Statistic], block: Block) -> Statistic:
+    def of(self, statistic_class: type[Statistic], block: Block) -> Statistic:
         """Return the statistic of a block."""
-        return kind.of(block)
+        return statistic_class.of(block)
 
     def apply(self, kernel: Kernel, rows: Array) -> Array:
         """Return what a kernel makes of rows."""
@@ -113,17 +114,19 @@ class Gpu(Cpu):
     cupy: Any
     partition: int = 0
 
-    def of(self, kind: type[Statistic], block: Block) -> Statistic:
+    def of(self, statistic_class: type[Statistic], block: Block) -> Statistic:
         """Return the statistic of a block, computed on the device; of a sparse one on the CPU."""
         if not isinstance(block, DenseBlock) or not block.rows:
-            return kind.of(block)
-        return self._in_parts(block, lambda part: self._of(kind, part), kind.merge)
+            return statistic_class.of(block)
+        compute = partial(self._of, statistic_class)
+        return statistic_class.join_blocks(*zip(*self._in_parts(block, compute, add), strict=True))
 
-    def _of(self, kind: type[Statistic], block: DenseBlock) -> Statistic:
+    def _of(self, statistic_class: type[Statistic], block: DenseBlock) -> list[tuple[Statistic, Runs | None]]:
         put = self.cupy.asarray
         weights = None if block.weights is None else put(block.weights)
-        found = kind.of(DenseBlock(put(block.values), weights))
-        return kind(**{name: self.cupy.asnumpy(array) for name, array in found.arrays().items()})
+        statistic = statistic_class.of(DenseBlock(put(block.values), weights, block.runs))
+        arrays = {name: self.cupy.asnumpy(array) for name, array in statistic.arrays().items()}
+        return [(statistic_class(**arrays), block.runs)]
 
     def apply(self, kernel: Kernel, rows: Array) -> Array:
         """Return what a kernel makes of rows on the device."""
@@ -161,7 +164,7 @@ class Gpu(Cpu):
 
     def gathered(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Return Arrow batches put together until they have ``BUDGET`` bytes: a device is slow with little at a time."""
-        return together(batches, BUDGET)
+        return concat_batches(batches, BUDGET)
 
     def rows(self, features: int) -> int:
         """Return how many rows of columns are put beside each other at a time."""
@@ -203,6 +206,12 @@ def device_of_task(device: str) -> Cpu:
             raise DeviceError(marked(DeviceError, f"device='gpu', but {failed}. {REMEDY}")) from failed
         _tell(str(failed))
         return Cpu()
+
+
+def partition_id() -> int:
+    """Return the number of the partition that a task computes."""
+    context = task()
+    return context.partitionId() if context else 0
 
 
 def task() -> Any:
@@ -272,7 +281,7 @@ def _address(context: Any) -> str | None:
     return address
 
 
-def together(batches: Iterable[pa.RecordBatch], most: float, most_rows: float = inf) -> Iterator[pa.RecordBatch]:
+def concat_batches(batches: Iterable[pa.RecordBatch], most: float, most_rows: float = inf) -> Iterator[pa.RecordBatch]:
     """Put batches together up to ``most`` bytes and so many rows; one that is larger stays alone."""
     held: list[pa.RecordBatch] = []
     size = rows = 0
@@ -282,7 +291,7 @@ def together(batches: Iterable[pa.RecordBatch], most: float, most_rows: float = 
             size = rows = 0
         held.append(batch)
         size, rows = size + batch.nbytes, rows + batch.num_rows
-        del batch  # what is handed out is held by none but its user
+        del batch  # drop our reference so that the consumer can free the batch
         if size >= most or rows >= most_rows:
             yield _one(held)
             size = rows = 0
@@ -295,6 +304,6 @@ def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     if len(batches) == 1:
         return batches.pop()
     table = pa.Table.from_batches(batches).combine_chunks()
-    found = table.to_batches()[0] if table.num_rows else batches[0]
+    batch = table.to_batches()[0] if table.num_rows else batches[0]
     batches.clear()
-    return found
+    return batch

@@ -24,6 +24,7 @@ __all__ = [
     "errors",
     "exists",
     "has_jvm",
+    "is_cancelled",
     "message",
     "partitions",
     "plan",
@@ -144,6 +145,11 @@ def cancelled(failure: BaseException) -> PySparkException | None:
         return None if cause is None else convert_exception(cause)
     except Py4JError:  # the JVM is gone
         return None
+
+
+def is_cancelled(failure: BaseException) -> bool:
+    """Whether a query failed since it was cancelled, on classic or on Connect."""
+    return cancelled(failure) is not None or "OPERATION_CANCELED" in str(failure)
 
 
 def exists(spark: SparkSession, path: str) -> bool | None:

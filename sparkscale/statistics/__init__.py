@@ -1,7 +1,8 @@
 """Mergeable statistics: of a block of rows, merged over partitions. No Spark here."""
 
-from sparkscale.statistics._base import Fold, Mergeable, Statistic
+from sparkscale.statistics._base import Fold, Mergeable, PerFeature, Statistic
 from sparkscale.statistics.co_moments import CoMoments
+from sparkscale.statistics.counts import Counts
 from sparkscale.statistics.extrema import Extrema
 from sparkscale.statistics.moments import Moments
 from sparkscale.statistics.running import BatchAverage, MovingAverage, RunningMoments
@@ -10,11 +11,13 @@ from sparkscale.statistics.squares import Squares
 __all__ = [
     "BatchAverage",
     "CoMoments",
+    "Counts",
     "Extrema",
     "Fold",
     "Mergeable",
     "Moments",
     "MovingAverage",
+    "PerFeature",
     "RunningMoments",
     "Squares",
     "Statistic",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,9 +14,9 @@ from sparkscale.blocks import Block, DenseBlock
 from sparkscale.statistics._base import Array, Fold, Statistic, total
 from sparkscale.statistics.moments import SMALLEST
 
-__all__ = ["LIMIT", "CoMoments"]
+__all__ = ["MOST_FEATURES", "CoMoments"]
 
-LIMIT = 4096  # features: a matrix of 134 MB, whose eigenvalues take half a minute
+MOST_FEATURES = 4096  # features: a matrix of 134 MB, whose eigenvalues take half a minute
 # Rows whose product is taken at once: so many that adding it up costs little beside it, but whose copy stays small.
 ROWS, VALUES = 1024, 1 << 18
 
@@ -138,19 +138,6 @@ class CoMoments(Statistic):
         shift = xp.mean(deviation, axis=0)
         deviation = deviation - shift
         return cls(rows - invalid, invalid, ones * complete, ones * values[0, :], shift, _gram(deviation))
-
-    @classmethod
-    def counts(cls, block: Block) -> CoMoments:
-        """Return the counts alone: co-moments with no feature."""
-        invalid, zero = block.invalid(), np.zeros(block.size)
-        return cls(block.rows - invalid, invalid, zero, zero, zero, np.zeros((block.size, 0)))
-
-    @classmethod
-    def concat(cls, parts: Sequence[CoMoments]) -> CoMoments:
-        """Put the counts of features beside each other, of whose pairs nothing is known."""
-        count, invalid = (np.concatenate([getattr(p, name) for p in parts]) for name in ("count", "invalid"))
-        zero = np.zeros(len(count))
-        return cls(count, invalid, zero, zero, zero, np.zeros((len(count), 0)))
 
     @classmethod
     def missing(cls, features: int, rows: float) -> CoMoments:

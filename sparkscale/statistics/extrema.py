@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 
 from sparkscale.arrays import double, namespace
-from sparkscale.blocks import Block, DenseBlock, SparseBlock
-from sparkscale.statistics._base import Array, Statistic, total
+from sparkscale.blocks import DenseBlock, SparseBlock
+from sparkscale.statistics._base import Array, PerFeature
+from sparkscale.statistics._reductions import Reductions, reductions_of
 
 __all__ = ["Extrema"]
 
 
 @dataclass(frozen=True, eq=False)
-class Extrema(Statistic):
+class Extrema(PerFeature):
     """Smallest and largest valid value of each feature. Exact: the merge is associative and commutative.
 
     Parameters
@@ -37,42 +37,47 @@ class Extrema(Statistic):
     (array([-2.]), array([3.]), array([3.]), array([1.]))
     """
 
+    aggregates = ("count({x})", "min({x})", "max({x})")
+    any_order = True
+    in_metadata = True
+
     min: Array
     max: Array
 
     @classmethod
-    def of(cls, block: Block) -> Extrema:
-        """Return the extrema of a block."""
-        return cls._of_sparse(block) if isinstance(block, SparseBlock) else cls._of_dense(block)
+    def of_aggregates(cls, rows: float, *arrays: Array) -> Extrema:
+        """See `Statistic`."""
+        count, least, largest = arrays
+        empty = count == 0
+        return cls(count, rows - count, np.where(empty, np.inf, least), np.where(empty, -np.inf, largest))
 
     @classmethod
-    def _of_dense(cls, block: DenseBlock) -> Extrema:
-        if not block.rows:
-            return cls.missing(block.size, 0)
-        values, xp = block.values, namespace(block.values)
-        low, high = (double(found)[1] for found in (xp.min(values, axis=0), xp.max(values, axis=0)))
+    def _of_chunk(cls, chunk: DenseBlock) -> Extrema:
+        values, xp, rows = chunk.values, namespace(chunk.values), reductions_of(chunk)
+        low, high = (double(ends)[1] for ends in (rows.least(values), rows.largest(values)))
+        number = rows.row_sum(xp.ones_like(double(values)[1][:, 0]))
         # NaN and infinities show in the extrema: only then are they masked, value by value.
         if xp.all(xp.isfinite(low) & xp.isfinite(high)):
-            return cls(xp.full_like(low, block.rows), xp.zeros_like(low), low, high)
+            return cls(xp.ones_like(low) * number, xp.zeros_like(low), low, high)
         valid = xp.isfinite(values)
-        count = xp.sum(xp.astype(valid, xp.float64), axis=0)
-        ends = ((xp.min, xp.inf), (xp.max, -xp.inf))
-        low, high = (double(f(xp.where(valid, values, end), axis=0))[1] for f, end in ends)
+        count = rows.sum(xp.astype(valid, xp.float64))
+        low = double(rows.least(xp.where(valid, values, xp.inf)))[1]
+        high = double(rows.largest(xp.where(valid, values, -xp.inf)))[1]
         # Some versions of CuPy give the largest double as the least of infinities (cupy/cupy#8180).
-        low, high = (xp.where(count > 0, found, end) for found, end in ((low, xp.inf), (high, -xp.inf)))
-        return cls(count, block.rows - count, low, high)
+        low, high = (xp.where(count > 0, ends, end) for ends, end in ((low, xp.inf), (high, -xp.inf)))
+        return cls(count, number - count, low, high)
 
     @classmethod
     def _of_sparse(cls, block: SparseBlock) -> Extrema:
         indices, values, _ = block.valid_entries()
         invalid = block.invalid()
         stored = np.bincount(indices, minlength=block.size)
-        implicit_zeros = stored < block.rows - invalid
+        implicit_zeros = stored < block.row_counts - invalid
         low = np.where(implicit_zeros, 0.0, np.inf)
         high = np.where(implicit_zeros, 0.0, -np.inf)
         np.minimum.at(low, indices, values)
         np.maximum.at(high, indices, values)
-        return cls(block.rows - invalid, invalid, low, high)
+        return cls(block.row_counts - invalid, invalid, low, high)
 
     @classmethod
     def missing(cls, features: int, rows: float) -> Extrema:
@@ -81,12 +86,6 @@ class Extrema(Statistic):
             np.zeros(features), np.full(features, float(rows)), np.full(features, np.inf), np.full(features, -np.inf)
         )
 
-    def merge(self, *others: Extrema) -> Extrema:
-        """Return the extrema of all rows together."""
-        parts, xp = (self, *others), namespace(self.count)
-        return Extrema(
-            total([p.count for p in parts]),
-            total([p.invalid for p in parts]),
-            reduce(xp.minimum, [p.min for p in parts]),
-            reduce(xp.maximum, [p.max for p in parts]),
-        )
+    @classmethod
+    def _combined(cls, rows: Reductions, count: Array, invalid: Array, min: Array, max: Array) -> Extrema:
+        return cls(rows.sum(count), rows.sum(invalid), rows.least(min), rows.largest(max))

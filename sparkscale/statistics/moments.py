@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sparkscale.arrays import double, namespace, rows_at_once
-from sparkscale.blocks import Block, DenseBlock, SparseBlock
-from sparkscale.statistics._base import Array, Statistic
+from sparkscale.arrays import double, namespace
+from sparkscale.blocks import DenseBlock, SparseBlock
+from sparkscale.statistics._aggregates import AGGREGATES, mean_and_variance
+from sparkscale.statistics._base import Array, PerFeature
+from sparkscale.statistics._reductions import Columns, Entries, Reductions, reductions_of
 
 __all__ = ["Moments"]
 
@@ -24,7 +26,7 @@ WEIGHT_TINY = 1e-300  # what sums of squared weights below this have lost is mor
 
 
 @dataclass(frozen=True, eq=False)
-class Moments(Statistic):
+class Moments(PerFeature):
     r"""Weighted mean and second central moment of each feature.
 
     A block is shifted by its first valid row, centred by the mean of what is left, and only then squared;
@@ -69,6 +71,8 @@ class Moments(Statistic):
     (array([1.e+09]), array([1.]), array([1.]))
     """
 
+    aggregates = AGGREGATES
+
     weight: Array
     weight_square: Array
     origin: Array
@@ -91,45 +95,44 @@ class Moments(Statistic):
         return self.origin + self.shift
 
     @classmethod
-    def of(cls, block: Block) -> Moments:
-        """Return the moments of a block."""
-        with np.errstate(all="ignore"):  # what overflows shows in the result, and is refused when it is used
-            return cls._of_sparse(block) if isinstance(block, SparseBlock) else cls._of_dense(block)
-
-    @classmethod
-    def _of_dense(cls, block: DenseBlock) -> Moments:
-        step = rows_at_once(block.values)
-        parts = [cls._of_chunk(block[start : start + step]) for start in range(0, block.rows, step)]
-        return parts[0].merge(*parts[1:]) if parts else cls.missing(block.size, 0)
+    def of_aggregates(cls, rows: float, *arrays: Array) -> Moments | None:
+        """See `Statistic`."""
+        count = arrays[0]
+        exact = mean_and_variance(*arrays)
+        if exact is None:
+            return None
+        origin, shift, variance = exact
+        return cls(count, rows - count, count, count, origin, shift, variance * count)
 
     @classmethod
     def _of_chunk(cls, chunk: DenseBlock) -> Moments:
         xp, values, _ = double(chunk.values)
+        rows = reductions_of(chunk)
         w = xp.ones_like(values[:, 0]) if chunk.weights is None else chunk.weights
         # A finite sum proves that nothing is NaN or infinite; only otherwise is each value looked at.
         if xp.isfinite(xp.sum(values)):
-            one = xp.ones_like(values[0, :])
-            there, count, origin = one, one * chunk.rows, one * values[0, :]
-            weight, weight_square = one * xp.sum(w), one * (w @ w)
-            deviation = values - origin
-            shift = w @ deviation / weight
-            deviation = deviation - shift
+            there, origin = xp.ones_like(values[0, :]), rows.first(values)
+            one = xp.ones_like(origin)
+            count, weight, weight_square = (one * rows.row_sum(v) for v in (xp.ones_like(w), w, w * w))
+            deviation = values - rows.each(origin)
+            shift = rows.dot(w, deviation) / weight
+            deviation = deviation - rows.each(shift)
         else:
             valid = xp.isfinite(values)
             there = xp.astype(valid, xp.float64)
-            count, weight, weight_square = xp.ones_like(w) @ there, w @ there, (w * w) @ there
-            first = xp.argmax(xp.astype(valid, xp.int8), axis=0)
-            origin = xp.where(count > 0, xp.take_along_axis(values, first[None, :], axis=0)[0, :], 0.0)
-            deviation = xp.where(valid, values - origin, 0.0)
-            shift = w @ deviation / xp.where(weight > 0, weight, 1.0)
-            deviation = xp.where(valid, deviation - shift, 0.0)
-        m2 = w @ (deviation * deviation)
-        moments = cls(count, chunk.rows - count, weight, weight_square, origin, shift, m2)
+            count, weight, weight_square = (rows.dot(v, there) for v in (xp.ones_like(w), w, w * w))
+            origin = xp.where(count > 0, rows.first(values, valid), 0.0)
+            deviation = xp.where(valid, values - rows.each(origin), 0.0)
+            shift = rows.dot(w, deviation) / xp.where(weight > 0, weight, 1.0)
+            deviation = xp.where(valid, deviation - rows.each(shift), 0.0)
+        m2 = rows.dot(w, deviation * deviation)
+        invalid = rows.row_sum(xp.ones_like(w)) - count
+        moments = cls(count, invalid, weight, weight_square, origin, shift, m2)
         vanished = _small(m2, weight)
         if not xp.any(vanished):
             return moments
-        vanished = vanished & _varies(deviation)  # else it is a constant
-        return moments._in_units(vanished, w[:, None] * there, deviation, _Columns(xp)) if xp.any(vanished) else moments
+        vanished = vanished & _varies(deviation, rows)  # else it is a constant
+        return moments._in_units(vanished, w[:, None] * there, deviation, rows) if xp.any(vanished) else moments
 
     @classmethod
     def _of_sparse(cls, block: SparseBlock) -> Moments:
@@ -140,11 +143,12 @@ class Moments(Statistic):
         most. It takes half the time of centring.
         """
         indices, values, weights = block.valid_entries()
-        size, count = block.size, block.rows - block.invalid()
+        size, count = block.size, block.row_counts - block.invalid()
+        features = Entries(indices, size)
         stored, stored_square, zeros, zeros_square = cls._sparse_weights(block, indices, weights, count)
         weight, weight_square = stored + zeros, stored_square + zeros_square
         weighted = values if weights is None else values * weights
-        first, second = _sums(indices, weighted, size), _sums(indices, weighted * values, size)
+        first, second = features.sum(weighted), features.sum(weighted * values)
         shift = first / np.where(weight > 0, weight, 1.0)
         origin, m2 = np.zeros(size), second - first * shift
         unit = np.ones(size)
@@ -152,29 +156,30 @@ class Moments(Statistic):
         if heavy.any():
             part = cls._of_heavy(block.features(heavy))
             origin[heavy], shift[heavy], m2[heavy], unit[heavy] = part.origin, part.shift, part.m2, part.unit
-        return cls(count, block.rows - count, weight, weight_square, origin, shift, m2, unit)
+        return cls(count, block.row_counts - count, weight, weight_square, origin, shift, m2, unit)
 
     @classmethod
     def _of_heavy(cls, block: SparseBlock) -> Moments:
         """Take the moments of the stored values, each shifted and centred, and merge those of the zeros."""
         indices, values, weights = block.valid_entries()
-        size, count = block.size, block.rows - block.invalid()
+        size, count = block.size, block.row_counts - block.invalid()
+        features = Entries(indices, size)
         weight, weight_square, zeros, zeros_square = cls._sparse_weights(block, indices, weights, count)
         stored = np.bincount(indices, minlength=size).astype(np.float64)
         origin = np.zeros(size)
         origin[indices[::-1]] = values[::-1]  # the first stored value of each feature
         deviation = values - origin[indices]
         weighted = deviation if weights is None else deviation * weights
-        shift = _sums(indices, weighted, size) / np.where(weight > 0, weight, 1.0)
+        shift = features.sum(weighted) / np.where(weight > 0, weight, 1.0)
         deviation -= shift[indices]
         weighted = deviation if weights is None else deviation * weights
-        m2 = _sums(indices, weighted * deviation, size)
+        m2 = features.sum(weighted * deviation)
         zero = np.zeros(size)
         entries = cls(stored, zero, weight, weight_square, origin, shift, m2)
         vanished = _small(m2, weight)
         if np.any(deviation[vanished[indices]]):
             each = np.ones(len(values)) if weights is None else weights
-            entries = entries._in_units(vanished, each, deviation, _Entries(indices, size))
+            entries = entries._in_units(vanished, each, deviation, features)
         return entries.merge(cls(count - stored, zero, zeros, zeros_square, zero, zero, zero))
 
     @staticmethod
@@ -186,7 +191,7 @@ class Moments(Statistic):
         if weights is None or block.weights is None:
             return stored, stored, count - stored, count - stored
         implicit = count > stored
-        sums = (_sums(indices, w, block.size) for w in (weights, weights * weights))
+        sums = (Entries(indices, block.size).sum(w) for w in (weights, weights * weights))
         zeros = (np.where(implicit, block.absent(w), 0.0) for w in (block.weights, block.weights**2))
         return (*sums, *zeros)  # type: ignore[return-value]
 
@@ -195,11 +200,6 @@ class Moments(Statistic):
         """Return the moments of rows without a valid value."""
         zero = np.zeros(features)
         return cls(zero, np.full(features, float(rows)), zero, zero, zero, zero, zero)
-
-    def merge(self, *others: Moments) -> Moments:
-        """Return the moments of all rows together."""
-        parts, xp = (self, *others), namespace(self.count)
-        return self._combined(*(xp.stack([getattr(p, name) for p in parts]) for name in self.names()))
 
     def pooled(self, features: npt.NDArray[np.intp]) -> Moments:
         """Return the moments of features taken together, as the places of a channel are.
@@ -214,11 +214,13 @@ class Moments(Statistic):
         Moments
             One entry a channel.
         """
-        return self._combined(*(getattr(self, name)[features] for name in self.names()))
+        with np.errstate(all="ignore"):
+            return self._combined(Columns(np), *(np.moveaxis(a[..., features], -2, 0) for a in self.arrays().values()))
 
     @classmethod
     def _combined(
         cls,
+        rows: Reductions,
         count: Array,
         invalid: Array,
         weight: Array,
@@ -228,32 +230,30 @@ class Moments(Statistic):
         m2: Array,
         unit: Array,
     ) -> Moments:
-        """Merge along the first axis, in its order."""
-        with np.errstate(all="ignore"):
-            xp = namespace(weight)
-            has, whole = weight > 0, xp.sum(weight, axis=0)
-            at = xp.argmax(xp.astype(has, xp.int8), axis=0)  # the first part that has rows
-            start = xp.where(xp.any(has, axis=0), xp.take_along_axis(origin, at[None, :], axis=0)[0, :], 0.0)
-            shifts = (origin - start) + shift
-            mean = xp.sum(_times(weight, shifts), axis=0) / xp.where(whole > 0, whole, 1.0)
-            apart = shifts - mean
-            spread = m2 + _times(weight, apart**2)
-            count, invalid, weight_square = (xp.sum(n, axis=0) for n in (count, invalid, weight_square))
-            moments = cls(count, invalid, whole, weight_square, start, mean, xp.sum(spread, axis=0))
-            again, vanished = xp.any(unit != 1.0, axis=0), _small(moments.m2, whole)
-            if xp.any(vanished):
-                apart = xp.where(has, apart, 0.0)
-                again = again | (vanished & _varies(apart))
-            if not xp.any(again):
-                return moments
-            between = moments._in_units(again, xp.where(has, weight, 0.0), xp.where(has, apart, 0.0), _Columns(xp))
-            m2, unit = (xp.concat([a, b[None, :]]) for a, b in ((m2, between.m2), (unit, between.unit)))
-            largest = xp.max(xp.where(m2 == 0, 0.0, unit), axis=0)
-            largest = xp.where(largest > 0, largest, 1.0)
-            m2, unit = _plain(xp.sum(xp.where(m2 == 0, 0.0, m2 * (unit / largest) ** 2), axis=0), largest)
-            return replace(between, m2=xp.where(again, m2, moments.m2), unit=xp.where(again, unit, 1.0))
+        xp = namespace(weight)
+        has, whole = weight > 0, rows.sum(weight)
+        start = xp.where(rows.any(has), rows.first(origin, has), 0.0)
+        shifts = (origin - rows.each(start)) + shift
+        mean = rows.sum(_times(weight, shifts)) / xp.where(whole > 0, whole, 1.0)
+        apart = shifts - rows.each(mean)
+        spread = m2 + _times(weight, apart**2)
+        count, invalid, weight_square = (rows.sum(n) for n in (count, invalid, weight_square))
+        moments = cls(count, invalid, whole, weight_square, start, mean, rows.sum(spread))
+        again, vanished = rows.any(unit != 1.0), _small(moments.m2, whole)
+        if xp.any(vanished):
+            apart = xp.where(has, apart, 0.0)
+            again = again | (vanished & _varies(apart, rows))
+        if not xp.any(again):
+            return moments
+        between = moments._in_units(again, xp.where(has, weight, 0.0), xp.where(has, apart, 0.0), rows)
+        largest = rows.largest(xp.where(m2 == 0, 0.0, unit))
+        largest = _nonzero(xp.maximum(largest, xp.where(between.m2 == 0, 0.0, between.unit)))
+        inside = rows.sum(xp.where(m2 == 0, 0.0, m2 * (unit / rows.each(largest)) ** 2))
+        outside = xp.where(between.m2 == 0, 0.0, between.m2 * (between.unit / largest) ** 2)
+        m2, unit = _plain(inside + outside, largest)
+        return replace(between, m2=xp.where(again, m2, moments.m2), unit=xp.where(again, unit, 1.0))
 
-    def _in_units(self, which: Mask, weight: Array, deviation: Array, table: _Columns | _Entries) -> Moments:
+    def _in_units(self, which: Mask, weight: Array, deviation: Array, table: Reductions | Entries) -> Moments:
         """Return the moments, of some features with the mean and second moment of what is left of their values.
 
         Weights and deviations are divided by the largest of each feature, and the products of deviations and roots of
@@ -328,50 +328,14 @@ class Moments(Statistic):
         return np.where(known, freedom, np.nan)
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """Sums and maxima of the columns of a matrix."""
-
-    xp: Any
-
-    def sum(self, values: Any) -> Any:
-        return self.xp.sum(values, axis=0)
-
-    def largest(self, values: Any) -> Any:
-        return self.xp.max(values, axis=0)
-
-    def each(self, of_column: Any) -> Any:
-        return of_column
-
-
-@dataclass(frozen=True)
-class _Entries:
-    """Sums and maxima of the entries of each feature."""
-
-    indices: npt.NDArray[np.intp]
-    size: int
-
-    def sum(self, values: Array) -> Array:
-        return _sums(self.indices, values, self.size)
-
-    def largest(self, values: Array) -> Array:
-        maxima = np.zeros(self.size)
-        np.maximum.at(maxima, self.indices, values)
-        return maxima
-
-    def each(self, of_feature: Array) -> Array:
-        return of_feature[self.indices]
-
-
 def _small(m2: Array, weight: Array) -> Mask:
     """Return of which features squares, or their products with weights, may have lost digits before they were added."""
     return m2 < TINY * namespace(m2).clip(weight, 1.0)  # type: ignore[no-any-return]
 
 
-def _varies(deviation: Array) -> Mask:
+def _varies(deviation: Array, rows: Reductions) -> Mask:
     """Return which columns hold different values."""
-    xp = namespace(deviation)
-    return xp.max(deviation, axis=0) > xp.min(deviation, axis=0)  # type: ignore[no-any-return]
+    return rows.largest(deviation) > rows.least(deviation)  # type: ignore[no-any-return]
 
 
 def _nonzero(divisor: Array) -> Array:
@@ -390,8 +354,3 @@ def _plain(m2: Array, unit: Array) -> tuple[Array, Array]:
 def _times(weight: Array, values: Array) -> Array:
     """Multiply, with 0 for a part without rows, whatever its value."""
     return namespace(weight).where(weight > 0, weight * values, 0.0)  # type: ignore[no-any-return]
-
-
-def _sums(indices: npt.NDArray[np.integer], values: Array, size: int) -> Array:
-    """Add values up by feature."""
-    return np.bincount(indices, weights=values, minlength=size).astype(np.float64, copy=False)

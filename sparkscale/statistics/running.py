@@ -70,11 +70,18 @@ class RunningMoments(Mergeable):
         )
 
     @classmethod
-    def _of_batch(cls: type[R], batch: Moments, weight: float, kept: float) -> R:
-        one = np.ones(len(batch))
+    def _of_batches(cls: type[R], batches: Moments, weights: Array, kept: float) -> R:
+        """Sum batches up, given as the rows of the moments' arrays."""
+        number, channels = batches.count.shape
         # Of values that differ it is not to become 0, be it too small for a double, or divided by the number of batches.
-        variances = (np.where(batch.m2 > 0, np.maximum(v, NORMAL), v) for v in map(batch.variance, (0, 1)))
-        return cls(batch.count, batch.invalid, one, one * kept, batch.mean * weight, *(v * weight for v in variances))
+        variances = (np.where(batches.m2 > 0, np.maximum(v, NORMAL), v) for v in map(batches.variance, (0, 1)))
+        return cls(
+            batches.count.sum(axis=0),
+            batches.invalid.sum(axis=0),
+            np.full(channels, float(number)),
+            np.full(channels, kept),
+            *(weights @ values for values in (batches.mean, *variances)),
+        )
 
 
 class BatchAverage(RunningMoments):
@@ -119,7 +126,12 @@ class BatchAverage(RunningMoments):
     @classmethod
     def of_batch(cls, batch: Moments) -> BatchAverage:
         """Return the statistic of one mini-batch."""
-        return cls._of_batch(batch, 1.0, 1.0)
+        return cls.of_batches(batch.as_row())
+
+    @classmethod
+    def of_batches(cls, batches: Moments) -> BatchAverage:
+        """Return the statistic of mini-batches, of which each has a row in the arrays of the moments."""
+        return cls._of_batches(batches, np.ones(len(batches)), 1.0)
 
 
 class MovingAverage(RunningMoments):
@@ -164,4 +176,11 @@ class MovingAverage(RunningMoments):
     @classmethod
     def of_batch(cls, batch: Moments, momentum: float) -> MovingAverage:
         """Return the statistic of one mini-batch."""
-        return cls._of_batch(batch, momentum, 1.0 - momentum)
+        return cls.of_batches(batch.as_row(), momentum)
+
+    @classmethod
+    def of_batches(cls, batches: Moments, momentum: float) -> MovingAverage:
+        """Return the statistic of mini-batches in their order, of which each has a row in the arrays of the moments."""
+        number, kept = len(batches), 1.0 - momentum
+        weights = momentum * kept ** np.arange(number - 1, -1, -1, dtype=np.float64)
+        return cls._of_batches(batches, weights, kept**number)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparkscale.arrays import double, namespace, rows_at_once
-from sparkscale.blocks import Block, DenseBlock, SparseBlock
-from sparkscale.statistics._base import Array, total
+from sparkscale.arrays import double, namespace
+from sparkscale.blocks import DenseBlock, SparseBlock
+from sparkscale.statistics._base import Array
+from sparkscale.statistics._reductions import Entries, Reductions, reductions_of
 from sparkscale.statistics.extrema import Extrema
 
 __all__ = ["Squares"]
@@ -62,43 +63,33 @@ class Squares(Extrema):
             return self.unit * np.sqrt(self.square)
 
     @classmethod
-    def of(cls, block: Block) -> Squares:
-        """Return the extrema and sums of squares of a block."""
-        if isinstance(block, SparseBlock):
-            return cls._of_sparse(block)
-        step = rows_at_once(block.values)
-        parts = [cls._of_chunk(block[start : start + step]) for start in range(0, block.rows, step)]
-        return parts[0].merge(*parts[1:]) if parts else cls.missing(block.size, 0)
-
-    @classmethod
     def _of_chunk(cls, chunk: DenseBlock) -> Squares:
         xp, values, _ = double(chunk.values)
-        found = Extrema.of(chunk)
-        ratio = values / _unit(found)
-        ratio = xp.where(xp.isfinite(values), ratio, 0.0) if xp.any(found.invalid > 0) else ratio
-        return cls(**found.arrays(), square=xp.sum(ratio * ratio, axis=0))
+        extrema, rows = Extrema._of_chunk(chunk), reductions_of(chunk)
+        ratio = values / rows.each(_unit(extrema))
+        ratio = xp.where(xp.isfinite(values), ratio, 0.0) if xp.any(extrema.invalid > 0) else ratio
+        return cls(**extrema.arrays(), square=rows.sum(ratio * ratio))
 
     @classmethod
     def _of_sparse(cls, block: SparseBlock) -> Squares:
-        found = Extrema.of(block)
+        extrema = Extrema._of_sparse(block)
         indices, values, _ = block.valid_entries()
-        ratio = values / _unit(found)[indices]
-        square = np.bincount(indices, weights=ratio**2, minlength=block.size)
-        return cls(**found.arrays(), square=square.astype(np.float64, copy=False))
+        ratio = values / _unit(extrema)[indices]
+        return cls(**extrema.arrays(), square=Entries(indices, block.size).sum(ratio**2))
 
     @classmethod
     def missing(cls, features: int, rows: float) -> Squares:
         """Return the statistic of rows without a valid value."""
         return cls(**Extrema.missing(features, rows).arrays(), square=np.zeros(features))
 
-    def merge(self, *others: Squares) -> Squares:  # type: ignore[override]  # one kind merges with itself alone
-        """Return the statistic of all rows together."""
-        parts, xp = (self, *others), namespace(self.square)
-        found = super().merge(*others)
-        unit = _unit(found)
-        with np.errstate(all="ignore"):
-            sums = [xp.where(p.square > 0, p.square * (p.unit / unit) ** 2, 0.0) for p in parts]
-        return Squares(**found.arrays(), square=total(sums))
+    @classmethod
+    def _combined(  # type: ignore[override]  # one more array
+        cls, rows: Reductions, count: Array, invalid: Array, min: Array, max: Array, square: Array
+    ) -> Squares:
+        xp, units = namespace(square), _unit(Extrema(count, invalid, min, max))
+        extrema = Extrema._combined(rows, count, invalid, min, max)
+        ratio = units / rows.each(_unit(extrema))
+        return cls(**extrema.arrays(), square=rows.sum(xp.where(square > 0, square * ratio**2, 0.0)))
 
 
 def _unit(extrema: Extrema) -> Array:

@@ -11,9 +11,9 @@ from pyspark.sql import DataFrame
 
 from sparkscale.errors import BatchError
 from sparkscale.layout import Layout
-from sparkscale.spark.batches import Batches, key_text
 from sparkscale.spark.columns import FeatureColumn, temp_column_name
 from sparkscale.spark.expression import array_literal, failure, length_checked
+from sparkscale.spark.fit.batches import Batches, key_text
 from sparkscale.spark.frame import Frame
 from sparkscale.spark.gpu import Kernel
 from sparkscale.spark.transform.apply import Plan, apply
@@ -58,7 +58,7 @@ def normalize_batches(
     if batches.handle_invalid == "skip":
         drop_invalid_rows(frame, batches.columns)
     key = frame.add(key_text(batches.key))
-    scales = batches.normalizing(frame.df, of_batch)
+    scales = batches.scales(frame.df, of_batch)
     names = {name: temp_column_name() for name in scales.columns}
     frame.join(scales.withColumnsRenamed(names), key, names["b"])
     unknown = failure(
@@ -120,5 +120,5 @@ class _OfBatch(ColumnMap):
 
 def _places(batches: Batches) -> list[tuple[int, int]]:
     """Return each column's group, and its place there."""
-    places = {at: (k, i) for k, group in enumerate(batches.parts) for i, at in enumerate(group.positions)}
+    places = {at: (k, i) for k, group in enumerate(batches.groups) for i, at in enumerate(group.positions)}
     return [places[i] for i in range(len(batches.columns))]

@@ -1,62 +1,76 @@
-"""Params that layers share, with a fit and without."""
+"""Params that stages share."""
 
 from __future__ import annotations
 
 from math import prod
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from pyspark.ml.param import Param, Params, TypeConverters
+from pyspark.ml.param.shared import HasWeightCol
 
 from sparkscale.layout import FORMATS, LONGEST, Layout, are_lengths
-from sparkscale.scalers._params import ColumnParams
+from sparkscale.scalers._columns import ColumnParams
+from sparkscale.scalers._params import P, param
 
-__all__ = ["HasBias", "HasClipNorm", "HasEpsilon", "HasGain", "HasShape"]
-
-P = TypeVar("P", bound=ColumnParams)
+__all__ = ["HasBias", "HasClip", "HasClipNorm", "HasConstant", "HasEpsilon", "HasGain", "HasShape", "HasWeight"]
 
 
-class HasEpsilon(ColumnParams):
-    """Mixin for what keeps divisors away from 0."""
+class HasClip(ColumnParams):
+    """Mixin for clipping to the target range."""
 
-    epsilon: Param[float] = Param(
-        Params._dummy(), "epsilon", "added to the variance or mean square", typeConverter=TypeConverters.toFloat
+    clip = param("clip", "clip results to the target range", bool)
+
+    _defaults = {"clip": False}
+
+    def getClip(self) -> bool:
+        """Return ``clip``."""
+        return self.getOrDefault(self.clip)
+
+    def setClip(self: P, value: bool) -> P:
+        """Set ``clip``."""
+        return self._set(clip=value)
+
+
+class HasConstant(ColumnParams):
+    """Mixin for what becomes of constant features."""
+
+    handleConstant = param(
+        "handleConstant",
+        "a feature without spread. 'collapse': maps to one value, as in Spark; 'unit': is divided by 1, as in "
+        "scikit-learn.",
+        str,
     )
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._setDefault(epsilon=1e-5)
+    _defaults = {"handleConstant": "collapse"}
+    _choices = {"handleConstant": ("collapse", "unit")}
 
-    def getEpsilon(self) -> float:
-        """Return ``epsilon``."""
-        return self.getOrDefault(self.epsilon)
+    def getHandleConstant(self) -> str:
+        """Return ``handleConstant``."""
+        return self.getOrDefault(self.handleConstant)
 
-    def setEpsilon(self: P, value: float) -> P:
-        """Set ``epsilon``."""
-        return self._set(epsilon=value)
+    def setHandleConstant(self: P, value: str) -> P:
+        """Set ``handleConstant``."""
+        return self._set(handleConstant=value)
 
-    def _check_params(self) -> None:
-        super()._check_params()
-        if not 0.0 <= self.getEpsilon() < np.inf:
-            raise self._fail(f"epsilon must be at least 0 and finite. Got {self.getEpsilon()}.")
+
+class HasWeight(HasWeightCol):
+    """Mixin for row weights."""
+
+    def setWeightCol(self: P, value: str) -> P:
+        """Set ``weightCol``."""
+        return self._set(weightCol=value)
 
 
 class HasClipNorm(ColumnParams):
     """Mixin for the largest norm."""
 
-    clipNorm: Param[float] = Param(
-        Params._dummy(), "clipNorm", "the largest norm, positive", typeConverter=TypeConverters.toFloat
-    )
-    formula: Param[str] = Param(
-        Params._dummy(),
-        "formula",
-        "'tensorflow': what is longer gets clipNorm exactly; 'torch': 1e-6 is added to the norm first.",
-        typeConverter=TypeConverters.toString,
+    clipNorm = param("clipNorm", "the largest norm, positive", float)
+    formula = param(
+        "formula", "'tensorflow': what is longer gets clipNorm exactly; 'torch': 1e-6 is added to the norm first.", str
     )
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._setDefault(formula="tensorflow")
+    _defaults = {"formula": "tensorflow"}
+    _choices = {"formula": ("tensorflow", "torch")}
 
     def getClipNorm(self) -> float:
         """Return ``clipNorm``."""
@@ -76,18 +90,36 @@ class HasClipNorm(ColumnParams):
 
     def _check_params(self) -> None:
         super()._check_params()
-        self._check_choice("formula", ("tensorflow", "torch"))
         norm = self.getClipNorm() if self.isDefined("clipNorm") else None
         if norm is None or not 0.0 < norm < np.inf:
             raise self._fail(f"clipNorm must be set, positive and finite. Got {norm}.")
 
 
+class HasEpsilon(ColumnParams):
+    """Mixin for what keeps divisors away from 0."""
+
+    epsilon = param("epsilon", "added to the variance or mean square", float)
+
+    _defaults = {"epsilon": 1e-5}
+
+    def getEpsilon(self) -> float:
+        """Return ``epsilon``."""
+        return self.getOrDefault(self.epsilon)
+
+    def setEpsilon(self: P, value: float) -> P:
+        """Set ``epsilon``."""
+        return self._set(epsilon=value)
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        if not 0.0 <= self.getEpsilon() < np.inf:
+            raise self._fail(f"epsilon must be at least 0 and finite. Got {self.getEpsilon()}.")
+
+
 class HasGain(ColumnParams):
     """Mixin for the gain. Where the shape tells how long it is, ``HasShape`` comes first."""
 
-    gamma: Param[list[float]] = Param(
-        Params._dummy(), "gamma", "gain: what results are multiplied by", typeConverter=TypeConverters.toListFloat
-    )
+    gamma = param("gamma", "gain: what results are multiplied by", list[float])
 
     def getGamma(self) -> list[float]:
         """Return ``gamma``."""
@@ -129,9 +161,7 @@ class HasGain(ColumnParams):
 class HasBias(HasGain):
     """Mixin for gain and bias."""
 
-    beta: Param[list[float]] = Param(
-        Params._dummy(), "beta", "bias: what is added to results", typeConverter=TypeConverters.toListFloat
-    )
+    beta = param("beta", "bias: what is added to results", list[float])
 
     def getBeta(self) -> list[float]:
         """Return ``beta``."""
@@ -145,22 +175,13 @@ class HasBias(HasGain):
 class HasShape(HasGain):
     """Mixin for rows that are flattened tensors, whose channels have a gain each."""
 
-    shape: Param[list[int]] = Param(
-        Params._dummy(),
-        "shape",
-        "shape of the tensor that a row holds flattened",
-        typeConverter=TypeConverters.toListInt,
-    )
-    dataFormat: Param[str] = Param(
-        Params._dummy(),
-        "dataFormat",
-        "the axis of the shape that is that of the channels: 'channelsFirst' or 'channelsLast'",
-        typeConverter=TypeConverters.toString,
+    shape = param("shape", "shape of the tensor that a row holds flattened", list[int])
+    dataFormat = param(
+        "dataFormat", "the axis of the shape that is that of the channels: 'channelsFirst' or 'channelsLast'", str
     )
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._setDefault(dataFormat="channelsFirst")
+    _defaults = {"dataFormat": "channelsFirst"}
+    _choices = {"dataFormat": FORMATS}
 
     def getShape(self) -> list[int]:
         """Return ``shape``."""
@@ -207,7 +228,6 @@ class HasShape(HasGain):
         return self._channels if self.isSet("shape") else super()._length
 
     def _check_params(self) -> None:
-        self._check_choice("dataFormat", FORMATS)
         self._check_axes("shape")
         super()._check_params()
 

@@ -28,12 +28,12 @@ class Source:
     df: DataFrame
 
     def numeric(self, without: Collection[str] = ()) -> list[str]:
-        """Return the columns of one number, but for those to be left out."""
+        """Return the numeric columns, but for those to be left out."""
         numbers = [f.name for f in self.df.schema.fields if isinstance(f.dataType, NumericType)]
         return [name for name in numbers if not self.is_one_of(name, without)]
 
     def is_one_of(self, name: str, others: Collection[str]) -> bool:
-        """Whether the session takes one of the other names for this one."""
+        """Whether a name is the same to the session as one of the others."""
         return any(same_name(self.df, name, other) for other in others)
 
     def typed(self, numbers: Sequence[str], keys: Sequence[str] = (), *, keep_text: bool = False) -> DataFrame:
@@ -44,34 +44,34 @@ class Source:
         numbers : sequence of str
             Columns that are used as numbers.
         keys : sequence of str
-            Columns whose values are told apart and ordered.
+            Columns whose values are compared and ordered.
         keep_text : bool
-            Whether ``with_text`` is to follow.
+            Whether ``with_text`` is called later.
         """
         return self.df
 
     def with_text(self, df: DataFrame, outputs: Collection[str]) -> DataFrame:
-        """Return what was made of ``typed`` with the columns as they were read, but for the outputs."""
+        """Return a transformed ``typed`` with the columns as they were read, but for the outputs."""
         return df
 
     def hint(self) -> str:
-        """Return what may be wrong if a column is missing, as the last sentence of a message; empty if nothing may."""
+        """Return what may be wrong if a column is missing, as the last sentence of a message, or an empty string."""
         return ""
 
-    def chosen(self, patterns: Sequence[str], without: Collection[str] = ()) -> list[str]:
-        """Return the columns that names and patterns choose, each once, in the order of the patterns.
+    def matching(self, patterns: Sequence[str], without: Collection[str] = ()) -> list[str]:
+        """Return the columns that match names and patterns, each once, in the order of the patterns.
 
         Parameters
         ----------
         patterns : sequence of str
-            Names; patterns with ``*``, ``?`` and ``[...]``; or ``numeric``, all columns of one number.
+            Names; patterns with ``*``, ``?`` and ``[...]``; or ``numeric``, all numeric columns.
         without : collection of str
             What ``numeric`` leaves out.
 
         Raises
         ------
         ColumnNotFoundError
-            If one of them chooses nothing.
+            If a pattern matches no column.
         """
         columns = self.df.columns
         names: list[str] = []

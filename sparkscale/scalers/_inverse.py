@@ -1,71 +1,38 @@
-"""Fitted models: what they do with their map, and the way back."""
+"""The way back of a fitted model."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from pyspark.ml import Model
-from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.sql import DataFrame
 
 from sparkscale.affine import AffineMap, MatrixMap
 from sparkscale.errors import OutputColumnError, ParamError
 from sparkscale.scalers import _persistence as persistence
-from sparkscale.scalers._html import Displayed, stage
-from sparkscale.scalers._params import HasColumns, repeated
+from sparkscale.scalers._columns import HasColumns, repeated
+from sparkscale.scalers._html import stage_html
+from sparkscale.scalers._map_model import MapModel
+from sparkscale.scalers._params import P, param
 from sparkscale.spark import storage
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
-from sparkscale.spark.names import check_dataset, unquoted
+from sparkscale.spark.names import unquoted
 from sparkscale.spark.transform.affine import Affine
-from sparkscale.spark.transform.apply import Plan, slices_of, to_sql, transform
+from sparkscale.spark.transform.apply import Plan, slices_of
 from sparkscale.spark.transform.column_map import ColumnMap
 from sparkscale.spark.transform.matrix import Matrix
 from sparkscale.spark.transform.outputs import Paths, check_outputs, paths_to_replace
 from sparkscale.statistics import Mergeable
 
-__all__ = ["InverseModel", "Mapped"]
+__all__ = ["InverseModel"]
 
-F = TypeVar("F", bound="Mapped")
-N = TypeVar("N", bound="InverseModel[Any]")
+F = TypeVar("F", bound=MapModel)
 
-SHOWN = 10  # names in a message
-
-
-class Mapped(Displayed, persistence.Writable, Model):
-    """What every fitted model does with its map, whichever way it goes."""
-
-    @property
-    @abstractmethod
-    def affine(self) -> AffineMap:
-        """The map of all features."""
-
-    @abstractmethod
-    def _plan(self, df: DataFrame | None = None) -> Plan:
-        """Return what maps to what."""
-
-    def _transform(self, dataset: DataFrame) -> DataFrame:
-        check_dataset(dataset)
-        return transform(dataset, self._plan(dataset))
-
-    def toSQL(self) -> dict[str, str]:
-        """Return the map as Spark SQL text, by output column.
-
-        It is the text that ``transform`` runs for scalars and arrays. For vectors, which SQL has no syntax for,
-        it reads and writes arrays of double: apply it where the vector column went through ``vector_to_array``.
-        The rows that ``handleInvalid="skip"`` drops are no matter of an expression: filter them out beside it.
-
-        Returns
-        -------
-        dict of str
-            SQL expressions over the input columns.
-        """
-        return to_sql(self._plan())
+NAMES = 10  # in a message
 
 
-class InverseModel(HasColumns, Mapped, Generic[F]):
+class InverseModel(HasColumns, MapModel, Generic[F]):
     r"""The way back of a fitted model: ``x = (y - offset) * scale + center``.
 
     It reads the model's output columns and makes columns of the input's names. A column or a field of that name that is
@@ -101,35 +68,24 @@ class InverseModel(HasColumns, Mapped, Generic[F]):
     Row(y=10.0, prediction=0.0, y_pred=30.0)
     """
 
-    columns: Param[list[str]] = Param(
-        Params._dummy(),
-        "columns",
-        "names of the model's inputs that come back, in this order. Default: all of them.",
-        typeConverter=TypeConverters.toListString,
+    columns = param(
+        "columns", "names of the model's inputs that come back, in this order. Default: all of them.", list[str]
     )
-    inputCol: Param[str] = Param(
-        Params._dummy(),
-        "inputCol",
-        "column of scaled values. Default: the output of the model.",
-        typeConverter=TypeConverters.toString,
-    )
-    inputCols: Param[list[str]] = Param(
-        Params._dummy(),
+    inputCol = param("inputCol", "column of scaled values. Default: the output of the model.", str)
+    inputCols = param(
         "inputCols",
         "columns of scaled values, one for each column that comes back. Default: the outputs of the model.",
-        typeConverter=TypeConverters.toListString,
+        list[str],
     )
-    outputCol: Param[str] = Param(
-        Params._dummy(),
+    outputCol = param(
         "outputCol",
         "output column name; a column or field of that name is replaced. Default: the name of the model's input.",
-        typeConverter=TypeConverters.toString,
+        str,
     )
-    outputCols: Param[list[str]] = Param(
-        Params._dummy(),
+    outputCols = param(
         "outputCols",
         "output column names; columns or fields of these names are replaced. Default: the names of the model's inputs.",
-        typeConverter=TypeConverters.toListString,
+        list[str],
     )
 
     def __init__(self, model: F | None = None) -> None:
@@ -140,7 +96,7 @@ class InverseModel(HasColumns, Mapped, Generic[F]):
         """Return ``columns``."""
         return self.getOrDefault(self.columns)
 
-    def setColumns(self: N, value: list[str]) -> N:
+    def setColumns(self: P, value: list[str]) -> P:
         """Set ``columns``."""
         return self._set(columns=value)
 
@@ -266,9 +222,9 @@ class InverseModel(HasColumns, Mapped, Generic[F]):
         return {"forward": {**persistence.params_of(self.forward), **extra}}, statistic
 
     @classmethod
-    def _saved_kind(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
+    def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
         saved = storage.part(extra, "forward", dict)
-        return _forward_class(saved)._saved_kind(saved)
+        return _forward_class(saved)._saved_statistic_class(saved)
 
     def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
         saved = extra["forward"]
@@ -279,25 +235,26 @@ class InverseModel(HasColumns, Mapped, Generic[F]):
     def _repr_html_(self) -> str:
         if self._forward is None:
             return super()._repr_html_()
-        return stage(f"InverseModel of {type(self.forward).__name__}", self.forward, *self.forward._overview())
+        return stage_html(f"InverseModel of {type(self.forward).__name__}", self.forward, *self.forward._overview())
 
     def __repr__(self) -> str:
         return f"InverseModel of {self._forward!r}"
 
 
-def _forward_class(saved: Mapping[str, Any]) -> type[Mapped]:
+def _forward_class(saved: Mapping[str, Any]) -> type[MapModel]:
     """Return the class of a saved model inside of an inverse: one of ours, since any other would be imported."""
     name = storage.part(saved, "class", str)
-    kind = persistence.public(name)
-    if not (isinstance(kind, type) and issubclass(kind, Mapped)) or issubclass(kind, InverseModel):
+    forward_class = persistence.public(name)
+    is_model = isinstance(forward_class, type) and issubclass(forward_class, MapModel)
+    if not is_model or issubclass(forward_class, InverseModel):
         raise storage.MalformedError(
             f"the model inside is a {name}, which is no fitted model of sparkscale: load it by its own class, and take "
             "its inverse()"
         )
-    return kind
+    return forward_class  # type: ignore[no-any-return]
 
 
 def _listed(names: Sequence[str]) -> str:
     """Return names for a message, the first of many."""
-    shown = ", ".join(map(repr, names[:SHOWN]))
-    return f"{shown} and {len(names) - SHOWN:,} more" if len(names) > SHOWN else shown
+    listed = ", ".join(map(repr, names[:NAMES]))
+    return f"{listed} and {len(names) - NAMES:,} more" if len(names) > NAMES else listed

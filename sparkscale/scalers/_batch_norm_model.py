@@ -1,0 +1,218 @@
+"""The fitted model of batch normalization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.ml.linalg import DenseVector
+from pyspark.sql import DataFrame
+
+from sparkscale.affine import AffineMap
+from sparkscale.scalers._batch_norm_params import BatchNormParams
+from sparkscale.scalers._model import Array, ScalerModel
+from sparkscale.spark import storage
+from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
+from sparkscale.spark.names import check_dataset
+from sparkscale.spark.transform.batches import normalize_batches
+from sparkscale.spark.transform.outputs import check_outputs
+from sparkscale.statistics import BatchAverage, Mergeable, Moments, MovingAverage, RunningMoments
+
+__all__ = ["BatchNormModel"]
+
+
+class BatchNormModel(BatchNormParams, ScalerModel[Any]):
+    """Model fitted by `BatchNorm`.
+
+    ``statistics`` is what was learned of each channel: `sparkscale.statistics.Moments` of the population, or a
+    `sparkscale.statistics.BatchAverage` or `sparkscale.statistics.MovingAverage` over mini-batches.
+    """
+
+    _statistic_class = Moments
+    _repr_params = ("epsilon",)
+
+    @property
+    def runningMean(self) -> DenseVector:
+        """Mean of each channel, that the map subtracts."""
+        return self._vector(self.statistics.mean)
+
+    @property
+    def runningVar(self) -> DenseVector:
+        """Unbiased variance of each channel, as PyTorch's layers store it."""
+        return self._vector(_variance(self.statistics, ddof=1))
+
+    @property
+    def runningVarBiased(self) -> DenseVector:
+        """Biased variance of each channel, as Keras's layers store it (``moving_variance``)."""
+        return self._vector(_variance(self.statistics, ddof=0))
+
+    @property
+    def normalizingVar(self) -> DenseVector:
+        """The variance that the map divides by: the population's biased one, or the batches' unbiased ones averaged."""
+        return self._vector(self._normalizing())
+
+    @property
+    def numBatchesTracked(self) -> int:
+        """Number of mini-batches averaged; 0 for the statistics of the population."""
+        return int(self.statistics.batches.max()) if isinstance(self.statistics, RunningMoments) else 0
+
+    @property
+    def numChannels(self) -> int:
+        """Number of channels of all columns together."""
+        return len(self.statistics)
+
+    @property
+    def count(self) -> int:
+        """Number of rows that took part in fit."""
+        layout = self._layout()
+        return super().count // (layout.places if layout else 1)
+
+    def getGamma(self) -> list[float]:
+        """Return the gain of each channel."""
+        return list(map(float, self._per_channel("gamma", self.numChannels)))
+
+    def getBeta(self) -> list[float]:
+        """Return the bias of each channel."""
+        return list(map(float, self._per_channel("beta", self.numChannels)))
+
+    def merge(self: BatchNormModel, *others: BatchNormModel) -> BatchNormModel:
+        """Return the model that fit on all the data together would have given.
+
+        Parameters
+        ----------
+        *others : BatchNormModel
+            Fitted on the same columns. Averages of batches merge if the batches differ.
+
+        Returns
+        -------
+        BatchNormModel
+            A new model with this one's Params; the operands stay as they were.
+
+        Raises
+        ------
+        ParamError
+            If models are of different columns or statistics, or of moving averages.
+        """
+        if any(type(getattr(o, "_learned", None)) is not type(self.statistics) for o in others):
+            raise self._fail("the models hold different statistics. Fit them with the same Params to merge.")
+        if isinstance(self.statistics, MovingAverage):
+            raise self._fail(
+                "moving averages do not merge: each begins at its own first batch, and what came between is lost. "
+                "Use update, which goes on where this one stopped, or statistics='population'."
+            )
+        if any(o._layout() != self._layout() for o in others):
+            raise self._fail("the models have different shapes. Only models of one shape merge.")
+        return super().merge(*others)
+
+    def normalizeBatches(self, dataset: DataFrame) -> DataFrame:
+        r"""Normalize each mini-batch by its own statistics, as a layer does while it is trained.
+
+        .. math:: y = \frac{x - \mu_B}{\sqrt{\sigma_B^2 + \epsilon}} \gamma + \beta
+
+        with the mean and biased variance of the row's batch. What fit learned is not used, except for the columns. Of
+        ``device``, only the statistics are computed there.
+
+        Parameters
+        ----------
+        dataset : pyspark.sql.DataFrame
+            With the input columns and ``batchCol``.
+
+        Returns
+        -------
+        pyspark.sql.DataFrame
+            With the outputs that ``transform`` has; the order of the rows may differ.
+
+        Raises
+        ------
+        ParamError
+            If ``batchCol`` is not set, or many inputs are to become one vector.
+        BatchError
+            In the job that computes the result, as its message: if a row is of no batch, or a batch has fewer than
+            two valid values in a channel.
+        """
+        self._check_params()
+        check_dataset(dataset, whole="normalizeBatches")
+        if self._assembles:
+            raise self._fail("normalizeBatches makes one output a column. Set outputCols instead of outputCol.")
+        fitted = self._renamed()
+        columns = as_fitted(resolve(dataset, [c.name for c in fitted]), fitted)
+        outputs = self._output_names()
+        return normalize_batches(
+            dataset,
+            self._batches(dataset, columns),
+            outputs,
+            partial(_of_batch, epsilon=self.getEpsilon()),
+            (self._per_channel("gamma", self.numChannels), self._per_channel("beta", self.numChannels)),
+            check_outputs(dataset, outputs, [c.name for c in fitted]),
+        )
+
+    def _map(self) -> AffineMap:
+        gamma, beta = (self._per_channel(name, self.numChannels) for name in ("gamma", "beta"))
+        return AffineMap(self.statistics.mean, np.sqrt(self._normalizing() + self.getEpsilon()) / gamma, beta)
+
+    def _normalizing(self) -> Array:
+        return _variance(self.statistics, ddof=0 if isinstance(self.statistics, Moments) else 1)
+
+    def _spread(self) -> Array:
+        statistic = self.statistics
+        return statistic.std(0) if isinstance(statistic, Moments) else np.sqrt(statistic.variance)
+
+    def _collapses(self) -> npt.NDArray[np.bool_]:
+        return np.asarray((self._per_channel("gamma", self.numChannels) == 0) & np.isfinite(self._normalizing()))
+
+    def _of_features(self, affine: AffineMap) -> AffineMap:
+        layout = self._layout()
+        if layout is None:
+            return affine
+        channels = range(0, len(affine), layout.channels)
+        return affine[np.concatenate([start + layout.channel_of() for start in channels])]
+
+    def _features_of(self, entry: int) -> range:
+        layout = self._layout()
+        if layout is None:
+            return super()._features_of(entry)
+        column, channel = divmod(entry, layout.channels)
+        first, step = (channel * layout.places, 1) if self._first else (channel, layout.channels)
+        return range(column * layout.size + first, column * layout.size + first + step * layout.places, step)
+
+    def _entry_columns(self) -> Sequence[FeatureColumn]:
+        layout = self._layout()
+        if layout is None:
+            return self._columns
+        return [FeatureColumn(f"{c.name}_channel", "array", size=layout.channels) for c in self._columns]
+
+    def _learned_values(self) -> dict[str, Any]:
+        return {"runningMean": self.runningMean.toArray(), "runningVar": self.runningVar.toArray()}
+
+    def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
+        extra, statistic = super()._saved()
+        return {**extra, "statistic": type(statistic).__name__}, statistic
+
+    @classmethod
+    def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable]:
+        classes: dict[str, type[Mergeable]] = {c.__name__: c for c in (Moments, BatchAverage, MovingAverage)}
+        name = storage.part(extra, "statistic", str)
+        if name not in classes:
+            raise storage.MalformedError(f"statistic is {name!r}, not one of {', '.join(classes)}")
+        return classes[name]
+
+    def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
+        super()._restore(extra, statistic)
+        layout = self._layout()
+        if layout is not None:
+            for column in self._columns:
+                layout.check(column.name, column.size or 0)
+
+
+def _variance(statistic: Moments | RunningMoments, ddof: int) -> Array:
+    if isinstance(statistic, Moments):
+        return statistic.variance(ddof)
+    return statistic.unbiased if ddof else statistic.variance
+
+
+def _of_batch(moments: Moments, epsilon: float) -> tuple[Array, Array]:
+    """Return what normalizes a batch: its center and scale."""
+    return moments.mean, np.sqrt(moments.variance(0) + epsilon)

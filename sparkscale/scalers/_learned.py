@@ -1,0 +1,212 @@
+"""Fitted models: what was learned, of which features, and how it goes on being learned."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.sql import DataFrame
+
+from sparkscale.errors import ParamError
+from sparkscale.scalers import _saved_columns as saved_columns
+from sparkscale.scalers._fit import FitMixin
+from sparkscale.scalers._map_model import MapModel
+from sparkscale.spark import storage
+from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
+from sparkscale.spark.names import check_dataset
+from sparkscale.statistics import Mergeable, Statistic
+
+__all__ = ["Array", "LearnedModel"]
+
+logger = logging.getLogger("sparkscale")
+
+Array = npt.NDArray[np.float64]
+S = TypeVar("S", bound=Mergeable)
+M = TypeVar("M", bound="LearnedModel[Any]")
+
+
+class LearnedModel(FitMixin, MapModel, Generic[S]):
+    """Base of the models that hold a statistic."""
+
+    _statistic_class: type[Statistic]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._columns: tuple[FeatureColumn, ...] = ()
+        self._learned: S | None = None
+        self._skips = False
+
+    def _learn(self, columns: Sequence[FeatureColumn], statistic: S, *, skips: bool) -> None:
+        """Take what was learned, and whether only from rows without an invalid value."""
+        self._columns, self._learned, self._skips = tuple(columns), statistic, skips
+
+    @abstractmethod
+    def _spread(self) -> Array:
+        """Return what is 0 for a constant feature."""
+
+    @property
+    def statistics(self) -> S:
+        """The raw, mergeable statistic that was learned."""
+        if self._learned is None:
+            raise ParamError(f"{type(self).__name__} has learned nothing: use the model that fit returns.")
+        return self._learned
+
+    @property
+    def numFeatures(self) -> int:
+        """Number of features of all columns together."""
+        self.statistics  # noqa: B018  # refuses a model that has learned nothing
+        return sum(c.size or 0 for c in self._columns)
+
+    @property
+    def count(self) -> int:
+        """Number of rows that took part in fit."""
+        statistic = self.statistics
+        rows = statistic.count if self._skips else statistic.count + statistic.invalid
+        return int(rows.max(initial=0))
+
+    @property
+    def featureNames(self) -> list[str]:
+        """The name of each feature."""
+        return [name for column in self._columns for name in column.feature_names()]
+
+    @property
+    def invalidCounts(self) -> list[int]:
+        """Number of null, NaN and infinite values of each feature."""
+        return [int(n) for n in self.statistics.invalid]
+
+    @property
+    def constantFeatures(self) -> list[str]:
+        """Names of the features whose valid values are all the same, as far as a double shows their spread."""
+        return self._names(self._constant())
+
+    @property
+    def emptyFeatures(self) -> list[str]:
+        """Names of the features that had no valid value; they map to NaN."""
+        return self._names(self.statistics.count == 0)
+
+    def _constant(self) -> npt.NDArray[np.bool_]:
+        return np.asarray((self._spread() == 0) & (self.statistics.count > 0))
+
+    def _names(self, which: npt.NDArray[np.bool_], most: int | None = None) -> list[str]:
+        """Return the names of the chosen entries of the statistic, of ``most`` at most."""
+        columns = self._entry_columns()
+        starts = np.cumsum([0, *(c.size or 0 for c in columns)])
+        chosen = np.flatnonzero(which)[:most]
+        of = np.searchsorted(starts, chosen, side="right") - 1
+        return [columns[k].feature_name(i) for k, i in zip(of, chosen - starts[of], strict=True)]
+
+    def _entries(self) -> list[str]:
+        """Return the name of each entry of the statistic."""
+        return [name for column in self._entry_columns() for name in column.feature_names()]
+
+    def _entry_columns(self) -> Sequence[FeatureColumn]:
+        """Return the columns of the entries of the statistic."""
+        return self._columns
+
+    def _features_of(self, entry: int) -> range:
+        """Return the features of an entry of the statistic, counted through all columns."""
+        return range(entry, entry + 1)
+
+    def _renamed(self) -> tuple[FeatureColumn, ...]:
+        """Return the columns under the names that the Params give now."""
+        names = self._input_names()
+        if len(names) != len(self._columns):
+            raise self._fail(f"the model was fitted on {len(self._columns)} columns, and {len(names)} are named now.")
+        pairs = zip(self._columns, names, strict=True)
+        return tuple(c if c.name == n else c.renamed(n) for c, n in pairs)
+
+    def merge(self: M, *others: M) -> M:
+        """Return the model that fit on all the data together would have given.
+
+        Parameters
+        ----------
+        *others : model of the same class
+            Fitted on the same columns.
+
+        Returns
+        -------
+        model of the same class
+            A new model with this one's Params; the operands stay as they were.
+
+        Raises
+        ------
+        ParamError
+            If a model is of another class, or was fitted on other columns, or only one of them under
+            ``handleInvalid="skip"``.
+        """
+        shapes = _shapes(self._columns)
+        for other in others:
+            if type(other) is not type(self):
+                raise self._fail(f"cannot merge with {type(other).__name__}. Only models of one class merge.")
+            theirs = _shapes(other._columns)
+            if theirs != shapes:
+                raise ParamError(
+                    f"Only models of the same columns merge: {shapes} differs from {theirs}. Fit on the same columns."
+                )
+            if other._skips != self._skips:
+                raise self._fail("only one of the models learned under handleInvalid='skip'. Fit both alike to merge.")
+        return self._relearned(self.statistics.merge(*(other.statistics for other in others)))
+
+    def update(self: M, dataset: DataFrame) -> M:
+        """Return the model that fit on the old data and ``dataset`` together would have given.
+
+        Parameters
+        ----------
+        dataset : pyspark.sql.DataFrame
+            More rows, with the columns that fit had. Without a row, nothing changes.
+
+        Returns
+        -------
+        model of the same class
+            A new model; this one stays as it was.
+
+        Raises
+        ------
+        ParamError
+            If ``handleInvalid`` became, or is no longer, "skip" since fit.
+        """
+        self._check_params()
+        check_dataset(dataset, whole="update")
+        if self._skips != (self.getHandleInvalid() == "skip"):
+            raise self._fail("handleInvalid='skip' was set or unset since fit. Set it back to update, or fit again.")
+        columns = as_fitted(resolve(dataset, self._input_names()), self._renamed())
+        summary = self._summarize(dataset, columns, type(self.statistics))
+        return self._relearned(self.statistics.merge(summary.statistic) if summary else self.statistics)
+
+    def _relearned(self: M, statistic: Any) -> M:
+        model = self.copy()
+        model._learn(self._columns, statistic, skips=self._skips)
+        model.affine  # noqa: B018  # refuses a range that overflows
+        return model
+
+    def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
+        return {"columns": saved_columns.to_json(self._columns), "skips": self._skips}, self.statistics
+
+    @classmethod
+    def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable]:
+        return cls._statistic_class
+
+    def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
+        columns = saved_columns.from_json(storage.part(extra, "columns", list))
+        self._learn(columns, statistic, skips=storage.part(extra, "skips", bool))
+        entries = sum(c.size or 0 for c in self._entry_columns())
+        if entries != len(statistic):
+            raise storage.MalformedError(f"columns are of {entries} features, and the statistics of {len(statistic)}")
+
+    def _log(self) -> None:
+        constant, empty = self._constant(), self.statistics.count == 0
+        if constant.any():
+            names = ", ".join(self._names(constant, 10))
+            logger.warning("%s: %d constant feature(s): %s", type(self).__name__, constant.sum(), names)
+        if empty.any():
+            names = ", ".join(self._names(empty, 10))
+            logger.warning("%s: no valid value in %s; they map to NaN", type(self).__name__, names)
+
+
+def _shapes(columns: Sequence[FeatureColumn]) -> list[tuple[str, str, int | None]]:
+    """Return what columns must share for their statistics to be of the same features."""
+    return [(c.name, "scalar" if c.kind == "scalar" else "array or vector", c.size) for c in columns]

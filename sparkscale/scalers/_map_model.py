@@ -1,0 +1,47 @@
+"""What every fitted model does with its map."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from pyspark.ml import Model
+from pyspark.sql import DataFrame
+
+from sparkscale.affine import AffineMap
+from sparkscale.scalers._html import HtmlReprMixin
+from sparkscale.scalers._persistence import Writable
+from sparkscale.spark.names import check_dataset
+from sparkscale.spark.transform.apply import Plan, to_sql, transform
+
+__all__ = ["MapModel"]
+
+
+class MapModel(HtmlReprMixin, Writable, Model):
+    """What every fitted model does with its map, whichever way it goes."""
+
+    @property
+    @abstractmethod
+    def affine(self) -> AffineMap:
+        """The map of all features."""
+
+    @abstractmethod
+    def _plan(self, df: DataFrame | None = None) -> Plan:
+        """Return what maps to what."""
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        check_dataset(dataset)
+        return transform(dataset, self._plan(dataset))
+
+    def toSQL(self) -> dict[str, str]:
+        """Return the map as Spark SQL text, by output column.
+
+        It is the text that ``transform`` runs for scalars and arrays. For vectors, which SQL has no syntax for,
+        it reads and writes arrays of double: apply it where the vector column went through ``vector_to_array``.
+        The rows that ``handleInvalid="skip"`` drops are no matter of an expression: filter them out beside it.
+
+        Returns
+        -------
+        dict of str
+            SQL expressions over the input columns.
+        """
+        return to_sql(self._plan())

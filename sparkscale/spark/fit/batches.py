@@ -1,0 +1,232 @@
+"""Mini-batches: the moments of each, wherever its rows lie, and their average in the order of the batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql.types import ArrayType, DoubleType, StructType
+
+from sparkscale.errors import BatchError, RangeOverflowError, marked
+from sparkscale.layout import Layout
+from sparkscale.spark import tasks
+from sparkscale.spark.columns import FeatureColumn, KeyColumn
+from sparkscale.spark.expression import failure
+from sparkscale.spark.fit import partials
+from sparkscale.spark.fit.blocks import Pool
+from sparkscale.spark.fit.keyed import KeyedPart, iter_parts, scan_by_key
+from sparkscale.spark.fit.partials import Partial
+from sparkscale.spark.fit.scan import Summary, in_column_order
+from sparkscale.spark.fit.selection import Group, column_groups
+from sparkscale.spark.frame import Frame
+from sparkscale.spark.jobs import of_jobs
+from sparkscale.statistics import Moments, RunningMoments
+
+__all__ = ["Batches", "key_text"]
+
+LEAST_VALUES = 2  # of a channel that have a variance
+
+
+def key_text(key: KeyColumn) -> str:
+    """Return a row's batch as SQL text; null and NaN make the job fail."""
+    null = failure(
+        BatchError,
+        f"Batch column '{key.name}' is ",
+        f"string({key.plain})",
+        ": every row must say which batch it is of. Fill the column, or leave those rows out.",
+        key.type.simpleString(),
+    )
+    return f"CASE WHEN {key.sql} IS NULL THEN {null} ELSE {key.sql} END"
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The mini-batches of some columns.
+
+    Parameters
+    ----------
+    columns : sequence of FeatureColumn
+        The features.
+    key : KeyColumn
+        The column that tells a row's batch, and by its order that of the batches.
+    layout : Layout or None
+        How arrays and vectors hold channels; ``None`` if each feature is one.
+    handle_invalid : {"keep", "skip", "error", "keepNaN"}
+        Whether rows with an invalid value are dropped, or which make the job fail.
+    weight : FeatureColumn or None
+        Row weights.
+    device : {"cpu", "auto", "gpu"}
+        Where tasks compute the moments.
+    """
+
+    columns: Sequence[FeatureColumn]
+    key: KeyColumn
+    layout: Layout | None
+    handle_invalid: str
+    weight: FeatureColumn | None
+    device: str
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The columns as they travel."""
+        return column_groups(self.columns)
+
+    @property
+    def skip(self) -> bool:
+        """Whether rows with an invalid value are dropped."""
+        return self.handle_invalid == "skip"
+
+    def summarize(
+        self, df: DataFrame, statistic_class: type[RunningMoments], of_batches: Callable[[Any], Any]
+    ) -> Summary | None:
+        """Average the statistics of all batches, in their order, in one scan.
+
+        Parameters
+        ----------
+        df : pyspark.sql.DataFrame
+            The data.
+        statistic_class : type of RunningMoments
+            What is learned.
+        of_batches : callable
+            Makes it of the moments of batches, a row each, in their order.
+
+        Returns
+        -------
+        Summary or None
+            Of the channels; ``None`` if there is no row.
+
+        Raises
+        ------
+        BatchError
+            If a row is of no batch, or a batch has fewer than two valid values in a channel.
+        """
+        frame = Frame(df)
+        batches = self.readable(frame)
+        # What meets in one task is a row a batch: the moments of its channels.
+        moments = batches.moments(frame.df).repartition(1).sortWithinPartitions("b", "group")
+        average = _Average(batches.groups, batches.pool, self.skip, statistic_class, of_batches)
+        rows = tasks.map_in_arrow(moments, average, partials.schema())
+        with of_jobs():
+            parts = [partials.of_row(row, statistic_class) for row in partials.collect(rows)]
+        return in_column_order(sorted(parts, key=lambda part: part.group), batches.groups) if parts else None
+
+    def readable(self, frame: Frame) -> Batches:
+        """Let SQL text read all columns; see `Frame.read`."""
+        columns = frame.read([*self.columns, *([self.weight] if self.weight else [])])
+        (key,) = frame.read([self.key])
+        weight = columns.pop() if self.weight else None
+        return replace(self, columns=columns, key=key, weight=weight)
+
+    @property
+    def pool(self) -> Pool:
+        """How features become channels."""
+        return Pool(self.layout)
+
+    def moments(self, df: DataFrame) -> DataFrame:
+        """Return the moments of each batch's channels, by group of columns. All columns are `readable`."""
+        return scan_by_key(
+            df,
+            self.columns,
+            self.key,
+            key_text(self.key),
+            Moments,
+            handle_invalid=self.handle_invalid,
+            weight=self.weight,
+            device=self.device,
+            pool=self.pool,
+        )
+
+    def scales(self, df: DataFrame, of_batch: Callable[[Moments], tuple[Any, Any]]) -> DataFrame:
+        """Return one row a batch: ``b``, and of each group ``k`` the arrays ``c{k}``, ``s{k}`` that ``of_batch`` makes."""
+        schema = StructType().add("b", self.key.type)
+        for name in (f"{letter}{k}" for k in range(len(self.groups)) for letter in "cs"):
+            schema.add(name, ArrayType(DoubleType()))
+        rows = self.moments(df).sortWithinPartitions("b", "group")
+        return tasks.map_in_arrow(rows, _Scales(self.groups, self.pool, self.skip, of_batch), schema)
+
+
+@dataclass(frozen=True)
+class _OfBatches:
+    """Takes the moments of whole batches."""
+
+    groups: Sequence[Group]
+    pool: Pool
+    skip: bool
+
+    def _complete(self, part: KeyedPart, k: int) -> tuple[pa.Array, Moments]:
+        """Return batches and their moments, with the rows that were null; refuse a batch that has no variance."""
+        group, keys = self.groups[k], part.keys
+        statistic = part.statistic
+        if statistic is None:
+            entries = len(self.pool.missing(Moments, part.size, 0.0, group)) if part.size else 1
+            statistic = Moments.missing(entries, 0)
+        moments = statistic.scatter(part.places, len(keys))
+        places = part.size // len(statistic.count.T) if part.size else 1
+        moments = replace(moments, invalid=moments.invalid + (part.nulls * places)[:, None])
+        if self.skip:  # a batch of which no row is left
+            left = np.flatnonzero(moments.count.any(axis=1))
+            keys, moments = keys.take(pa.array(left)), moments.take(left)
+        few = np.argwhere(moments.count < LEAST_VALUES)
+        if len(few):
+            batch, entry = (int(n) for n in few[0])
+            place = f"'{group.scalars[entry].name}'" if group.scalars else f"'{group.column.name}', channel {entry}"
+            message = (
+                f"Batch {keys[batch].as_py()!r} holds {int(moments.count[batch, entry])} valid value(s) of column {place}: "
+                f"a batch needs at least {LEAST_VALUES} in each channel to have a variance. Join small batches, or leave "
+                "them out."
+            )
+            raise BatchError(marked(BatchError, message))
+        return keys, moments
+
+
+@dataclass(frozen=True)
+class _Average(_OfBatches):
+    """Averages batches in their order."""
+
+    statistic_class: type[RunningMoments]
+    of_batches: Callable[[Any], Any]
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        averages: dict[int, Partial] = {}
+        for k, part in iter_parts(batches, self.groups, Moments):
+            keys, moments = self._complete(part, k)
+            if len(keys):
+                average = self.of_batches(moments)
+                if k in averages:
+                    average = averages[k].statistic.merge(average)  # type: ignore[union-attr]  # each has one
+                averages[k] = Partial(0, k, 0, part.size, 0.0, average)
+        for average in averages.values():
+            yield partials.to_batch(average, self.statistic_class)
+
+
+@dataclass(frozen=True)
+class _Scales(_OfBatches):
+    """Puts what normalizes the groups of a batch into one row."""
+
+    of_batch: Callable[[Moments], tuple[Any, Any]]
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        columns: dict[str, Any] = {}
+        for k, part in iter_parts(batches, self.groups, Moments):
+            keys, moments = self._complete(part, k)
+            center, scale = self.of_batch(moments)
+            broken = np.flatnonzero(~(np.isfinite(center) & np.isfinite(scale)).all(axis=1))
+            if len(broken):
+                message = (
+                    f"The mean or variance of batch {keys[int(broken[0])].as_py()!r} is not representable as a double. "
+                    "Bring the values to another unit first."
+                )
+                raise RangeOverflowError(marked(RangeOverflowError, message))
+            columns |= {"b": keys, f"c{k}": _lists(center), f"s{k}": _lists(scale)}
+            if k == len(self.groups) - 1 and len(keys):
+                yield pa.RecordBatch.from_pydict(columns)
+
+
+def _lists(rows: npt.NDArray[np.float64]) -> pa.Array:
+    offsets = np.arange(len(rows) + 1, dtype=np.int32) * rows.shape[1]
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(rows).ravel()))

@@ -1,0 +1,158 @@
+"""From an Arrow batch to the statistics of its blocks, by group of columns, and by key if there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from sparkscale.blocks import Block
+from sparkscale.errors import SizeMismatchError, marked
+from sparkscale.layout import Layout
+from sparkscale.spark import gpu
+from sparkscale.spark.fit import partials
+from sparkscale.spark.fit.decoding import Mask, Piece, decode
+from sparkscale.spark.fit.partials import Partial
+from sparkscale.spark.fit.selection import Group
+from sparkscale.statistics import Counts, Statistic
+from sparkscale.statistics._reductions import run_starts
+
+__all__ = ["Pool", "State", "add_batch"]
+
+Runs = npt.NDArray[np.intp]
+
+
+class State(Protocol):
+    """What a task holds of a group of columns."""
+
+    size: int | None
+
+    def add(self, statistic: Any, runs: Any) -> None:
+        """Take the statistic of the next block, or those of the runs of its rows that have these numbers."""
+
+    def add_nulls(self, null: Mask, runs: Any) -> None:
+        """Count rows that are null altogether."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """How the features of arrays and vectors become the entries of a statistic: channels, where there is a layout."""
+
+    layout: Layout | None = None
+
+    def of(self, statistic: Any, group: Group) -> Any:
+        """Return the statistic of the channels.
+
+        Raises
+        ------
+        SizeMismatchError
+            If the rows are of another length than the layout.
+        """
+        if self.layout is None or group.column.kind == "scalar":
+            return statistic
+        self._check(group, statistic.count.shape[-1])
+        return statistic.pooled(self.layout.features())
+
+    def _check(self, group: Group, size: int) -> None:
+        assert self.layout is not None  # noqa: S101  # else there is nothing to check
+        try:
+            self.layout.check(group.column.name, size)
+        except SizeMismatchError as failed:
+            raise SizeMismatchError(marked(SizeMismatchError, str(failed))) from None
+
+    def missing(self, statistic_class: type[Statistic], size: int, rows: float, group: Group) -> Any:
+        """Return the statistic of rows without a value."""
+        return self.of(statistic_class.missing(size, rows), group)
+
+    def with_nulls(self, part: Partial, group: Group, statistic_class: type[Statistic]) -> Any:
+        """Return a partial's statistic with its null rows counted as invalid values."""
+        if part.statistic is not None and not part.nulls:
+            return part.statistic
+        nulls = self.missing(statistic_class, part.size, part.nulls, group)
+        return nulls if part.statistic is None else part.statistic.merge(nulls)
+
+    def entries(self, groups: Sequence[Group], sizes: Sequence[int]) -> int:
+        """Return how many entries all groups have, given their sizes as far as they are known."""
+        if self.layout is None:
+            return sum(sizes)
+        return sum(g.column.size or 0 if g.column.kind == "scalar" else self.layout.channels for g in groups)
+
+
+def add_batch(
+    states: Sequence[State],
+    batch: pa.RecordBatch,
+    groups: Sequence[Group],
+    statistic_class: type[Statistic],
+    skip: bool,
+    worker: gpu.Cpu,
+    pool: Pool,
+    runs: Runs | None = None,
+) -> list[list[Piece]]:
+    """Add the statistics of an Arrow batch to what is held; of a joint statistic only the counts.
+
+    Parameters
+    ----------
+    states : sequence of State
+        What is held of each group.
+    batch : pyarrow.RecordBatch
+        The rows.
+    groups : sequence of Group
+        The columns.
+    statistic_class : type of Statistic
+        What is computed.
+    skip : bool
+        Whether rows with an invalid value are dropped.
+    worker : Cpu
+        What computes.
+    pool : Pool
+        How features become entries.
+    runs : numpy.ndarray of int, shape (n_rows,), optional
+        Ascending numbers: the statistics are those of each run of rows of one number.
+
+    Returns
+    -------
+    list of list of Piece
+        The blocks of each group.
+    """
+    weights = batch.column("w").to_numpy() if "w" in batch.schema.names else None
+    decoded = []
+    keep = np.ones(batch.num_rows, dtype=bool) if skip else None
+    for k, (state, group) in enumerate(zip(states, groups, strict=True)):
+        pieces, null, state.size = decode(batch, k, group, state.size)
+        decoded.append(pieces)
+        if null is not None:
+            state.add_nulls(null, runs)
+        if keep is not None:
+            keep &= _complete(pieces, batch.num_rows)
+    for k, pieces in enumerate(decoded):
+        of_group = partials.class_of(statistic_class, k)
+        for piece in pieces:
+            block = piece.with_rows(weights, runs)
+            kept = keep if keep is None or piece.rows is None else keep[piece.rows]
+            states[k].add(pool.of(_statistic(block, kept, of_group, worker), groups[k]), block.runs)
+    return decoded
+
+
+def _statistic(block: Block, kept: Mask | None, statistic_class: type[Any], worker: gpu.Cpu) -> Any:
+    """Return the statistic of a block's rows that are kept; the counts of invalid values are of all."""
+    if kept is None:
+        return worker.of(statistic_class, block)
+    invalid = Counts.of(block).invalid
+    statistic: Any = worker.of(statistic_class, block[kept])
+    if block.runs is not None:
+        runs = block.runs[run_starts(block.runs)]
+        places = np.flatnonzero(np.isin(runs, block.runs[kept]))
+        statistic = statistic.scatter(places, len(runs))
+    return replace(statistic, invalid=invalid)
+
+
+def _complete(pieces: Sequence[Piece], rows: int) -> Mask:
+    """Return which rows hold no invalid value."""
+    complete = np.zeros(rows, dtype=bool)
+    for piece in pieces:
+        complete[slice(None) if piece.rows is None else piece.rows] = piece.block.complete()
+    return complete

@@ -1,0 +1,174 @@
+"""From Arrow batches to blocks of features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from sparkscale.blocks import Block, DenseBlock, SparseBlock
+from sparkscale.errors import EmptyDataError, InvalidValueError, ParamError, SizeMismatchError, marked
+from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.fit.selection import MOST_FEATURES, Group, too_many
+
+__all__ = ["Mask", "Piece", "decode", "mismatch", "stack_features"]
+
+Mask = npt.NDArray[np.bool_]
+SHOWN_INDICES = 8  # in a message
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A block and the rows of the batch that it holds (``None`` for all)."""
+
+    block: Block
+    rows: Mask | None = None
+
+    def with_rows(self, weights: Any | None, runs: Any | None) -> Block:
+        """Return the block with the weights of its rows, and the numbers of their runs, given those of all rows."""
+        weights, runs = (a if a is None or self.rows is None else a[self.rows] for a in (weights, runs))
+        return replace(self.block, weights=weights, runs=runs)
+
+
+def decode(
+    batch: pa.RecordBatch, k: int, group: Group, size: int | None
+) -> tuple[list[Piece], Mask | None, int | None]:
+    """Decode group ``k`` of a batch.
+
+    Returns
+    -------
+    list of Piece
+        Blocks without weights.
+    numpy.ndarray of bool or None
+        Which rows are null altogether; ``None`` if none is.
+    int or None
+        The number of features, once known.
+    """
+    array = batch.column(f"a{k}")
+    lengths = np.diff(array.offsets.to_numpy())
+    flat = array.flatten().to_numpy(zero_copy_only=False)
+    if group.column.kind == "vector":
+        return _vectors(batch, k, group, size, lengths, flat)
+    null = _stands_for_null(array, lengths)
+    if size is None and not null.all():
+        size = int(lengths[~null][0])
+    _same(group.column, lengths[~null], size)
+    if size is None:
+        return [], null, None
+    if not null.any():
+        return [Piece(DenseBlock(flat.reshape(-1, size)))], None, size
+    rows = flat[np.repeat(~null, lengths)]
+    return [Piece(DenseBlock(rows.reshape(-1, size)), ~null)], null, size
+
+
+def _stands_for_null(array: pa.ListArray, lengths: npt.NDArray[Any]) -> Mask:
+    """Return which rows of an array column were null."""
+    null = lengths == 1
+    elements = array.flatten()
+    if not elements.null_count:
+        return np.zeros(len(lengths), dtype=bool)
+    starts = np.cumsum(lengths) - lengths
+    null[null] = elements.is_null().to_numpy(zero_copy_only=False)[starts[null]]
+    return np.asarray(null)
+
+
+def _vectors(
+    batch: pa.RecordBatch, k: int, group: Group, size: int | None, lengths: npt.NDArray[Any], flat: npt.NDArray[Any]
+) -> tuple[list[Piece], Mask | None, int | None]:
+    array = batch.column(f"i{k}")
+    stored = np.diff(array.offsets.to_numpy())
+    indices = array.flatten().to_numpy()
+    missing, null = stored > lengths, None  # no other row has fewer values than indices: Spark has refused those
+    if missing.any():
+        null, stored, indices = missing, np.where(missing, 0, stored), indices[~np.repeat(missing, stored)]
+    present = np.ones(len(lengths), dtype=bool) if null is None else ~null
+    sizes = batch.column(f"n{k}").to_numpy() if not group.sized else None
+    if sizes is not None:
+        if size is None and present.any():
+            size = int(sizes[present][0])
+        _same(group.column, sizes[present], size)
+    if size is None:
+        return [], null, None
+    if size > MOST_FEATURES:
+        raise ParamError(marked(ParamError, too_many(group.column, size)))
+    _check_indices(group.column, indices, stored, size)
+    dense = present & (stored == 0) & (lengths > 0)
+    _same(group.column, lengths[dense], size)
+    if dense.all():
+        return [Piece(DenseBlock(flat.reshape(-1, size)))], null, size
+    sparse = present & ~dense
+    if not dense.any():
+        return [Piece(SparseBlock(size, lengths[sparse].astype(np.int64), indices, flat), sparse)], null, size
+    entries = np.repeat(dense, lengths)
+    return (
+        [
+            Piece(DenseBlock(flat[entries].reshape(-1, size)), dense),
+            Piece(SparseBlock(size, lengths[sparse].astype(np.int64), indices, flat[~entries]), sparse),
+        ],
+        null,
+        size,
+    )
+
+
+def _check_indices(column: FeatureColumn, indices: npt.NDArray[Any], stored: npt.NDArray[Any], size: int) -> None:
+    """Refuse indices that are out of range, or not in strictly ascending order within their row."""
+    ends = np.cumsum(stored)
+    right = np.ones(len(indices), dtype=bool)
+    right[1:] = indices[1:] > indices[:-1]
+    right[ends[ends < len(indices)]] = True  # the first of a row
+    if not len(indices) or (right.all() and indices.min() >= 0 and indices.max() < size):
+        return
+    row = int(np.searchsorted(ends, np.argmin(right & (indices >= 0) & (indices < size)), side="right"))
+    some = [*map(str, indices[ends[row] - stored[row] : ends[row]])]
+    shown = ", ".join([*some[:SHOWN_INDICES], "..."] if len(some) > SHOWN_INDICES else some)
+    message = (
+        f"Column '{column.name}' holds a sparse vector of size {size} with the indices {shown}: they must be from 0 to "
+        f"{size - 1} and in strictly ascending order. Correct the rows."
+    )
+    raise InvalidValueError(marked(InvalidValueError, message))
+
+
+def _same(column: FeatureColumn, sizes: npt.NDArray[Any], size: int | None) -> None:
+    wrong = sizes[sizes != size]
+    if len(wrong):
+        raise SizeMismatchError(marked(SizeMismatchError, mismatch(column, int(size or 0), int(wrong[0]))))
+    if size is not None and size <= 0:
+        what = "vectors of size" if column.kind == "vector" else "arrays of length"
+        message = f"Column '{column.name}' has no feature: it holds {what} {size}. Drop those rows, or the column."
+        raise EmptyDataError(marked(EmptyDataError, message))
+
+
+def mismatch(column: FeatureColumn, one: int, other: int) -> str:
+    """Say that rows of a column differ in length."""
+    what = "vectors of size" if column.kind == "vector" else "arrays of length"
+    return (
+        f"Column '{column.name}' holds {what} {one} and {other}: all rows of a column must have one length. "
+        "Pad or drop the others."
+    )
+
+
+def stack_features(
+    decoded: Sequence[Sequence[Piece]], groups: Sequence[Group], sizes: Sequence[int], rows: int, step: int
+) -> Iterator[Block]:
+    """Put the features of all groups beside each other, in the order of the columns; a null row is a row of NaN.
+
+    ``step`` rows at a time: what was sparse becomes dense.
+    """
+    if len(groups) == 1 and len(decoded[0]) == 1 and decoded[0][0].rows is None:
+        yield decoded[0][0].block
+        return
+    widths = {p: size // len(g.positions) for g, size in zip(groups, sizes, strict=True) for p in g.positions}
+    starts = dict(zip(sorted(widths), np.cumsum([0, *(widths[p] for p in sorted(widths))]), strict=False))
+    places = [np.concatenate([np.arange(starts[p], starts[p] + widths[p]) for p in g.positions]) for g in groups]
+    for start in range(0, rows, step):
+        values = np.full((min(step, rows - start), sum(sizes)), np.nan)
+        for pieces, place in zip(decoded, places, strict=True):
+            for piece in pieces:
+                there = np.ones(rows, dtype=bool) if piece.rows is None else piece.rows
+                first, here = int(there[:start].sum()), there[start : start + step]
+                values[np.ix_(here, place)] = piece.block.dense(first, first + int(here.sum()))
+        yield DenseBlock(values)

@@ -1,0 +1,267 @@
+"""The scan with a key: the statistics of each key, wherever its rows lie.
+
+Partitioning does not affect the result. A key and a feature are one index of the arrays that tasks compute with: no loop
+goes over keys, of which there may be as many as there are rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql import DataFrame
+
+from sparkscale.spark import gpu, tasks
+from sparkscale.spark.columns import FeatureColumn, KeyColumn
+from sparkscale.spark.fit import batching, partials
+from sparkscale.spark.fit.blocks import Pool, add_batch
+from sparkscale.spark.fit.selection import Group, column_groups, select
+from sparkscale.statistics import PerFeature
+from sparkscale.statistics._reductions import run_starts
+
+__all__ = ["KeyedPart", "KeyedScan", "iter_parts", "scan_by_key"]
+
+Numbers = npt.NDArray[np.intp]
+
+MOST_NUMBERS = 1 << 22  # that a task holds of all keys before they go on their way
+MERGED_NUMBERS = 1 << 18  # held in addition to twice what was merged last, before all is merged again
+
+
+@dataclass(frozen=True, eq=False)
+class KeyedPart:
+    """The statistics of a group of columns by key.
+
+    Parameters
+    ----------
+    keys : pyarrow.Array
+        Distinct keys.
+    size : int
+        Number of features of the group; 0 if no row has shown it.
+    nulls : numpy.ndarray of float64, shape (n_keys,)
+        Number of rows of each key that were null altogether.
+    places : numpy.ndarray of int, shape (n,)
+        Which keys have a statistic.
+    statistic : PerFeature or None
+        Of these keys, with a row for each in its arrays; ``None`` if there are none.
+    """
+
+    keys: pa.Array
+    size: int
+    nulls: npt.NDArray[np.float64]
+    places: Numbers
+    statistic: Any | None
+
+
+def scan_by_key(
+    df: DataFrame,
+    columns: Sequence[FeatureColumn],
+    key: KeyColumn,
+    key_sql: str,
+    statistic_class: type[PerFeature],
+    *,
+    handle_invalid: str = "keep",
+    weight: FeatureColumn | None = None,
+    device: str = "cpu",
+    pool: Pool,
+) -> DataFrame:
+    """Return the statistics of each key as rows of one schema, ``partials.schema(key.type)``, a key's in one partition.
+
+    Parameters
+    ----------
+    df : pyspark.sql.DataFrame
+        The data; SQL can read all columns.
+    columns : sequence of FeatureColumn
+        The features.
+    key : KeyColumn
+        What tells keys apart.
+    key_sql : str
+        The keys as SQL.
+    statistic_class : type of PerFeature
+        What to compute.
+    handle_invalid, weight, device : str, FeatureColumn or None, and str
+        As in `scan.summarize`.
+    pool : Pool
+        How features become entries.
+    """
+    groups, schema = column_groups(columns), partials.schema(key.type)
+    selected = select(df, groups, handle_invalid, weight, key_sql)
+    scan = KeyedScan(groups, statistic_class, handle_invalid == "skip", device, pool)
+    rows = tasks.map_in_arrow(selected, scan, schema)
+    rows = rows.repartition("b").sortWithinPartitions("b", "group", "partition", "start")
+    return tasks.map_in_arrow(rows, MergeByKey(groups, statistic_class), schema)
+
+
+class KeyedState:
+    """What a task holds of a group of columns by key."""
+
+    def __init__(self, size: int | None) -> None:
+        self.size = size
+        self.keys: pa.Array | None = None  # of the batch that is added
+        self._statistics: list[tuple[pa.Array, Any]] = []
+        self._nulls: list[tuple[pa.Array, npt.NDArray[np.float64]]] = []
+        self._merged = 0  # numbers, when last merged
+
+    def add(self, statistic: Any, runs: Numbers) -> None:
+        """Take the statistics of the runs of a block."""
+        assert self.keys is not None  # noqa: S101  # set for each batch
+        self._statistics.append((self.keys.take(pa.array(runs[run_starts(runs)])), statistic))
+        if self.numbers > 2 * self._merged + MERGED_NUMBERS:
+            self._statistics = [merged(self._statistics)]
+            self._merged = self.numbers
+
+    def add_nulls(self, null: npt.NDArray[np.bool_], runs: Numbers) -> None:
+        """Count rows that are null altogether."""
+        assert self.keys is not None  # noqa: S101
+        if null.any():
+            numbers, counts = np.unique(runs[null], return_counts=True)
+            self._nulls.append((self.keys.take(pa.array(numbers)), counts.astype(np.float64)))
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers are held."""
+        statistics: int = sum(s.count.size * len(s.names()) for _, s in self._statistics)
+        return statistics + sum(len(counts) for _, counts in self._nulls)
+
+    def rows(
+        self, partition: int, group: int, order: int, statistic_class: type[PerFeature]
+    ) -> Iterator[pa.RecordBatch]:
+        """Return what goes on its way, and begin anew."""
+        size = self.size or 0
+        if self._statistics:
+            keys, statistic = merged(self._statistics)
+            arrays = [*statistic.arrays().values()]
+            yield partials.encode(partition, group, np.full(len(keys), order), size, 0.0, arrays, keys)
+        for keys, counts in self._nulls:
+            arrays = [np.empty((len(keys), 0))] * len(statistic_class.names())
+            yield partials.encode(partition, group, np.full(len(keys), order), size, counts, arrays, keys)
+        self._statistics, self._nulls, self._merged = [], [], 0
+
+
+def merged(statistics: Sequence[tuple[pa.Array, Any]]) -> tuple[pa.Array, Any]:
+    """Merge statistics by key, each key's in their order."""
+    if len(statistics) == 1:
+        return statistics[0]
+    codes = pa.chunked_array([keys for keys, _ in statistics]).combine_chunks().dictionary_encode()
+    numbers = codes.indices.to_numpy()
+    order = np.argsort(numbers, kind="stable")
+    first = statistics[0][1]
+    statistic = type(first).concat([s for _, s in statistics]).take(order)
+    return codes.dictionary, statistic.merge_rows(numbers[order])
+
+
+@dataclass(frozen=True)
+class KeyedScan:
+    """The work of a task: the statistics of each key in its partition."""
+
+    groups: Sequence[Group]
+    statistic_class: type[PerFeature]
+    skip: bool
+    device: str
+    pool: Pool
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Return partial statistics, keyed by ``b``."""
+        partition, order = gpu.partition_id(), 0
+        states = [KeyedState(group.column.size) for group in self.groups]
+        with gpu.device_of_task(self.device) as worker:
+            for batch in worker.gathered(batching.drop_zero_weight(batches)):
+                keys, runs, ordered = by_key(batch)
+                for start, stop in self._ranges(runs, states):
+                    for state in states:
+                        state.keys = keys
+                    rows = ordered.slice(start, stop - start)
+                    add_batch(
+                        states, rows, self.groups, self.statistic_class, self.skip, worker, self.pool, runs[start:stop]
+                    )
+                    if sum(state.numbers for state in states) > MOST_NUMBERS:
+                        yield from self._rows(states, partition, order)
+                        order += 1
+        yield from self._rows(states, partition, order)
+
+    def _ranges(self, runs: Numbers, states: Sequence[KeyedState]) -> Iterator[tuple[int, int]]:
+        """Return ranges of rows whose keys' statistics are not more than what a task may hold."""
+        size = sum(state.size or 0 for state in states) or (len(runs) and 1)
+        most = max(1, MOST_NUMBERS // self.statistic_class.numbers(size))
+        starts = run_starts(runs)[::most]
+        yield from zip(starts, [*starts[1:], len(runs)], strict=True)
+
+    def _rows(self, states: Sequence[KeyedState], partition: int, order: int) -> Iterator[pa.RecordBatch]:
+        for k, state in enumerate(states):
+            yield from state.rows(partition, k, order, self.statistic_class)
+
+
+def by_key(batch: pa.RecordBatch) -> tuple[pa.Array, Numbers, pa.RecordBatch]:
+    """Return the keys of a batch, the number of each row's key, and the batch, both in the order of these numbers."""
+    codes = batch.column("b").dictionary_encode()
+    numbers = codes.indices.to_numpy().astype(np.intp)
+    if np.any(np.diff(numbers) < 0):
+        order = np.argsort(numbers, kind="stable")
+        batch, numbers = batch.take(pa.array(order)), numbers[order]
+    return codes.dictionary, numbers, batch
+
+
+@dataclass(frozen=True)
+class MergeByKey:
+    """The work of a task that merges what partitions say of the same key, in their order."""
+
+    groups: Sequence[Group]
+    statistic_class: type[PerFeature]
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Return one row a key and group, or two if some of its rows were null."""
+        for k, part in iter_parts(batches, self.groups, self.statistic_class):
+            names = self.statistic_class.names()
+            starts = np.zeros(len(part.keys), np.int32)
+            statistic = part.statistic
+            if statistic is not None:
+                arrays = [*statistic.arrays().values()]
+                keys = part.keys.take(pa.array(part.places))
+                nulls = part.nulls[part.places]
+                yield partials.encode(0, k, starts[part.places], part.size, nulls, arrays, keys)
+            without = np.setdiff1d(np.arange(len(part.keys)), part.places)
+            if len(without):
+                arrays = [np.empty((len(without), 0))] * len(names)
+                keys = part.keys.take(pa.array(without))
+                yield partials.encode(0, k, starts[without], part.size, part.nulls[without], arrays, keys)
+
+
+def iter_parts(
+    batches: Iterator[pa.RecordBatch], groups: Sequence[Group], statistic_class: type[PerFeature]
+) -> Iterator[tuple[int, KeyedPart]]:
+    """Return the statistics of whole keys, by group, from rows that are sorted by key; each key is in one of the parts."""
+    sizes = [group.column.size or 0 for group in groups]
+    for batch in _whole_keys(batches):
+        codes = batch.column("b").dictionary_encode()
+        numbers, of_row = codes.indices.to_numpy().astype(np.intp), batch.column("group").to_numpy()
+        for k in range(len(groups)):
+            rows = np.flatnonzero(of_row == k)
+            of_group = batch.take(pa.array(rows))
+            row_sizes, nulls, places, statistic = partials.decode(of_group, statistic_class)
+            for size in np.unique(row_sizes[row_sizes > 0]):
+                if sizes[k] and size != sizes[k]:
+                    partials.refuse_sizes(groups[k], sizes[k], int(size))
+                sizes[k] = int(size)
+            of_key = np.bincount(numbers[rows], weights=nulls, minlength=len(codes.dictionary)).astype(np.float64)
+            if statistic is not None:
+                with_statistic = numbers[rows[places]]
+                statistic, places = statistic.merge_rows(with_statistic), with_statistic[run_starts(with_statistic)]
+            yield k, KeyedPart(codes.dictionary, sizes[k], of_key, places, statistic)
+
+
+def _whole_keys(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Cut batches where the key changes, so that all rows of a key are in one."""
+    rest: list[pa.RecordBatch] = []
+    for batch in batches:
+        if not batch.num_rows:
+            continue
+        whole = pa.Table.from_batches([*rest, batch]).combine_chunks().to_batches()[0]
+        numbers = whole.column("b").dictionary_encode().indices.to_numpy()
+        last = int(run_starts(numbers)[-1])
+        if last:
+            yield whole.slice(0, last)
+        rest = [whole.slice(last)]
+    yield from rest

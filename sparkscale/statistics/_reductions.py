@@ -1,0 +1,176 @@
+"""Sums, extrema and first values: of the columns of a matrix, of runs of its rows, or of the entries of features.
+
+Statistics are written once with these. Of one run of rows they have one entry a feature, of several one row a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from array_api_compat import is_numpy_array
+
+from sparkscale.arrays import namespace
+from sparkscale.blocks import DenseBlock
+
+__all__ = ["Columns", "Entries", "Reductions", "Runs", "reductions_of", "run_starts"]
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Of each column, over all rows.
+
+    Parameters
+    ----------
+    xp : module
+        The namespace of the array library.
+    """
+
+    xp: Any
+
+    def sum(self, values: Any) -> Any:
+        """Add up."""
+        return self.xp.sum(values, axis=0)
+
+    def dot(self, weights: Any, values: Any) -> Any:
+        """Add up the values of each row times its weight."""
+        return weights @ values
+
+    def least(self, values: Any) -> Any:
+        """Return the least value."""
+        return self.xp.min(values, axis=0)
+
+    def largest(self, values: Any) -> Any:
+        """Return the largest value."""
+        return self.xp.max(values, axis=0)
+
+    def any(self, conditions: Any) -> Any:
+        """Whether one is true."""
+        return self.xp.any(conditions, axis=0)
+
+    def first(self, values: Any, where: Any = None) -> Any:
+        """Return the first value, of those for which a condition holds if it is given."""
+        if where is None:
+            return values[0, ...]
+        at = self.xp.argmax(self.xp.astype(where, self.xp.int8), axis=0)
+        return self.xp.take_along_axis(values, at[None, ...], axis=0)[0, ...]
+
+    def row_sum(self, values: Any) -> Any:
+        """Add up one value a row."""
+        return self.xp.sum(values)
+
+    def each(self, results: Any) -> Any:
+        """Return results as an operand of all rows."""
+        return results
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Of each column, over each run of rows.
+
+    Parameters
+    ----------
+    xp : module
+        The namespace of the array library.
+    starts : numpy.ndarray of int, shape (n_runs,)
+        The first row of each run; the first of them is 0, and each run has a row.
+    rows : int
+        Number of rows.
+    """
+
+    xp: Any
+    starts: npt.NDArray[np.intp]
+    rows: int
+
+    def sum(self, values: Any) -> Any:
+        """Add up."""
+        return self._reduced("add", "sum", values)
+
+    def dot(self, weights: Any, values: Any) -> Any:
+        """Add up the values of each row times its weight."""
+        return self.sum(weights[:, None] * values)
+
+    def least(self, values: Any) -> Any:
+        """Return the least value."""
+        return self._reduced("minimum", "min", values)
+
+    def largest(self, values: Any) -> Any:
+        """Return the largest value."""
+        return self._reduced("maximum", "max", values)
+
+    def any(self, conditions: Any) -> Any:
+        """Whether one is true."""
+        return self._reduced("logical_or", "any", conditions)
+
+    def first(self, values: Any, where: Any = None) -> Any:
+        """Return the first value, of those for which a condition holds if it is given."""
+        xp = self.xp
+        if where is None:
+            return xp.take(values, xp.asarray(self.starts), axis=0)
+        places = xp.where(where, xp.arange(self.rows)[:, None], self.rows - 1)  # if for none, any will do
+        return xp.take_along_axis(values, self.least(places), axis=0)
+
+    def row_sum(self, values: Any) -> Any:
+        """Add up one value a row."""
+        return self.sum(values)[:, None]
+
+    def each(self, results: Any) -> Any:
+        """Return results as an operand of all rows."""
+        lengths = np.diff(self.starts, append=self.rows)
+        return self.xp.take(results, self.xp.asarray(np.repeat(np.arange(len(lengths)), lengths)), axis=0)
+
+    def _reduced(self, ufunc: str, function: str, values: Any) -> Any:
+        if is_numpy_array(values):
+            return getattr(np, ufunc).reduceat(values, self.starts, axis=0)
+        # The array API has no reduction by runs. On a device runs are mini-batches, of which few are there at a time.
+        reduce, stops = getattr(self.xp, function), [*self.starts[1:], self.rows]
+        pairs = zip(self.starts, stops, strict=True)
+        return self.xp.stack([reduce(values[int(start) : int(stop), ...], axis=0) for start, stop in pairs])
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Of each feature, over its stored entries.
+
+    Parameters
+    ----------
+    indices : numpy.ndarray of int, shape (n_entries,)
+        The feature of each entry.
+    size : int
+        Number of features.
+    """
+
+    indices: npt.NDArray[np.intp]
+    size: int
+
+    def sum(self, values: Array) -> Array:
+        """Add up."""
+        return np.bincount(self.indices, weights=values, minlength=self.size).astype(np.float64, copy=False)
+
+    def largest(self, values: Array) -> Array:
+        """Return the largest value, at least 0."""
+        maxima = np.zeros(self.size)
+        np.maximum.at(maxima, self.indices, values)
+        return maxima
+
+    def each(self, results: Array) -> Array:
+        """Return results as an operand of all entries."""
+        return results[self.indices]
+
+
+Reductions = Columns | Runs
+
+
+def reductions_of(block: DenseBlock) -> Reductions:
+    """Return the reductions of a block's rows: of all of them, or of its runs."""
+    xp = namespace(block.values)
+    return Columns(xp) if block.runs is None else Runs(xp, run_starts(block.runs), block.rows)
+
+
+def run_starts(numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return where each run of the same number begins."""
+    return np.flatnonzero(np.append(True, numbers[1:] != numbers[:-1]))

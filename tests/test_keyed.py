@@ -1,0 +1,161 @@
+"""Statistics of many keys at once: of runs of rows, and of keys whose rows lie anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparkscale.blocks import Block, DenseBlock, SparseBlock
+from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.fit import keyed
+from sparkscale.spark.fit.blocks import Pool
+from sparkscale.spark.fit.selection import column_groups
+from sparkscale.statistics import Counts, Extrema, Moments, PerFeature, Squares
+from strategies import matrices
+
+each_statistic = pytest.mark.parametrize("statistic_class", [Counts, Extrema, Moments, Squares])
+FEATURES = [FeatureColumn("x", "scalar", size=1), FeatureColumn("a", "array", size=2)]
+GROUPS = column_groups(FEATURES)
+
+
+def block(values: npt.NDArray[Any], weights: Any, runs: Any, sparse: bool) -> Block:
+    if not sparse:
+        return DenseBlock(values, weights, runs)
+    stored = values != 0
+    return SparseBlock(values.shape[1], stored.sum(axis=1), np.nonzero(stored)[1], values[stored], weights, runs)
+
+
+def described(statistic: Any) -> dict[str, Any]:
+    """Return what a statistic says of its rows, however it holds it."""
+    if isinstance(statistic, Moments):
+        names = ("count", "invalid", "weight", "weight_square", "mean")
+        return {**{name: getattr(statistic, name) for name in names}, "std": statistic.std(0)}
+    return statistic.arrays()
+
+
+def assert_close(actual: Any, expected: Any) -> None:
+    """To rounding, where nothing overflows."""
+    for name, values in described(expected).items():
+        finite = np.isfinite(values) & np.isfinite(described(actual)[name])
+        assert finite[np.abs(values) < 1e150].all(), name
+        np.testing.assert_allclose(
+            described(actual)[name][finite], values[finite], rtol=1e-11, atol=1e-300, err_msg=name
+        )
+
+
+@each_statistic
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+@given(values=matrices(), data=st.data())
+def test_the_statistics_of_runs_are_those_of_each_by_itself(
+    statistic_class: type[PerFeature], sparse: bool, values: npt.NDArray[Any], data: st.DataObject
+) -> None:
+    """A row of the arrays for each run, in their order, weighted or not; consecutive rows of a number merge."""
+    rows = len(values)
+    runs = np.sort(np.array(data.draw(st.lists(st.integers(0, 3), min_size=rows, max_size=rows)), dtype=np.intp))
+    weights = np.linspace(0.5, 2.0, rows) if data.draw(st.booleans()) else None
+    if not rows:
+        return
+    with np.errstate(all="ignore"):
+        together = statistic_class.of(block(values, weights, runs, sparse))
+        halves = [
+            statistic_class.of(block(values[half], None if weights is None else weights[half], runs[half], sparse))
+            for half in (slice(0, rows // 2), slice(rows // 2, None))
+            if len(runs[half])
+        ]
+        numbers = np.concatenate([np.unique(runs[half]) for half in (slice(0, rows // 2), slice(rows // 2, None))])
+        merged = statistic_class.concat(halves).merge_rows(numbers)
+        for row, run in enumerate(np.unique(runs)):
+            of_run = runs == run
+            alone = statistic_class.of(
+                block(values[of_run], None if weights is None else weights[of_run], None, sparse)
+            )
+
+            assert_close(together.take(row), alone)
+            assert_close(merged.take(row), alone)
+
+
+def scanned(batches: list[pa.RecordBatch], partitions: int, statistic_class: type[PerFeature]) -> Any:
+    """Return the statistics by key of batches that are dealt out to partitions, by group of columns."""
+    scan = keyed.KeyedScan(GROUPS, statistic_class, False, "cpu", Pool())
+    rows = sorted_by_key(row for k in range(partitions) for row in scan(iter(batches[k::partitions])))
+    merged = sorted_by_key(keyed.MergeByKey(GROUPS, statistic_class)(rows))
+    return [*keyed.iter_parts(merged, GROUPS, statistic_class)]
+
+
+def sorted_by_key(rows: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    order = [(name, "ascending") for name in ("b", "group", "partition", "start")]
+    return iter(pa.Table.from_batches([*rows]).sort_by(order).to_batches(max_chunksize=1000))
+
+
+def batches_of(keys: npt.NDArray[Any], x: npt.NDArray[Any], a: npt.NDArray[Any], rows: int) -> list[pa.RecordBatch]:
+    """Return Arrow batches as ``select`` makes them."""
+    return [
+        pa.record_batch(
+            {
+                "a0": pa.array(x[i : i + rows, None].tolist()),
+                "a1": pa.array(a[i : i + rows].tolist()),
+                "b": keys[i : i + rows],
+            }
+        )
+        for i in range(0, len(keys), rows)
+    ]
+
+
+@each_statistic
+@pytest.mark.parametrize("held", [1, 50, 1 << 22])
+def test_the_statistics_of_keys_are_those_of_their_rows(
+    statistic_class: type[PerFeature], held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever these lie, and however little a task may hold; invalid values count."""
+    monkeypatch.setattr(keyed, "MOST_NUMBERS", held)
+    monkeypatch.setattr(keyed, "MERGED_NUMBERS", min(held, 100))
+    rng = np.random.default_rng(5)
+    keys, x, a = rng.integers(0, 20, 300), rng.normal(size=300), rng.normal(size=(300, 2)) + 1e6
+    x[rng.random(300) < 0.2] = np.nan
+    values = {0: x[:, None], 1: a}
+    seen = {0: set(), 1: set()}
+    for k, part in scanned(batches_of(keys, x, a, 23), 3, statistic_class):
+        for place, key in zip(part.places, part.keys.take(pa.array(part.places)).to_pylist(), strict=True):
+            seen[k].add(key)
+            row = int(np.flatnonzero(part.places == place)[0])
+
+            assert_close(part.statistic.take(row), statistic_class.of(DenseBlock(values[k][keys == key])))
+    assert seen == {0: set(keys), 1: set(keys)}
+
+
+def test_null_rows_of_a_key_are_counted() -> None:
+    """Also of one that has no other."""
+    columns = {"a0": [[1.0], [2.0], [3.0]], "a1": [[1.0, 2.0], [None], [None]], "b": [1, 1, 2]}
+    parts = scanned([pa.record_batch(columns)], 1, Moments)
+    by_group = {
+        k: (part.keys.to_pylist(), part.nulls.tolist(), part.places.tolist(), part.size) for k, part in parts if k
+    }
+
+    assert by_group == {1: ([1, 2], [1.0, 1.0], [0], 2)} or [*parts]
+
+
+def test_a_hundred_thousand_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of each are in every partition; a task holds about as many numbers as it may, and then passes them on."""
+    monkeypatch.setattr(keyed, "MOST_NUMBERS", 1 << 18)
+    held, add = [], keyed.KeyedState.add
+    monkeypatch.setattr(keyed.KeyedState, "add", lambda self, *more: add(self, *more) or held.append(self.numbers))
+    count, rng = 100_000, np.random.default_rng(0)
+    keys = np.tile(np.arange(count), 3)
+    rng.shuffle(keys)
+    x, a = rng.normal(size=len(keys)), rng.normal(size=(len(keys), 2))
+    sums, means = np.bincount(keys, weights=x), {}
+    for k, part in scanned(batches_of(keys, x, a, 10_000), 2, Moments):
+        if k == 0:
+            assert part.statistic.count.tolist() == [[3.0]] * len(part.keys)
+            means |= zip(part.keys.to_pylist(), part.statistic.mean[:, 0].tolist(), strict=True)
+
+    assert len(means) == count
+    np.testing.assert_allclose([means[key] for key in range(count)], sums / 3.0, rtol=1e-12, atol=1e-14)
+    assert (1 << 17) < max(held) < (1 << 19)
