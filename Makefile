@@ -64,9 +64,11 @@ notebooks: $(VENV)/.all
 	@$(BIN)/python tools/run_notebooks.py
 
 lint: $(VENV)/.test
-	@echo '==> ruff'
+	@echo '==> ruff, codespell, validate-pyproject'
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/codespell
+	@$(BIN)/validate-pyproject pyproject.toml
 
 types: $(VENV)/.test
 	@echo '==> mypy'
