@@ -22,7 +22,7 @@ help:
 	@echo 'make test      set up, then check what needs Spark alone: lint, types, layers, docstrings, docs, tests'
 	@echo '               without a Spark session, on classic Spark, on Spark Connect, under other settings'
 	@echo 'make test-all  make test, then make beside: tests with third parties (PyTorch, Keras, MLflow, XGBoost,'
-	@echo '               JupyterLab, ...), older versions of PySpark, the sdist and the wheel; some 7 GB'
+	@echo '               JupyterLab, ...), other versions of PySpark and Python, the sdist and the wheel; 7 GB'
 	@echo 'make setup     install all of that, for the examples and notebooks'
 	@echo 'make bench     set up, then run the benchmarks'
 	@echo 'make zip       set up, then build dist/sparkscale.zip for spark-submit --py-files'
@@ -110,7 +110,7 @@ third-parties: $(VENV)/.all
 	@$(BIN)/pytest -m beside -o 'norecursedirs=.*' --durations=20 --junitxml=$(REPORTS)/beside.xml
 
 compat: $(VENV)/.all
-	@echo '==> older versions of PySpark, the sdist and the wheel'
+	@echo '==> other versions of PySpark and Python, the sdist and the wheel'
 	@$(BIN)/nox
 
 machine:

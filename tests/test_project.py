@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")  # Python 3.10 cannot parse TOML
+PYTHONS = re.findall(r'^    "Programming Language :: Python :: (3\.\d+)",$', PYPROJECT, re.MULTILINE)
+
+
+def test_the_classifiers_begin_with_the_oldest_python():
+    """They leave none out, and pip and Ruff know the same oldest one."""
+    oldest, newest = (int(version.removeprefix("3.")) for version in (PYTHONS[0], PYTHONS[-1]))
+
+    assert PYTHONS == [f"3.{minor}" for minor in range(oldest, newest + 1)]
+    assert f'requires-python = ">=3.{oldest}"\n' in PYPROJECT
+    assert f'target-version = "py3{oldest}"\n' in PYPROJECT
+
+
+def test_ci_has_the_same_pythons():
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    installed = re.search(r"^ +python-version: \|\n((?: +3\.\d+\n)+)", workflow, re.MULTILINE)[1]
+
+    assert installed.split() == PYTHONS
+
+
+@pytest.mark.beside
+def test_nox_has_the_same_pythons():
+    nox = [sys.executable, "-m", "nox", "--list", "--json", "--session", "pythons"]
+    listed = subprocess.run(nox, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    assert [session["python"] for session in json.loads(listed)] == PYTHONS
 
 
 def test_hooks_run_what_make_lint_runs():
