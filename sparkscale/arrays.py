@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array
 from array_api_compat import numpy as xnp
 
-__all__ = ["beside", "cast", "cupy", "double", "namespace", "rows_at_once"]
+__all__ = ["beside", "cast", "cupy", "double", "keep_freed_memory", "namespace", "rows_at_once"]
 
 CHUNK = 1 << 16  # values whose temporaries stay in a core's cache
-# Once glibc has freed so large a block, it keeps up to 64 MB for the next chunk. Before, it gives memory back after each,
-# and a chunk begins with page faults: 7 ms for the moments of 10,000 x 64, in place of 2. Of a block of more than 32 MB it
-# learns nothing, after one of 8 MB each sparse batch still has 500 page faults, and its moments take 7 % longer.
-np.empty((1 << 22) - 1024)
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let glibc keep memory that is freed for the next chunk, up to 64 MB.
+
+    Once it has freed a block of 32 MB it does. Before, it gives memory back after each chunk, which then begins with page
+    faults: 7 ms for the moments of 10,000 x 64, in place of 2. Of a larger block it learns nothing, after one of 8 MB each
+    sparse batch still has 500 page faults, and its moments take 7 % longer.
+    """
+    np.empty((1 << 22) - 1024)
 
 
 def namespace(x: Any) -> Any:

@@ -21,11 +21,11 @@ from sparkscale import (
     StandardScalerModel,
     WhitenerModel,
 )
-from sparkscale.drawing import Row, before_and_after
+from sparkscale.display.bins import histograms
+from sparkscale.display.drawing import Row, before_and_after
+from sparkscale.display.histogram import Histogram
 from sparkscale.errors import EmptyDataError, ParamError
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.histogram import histograms
-from sparkscale.statistics.histogram import Histogram
 
 
 @pytest.fixture(scope="module")
@@ -222,8 +222,8 @@ def test_without_matplotlib_the_error_says_what_to_install(spark, monkeypatch):
     """As for the other extras."""
     model = learned(StandardScalerModel(), [[1.0], [2.0]], "x")
     df = scalars(spark, 1.0, 2.0)
-    monkeypatch.delitem(sys.modules, "sparkscale.drawing")
-    monkeypatch.delattr("sparkscale.drawing", raising=False)
+    monkeypatch.delitem(sys.modules, "sparkscale.display.drawing")
+    monkeypatch.delattr("sparkscale.display.drawing", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
 
     with pytest.raises(ImportError, match=r'pip install "sparkscale\[plot\]"'):

@@ -25,11 +25,11 @@ from sparkscale import (
     StandardScaler,
     StandardScalerModel,
 )
+from sparkscale.display import plot
+from sparkscale.display.bins import histograms
 from sparkscale.errors import InvalidValueError, ParamError, SizeMismatchError, from_job
-from sparkscale.scalers import _plot
 from sparkscale.spark import sql
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.histogram import histograms
 from sparkscale.spark.names import attribute
 
 PACKAGE = Path(sparkscale.__file__).parent
@@ -225,7 +225,7 @@ def test_kernels_map_the_columns_that_are_named(named, model):
 @pytest.mark.settings
 def test_values_are_counted_in_the_columns_that_are_named(named, model):
     """Before and after: x, and the first of the array."""
-    before, first, *_ = histograms(*_plot._arrays(model, named, [0, 2]), bins=5)
+    before, first, *_ = histograms(*plot._arrays(model, named, [0, 2]), bins=5)
 
     assert (before.edges[0], before.edges[-1]) == (1.0, 6.0)
     assert (first.edges[0], first.edges[-1]) == (0.0, 3.0)

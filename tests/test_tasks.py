@@ -43,7 +43,7 @@ def frozen(monkeypatch):
     """The freezes of a worker, which are not carried out here."""
     freezes = []
     monkeypatch.setattr(gc, "freeze", lambda: freezes.append(len(gc.get_objects())))
-    monkeypatch.setattr(tasks, "_frozen", [])
+    monkeypatch.setattr(tasks, "_freezes", 0)
     return freezes
 
 
@@ -77,7 +77,7 @@ def test_a_kernel_without_the_option_does_no_harm(in_daemon):
 def test_imports_are_frozen_once_and_garbage_before(in_daemon, frozen, monkeypatch):
     """At most a few times, and only where there are many objects: others' garbage is still collected."""
     monkeypatch.setenv("SPARK_REUSE_WORKER", "1")
-    monkeypatch.setattr(tasks, "OBJECTS", len(gc.get_objects()) + 1000)
+    monkeypatch.setattr(tasks, "MOST_OBJECTS", len(gc.get_objects()) + 1000)
     in_daemon(None, tasks.begin)
     assert frozen == []
 
@@ -87,12 +87,12 @@ def test_imports_are_frozen_once_and_garbage_before(in_daemon, frozen, monkeypat
     del garbage, each
     in_daemon(None, tasks.begin)
     assert len(frozen) == 1
-    assert frozen[0] < tasks.OBJECTS
+    assert frozen[0] < tasks.MOST_OBJECTS
 
-    monkeypatch.setattr(tasks, "OBJECTS", 0)
+    monkeypatch.setattr(tasks, "MOST_OBJECTS", 0)
     for _ in range(5):
         in_daemon(None, tasks.begin)
-    assert len(frozen) == tasks.FREEZES
+    assert len(frozen) == tasks.MOST_FREEZES
 
 
 def test_nothing_is_frozen_where_a_worker_has_one_task(in_daemon, frozen, monkeypatch):
@@ -149,6 +149,6 @@ def test_a_worker_of_thousands_of_tasks_does_not_grow(spark, number):
         of_worker[row["pid"]].append(row)
     for seen in of_worker.values():
         early, late = seen[len(seen) // 4], seen[-1]
-        assert late["frozen"] > tasks.OBJECTS
+        assert late["frozen"] > tasks.MOST_OBJECTS
         assert late["objects"] <= early["objects"] + 1000  # what one task leaves behind
         assert late["memory"] <= early["memory"] + 4096  # kilobytes

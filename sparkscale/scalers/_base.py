@@ -8,9 +8,9 @@ from typing import Any, Generic, TypeVar
 from pyspark.ml import Estimator
 from pyspark.sql import DataFrame
 
+from sparkscale.display.html import HtmlReprMixin
 from sparkscale.errors import EmptyDataError
 from sparkscale.scalers._fit import FitMixin
-from sparkscale.scalers._html import HtmlReprMixin
 from sparkscale.scalers._model import ScalerModel
 from sparkscale.scalers._persistence import Writable
 from sparkscale.spark.columns import resolve

@@ -9,10 +9,10 @@ from typing import Any, Generic, TypeVar
 from pyspark.sql import DataFrame
 
 from sparkscale.affine import AffineMap, MatrixMap
+from sparkscale.display.html import stage_html
 from sparkscale.errors import OutputColumnError, ParamError
 from sparkscale.scalers import _persistence as persistence
 from sparkscale.scalers._columns import HasColumns, repeated
-from sparkscale.scalers._html import stage_html
 from sparkscale.scalers._map_model import MapModel
 from sparkscale.scalers._params import P, param
 from sparkscale.spark import storage

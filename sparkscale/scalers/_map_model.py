@@ -8,7 +8,7 @@ from pyspark.ml import Model
 from pyspark.sql import DataFrame
 
 from sparkscale.affine import AffineMap
-from sparkscale.scalers._html import HtmlReprMixin
+from sparkscale.display.html import HtmlReprMixin
 from sparkscale.scalers._persistence import Writable
 from sparkscale.spark.names import check_dataset
 from sparkscale.spark.transform.apply import Plan, to_sql, transform

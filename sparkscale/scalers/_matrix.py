@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from sparkscale.display.html import Extent
 from sparkscale.errors import EmptyDataError, RangeOverflowError
-from sparkscale.scalers._html import Extent
 from sparkscale.scalers._model import Array, ScalerModel
 from sparkscale.statistics import CoMoments
 from sparkscale.statistics.moments import TINY

@@ -13,9 +13,9 @@ from pyspark.ml.linalg import DenseVector, Vectors
 from pyspark.sql import DataFrame
 
 from sparkscale.affine import AffineMap
+from sparkscale.display import plot
+from sparkscale.display.html import Extent, Features
 from sparkscale.errors import EmptyDataError, RangeOverflowError, ScalingError
-from sparkscale.scalers import _plot
-from sparkscale.scalers._html import Extent, Features
 from sparkscale.scalers._inverse import InverseModel
 from sparkscale.scalers._learned import Array, LearnedModel
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
@@ -29,7 +29,7 @@ from sparkscale.statistics import Extrema, Mergeable
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sparkscale.drawing import Picture
+    from sparkscale.display.drawing import Picture
 
 __all__ = ["Array", "ExtremaModel", "ScalerModel"]
 
@@ -212,7 +212,7 @@ class ScalerModel(LearnedModel[S]):
         ColumnNotFoundError, ColumnTypeError, SizeMismatchError
             If the columns are not those that the model was fitted on.
         """
-        return _plot.plot(self, dataset, features, bins)
+        return plot.plot(self, dataset, features, bins)
 
     def _vector(self, values: Array) -> DenseVector:
         return Vectors.dense(np.where(self.statistics.count > 0, values, np.nan))

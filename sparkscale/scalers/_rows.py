@@ -8,9 +8,9 @@ from dataclasses import replace
 from pyspark.ml import Transformer
 from pyspark.sql import DataFrame
 
+from sparkscale.display.html import HtmlReprMixin
 from sparkscale.errors import ColumnTypeError
 from sparkscale.scalers._columns import ColumnParams
-from sparkscale.scalers._html import HtmlReprMixin
 from sparkscale.scalers._persistence import Writable
 from sparkscale.spark.columns import FeatureColumn, resolve
 from sparkscale.spark.transform.apply import Plan, to_sql, transform

@@ -20,13 +20,15 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql.types import StructType
 
+from sparkscale.arrays import keep_freed_memory
+
 __all__ = ["begin", "map_in_arrow"]
 
 Batches = Iterator[pa.RecordBatch]
 
-OBJECTS = 5000  # that a collection passes over in a fraction of a millisecond
-FREEZES = 3  # in a worker's life, so that garbage of others that is frozen stays little
-_frozen: list[int] = []  # the number of objects at each freeze
+MOST_OBJECTS = 5000  # that a collection passes over in a fraction of a millisecond
+MOST_FREEZES = 3  # in a worker's life, so that garbage of others that is frozen stays little
+_freezes = 0
 
 
 def map_in_arrow(df: DataFrame, function: Callable[[Batches], Batches], schema: StructType) -> DataFrame:
@@ -46,7 +48,8 @@ class _Task:
 
 
 def begin() -> None:
-    """Make the worker of a task ready for it; where no daemon of PySpark's has started the worker, do nothing."""
+    """Make the worker of a task ready for it; of one that no daemon of PySpark's has started, only its memory."""
+    keep_freed_memory()
     frame = _frame_of_daemon()
     if frame is None:
         return
@@ -76,7 +79,8 @@ def _acknowledge_at_once(connection: object) -> None:
 
 def _freeze() -> None:
     """Take what is there out of all later collections, if it is much; garbage is collected first."""
-    if len(_frozen) < FREEZES and len(gc.get_objects()) > OBJECTS:
+    global _freezes  # noqa: PLW0603  # of the worker
+    if _freezes < MOST_FREEZES and len(gc.get_objects()) > MOST_OBJECTS:
         gc.collect()
-        _frozen.append(len(gc.get_objects()))
+        _freezes += 1
         gc.freeze()

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from sparkscale.statistics.histogram import Histogram
+from sparkscale.display.histogram import Histogram
 
 __all__ = ["Picture", "Row", "before_and_after"]
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from pyspark.sql import DataFrame
 
+from sparkscale.display.histogram import Histogram
 from sparkscale.errors import EmptyDataError
 from sparkscale.spark import sql
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.expression import FINITE, parameter
 from sparkscale.spark.jobs import of_jobs
-from sparkscale.statistics.histogram import Histogram
 
 __all__ = ["histograms", "values"]
 

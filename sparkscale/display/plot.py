@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import DataFrame
 
 from sparkscale.affine import MatrixMap
+from sparkscale.display.bins import histograms, values
 from sparkscale.errors import ParamError
 from sparkscale.spark.columns import FeatureColumn, temp_column_name
 from sparkscale.spark.expression import is_valid
 from sparkscale.spark.frame import Frame
-from sparkscale.spark.histogram import histograms, values
 from sparkscale.spark.names import check_dataset
 from sparkscale.spark.transform.vectors import as_array
 
 if TYPE_CHECKING:
-    from sparkscale.drawing import Picture
+    from sparkscale.display.drawing import Picture
 
 __all__ = ["plot"]
 
@@ -29,7 +29,7 @@ MOST_BINS = 1000
 def plot(model: Any, dataset: DataFrame, features: Sequence[str] | None, bins: int) -> Picture:
     """Draw the features of a model; see `ScalerModel.plot`."""
     try:
-        from sparkscale import drawing  # noqa: PLC0415  # Matplotlib is there if asked for
+        from sparkscale.display import drawing  # noqa: PLC0415  # Matplotlib is there if asked for
     except ImportError as missing:
         raise ImportError('plot needs Matplotlib. Install it: pip install "sparkscale[plot]"') from missing
     if isinstance(model.affine, MatrixMap):
