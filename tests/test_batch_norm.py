@@ -422,6 +422,17 @@ def test_batches_larger_than_a_task_may_hold_are_passed_on_in_parts(
 
 
 @pytest.mark.one_world
+def test_zeros_of_both_signs_are_one_batch(spark: SparkSession) -> None:
+    """As they are to Spark's GROUP BY, wherever their rows lie."""
+    rows = [(0.0, 1.0), (-0.0, 2.0), (0.0, 6.0), (1.0, 3.0), (1.0, 5.0)]
+    df = spark.createDataFrame(rows, "step double, x double").repartition(3)
+    model = BatchNorm(inputCol="x", batchCol="step", statistics="meanOfBatches").fit(df)
+
+    assert model.numBatchesTracked == 2
+    near(model.runningMean, [3.5])
+
+
+@pytest.mark.one_world
 @pytest.mark.parametrize("kind", ["string", "date", "timestamp", "double", "decimal(10,2)", "boolean"])
 def test_batches_may_be_told_by_any_ordered_type(data: DataFrame, images: list[np.ndarray], kind: str) -> None:
     """The order is that of the column's own type."""

@@ -356,7 +356,7 @@ def test_arrays_that_turn_out_too_long_for_the_driver_are_merged_on_executors(sp
     monkeypatch.setattr(scan, "USUAL_FEATURES", 1)
     monkeypatch.setattr(jvm, "partitions", lambda df: partitions)
     came, collected = [], partials.collect_partials
-    monkeypatch.setattr(partials, "collected", lambda *data: came.append(collected(*data)) or came[-1])
+    monkeypatch.setattr(partials, "collect_partials", lambda *data: came.append(collected(*data)) or came[-1])
     df = spark.range(0, 300_000, 1, 3).selectExpr("array(double(id % 12), -1D, 2D * (id % 12)) AS a")
     model = MinMaxScaler(inputCol="a").fit(df)
 

@@ -46,3 +46,15 @@ def test_hooks_run_what_make_lint_runs():
     recipe = re.search(r"^lint: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[1]
 
     assert re.findall(rf"^ +entry: {program}", hooks, re.MULTILINE) == re.findall(rf"\$\(BIN\)/{program}", recipe)
+
+
+def test_the_table_of_layers_is_that_of_the_import_contract():
+    """In the same order, top to bottom; only the entry point has no row."""
+    contract = (
+        PYPROJECT.partition('name = "Imports go down the layers"')[2].partition("layers = [")[2].partition("]")[0]
+    )
+    layers = [re.findall(r"sparkscale\.([a-z]+)", line) for line in contract.splitlines()]
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
+    table = [re.findall(r"`([a-z]+)`", row) for row in rows]
+
+    assert [sorted(row) for row in table] == [sorted(layer) for layer in layers if layer]

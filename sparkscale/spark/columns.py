@@ -231,7 +231,9 @@ def resolve_key(df: DataFrame, name: str) -> KeyColumn:
     if isinstance(place.type, TimestampType):
         # Python cannot tell the repeated hour of a clock change apart; compare microseconds.
         return KeyColumn(name, LongType(), place.path, "unix_micros({})")
-    pattern = "nanvl({}, NULL)" if isinstance(place.type, FloatType | DoubleType) else "{}"
+    if not isinstance(place.type, FloatType | DoubleType):
+        return KeyColumn(name, place.type, place.path)
+    pattern = f"(nanvl({{}}, NULL) + {place.type.simpleString()}(0))"  # of -0.0 it makes 0.0
     return KeyColumn(name, place.type, place.path, pattern)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from array_api_compat import is_numpy_array
+from array_api_compat import device, is_numpy_array
 
 from sparkscale.arrays import namespace
 from sparkscale.blocks import DenseBlock
@@ -110,8 +110,9 @@ class Runs:
         """Return the first value, of those for which a condition holds if it is given."""
         xp = self.xp
         if where is None:
-            return xp.take(values, xp.asarray(self.starts), axis=0)
-        places = xp.where(where, xp.arange(self.rows)[:, None], self.rows - 1)  # if for none, any will do
+            return xp.take(values, xp.asarray(self.starts, device=device(values)), axis=0)
+        places = xp.arange(self.rows, device=device(values))[:, None]
+        places = xp.where(where, places, self.rows - 1)  # if for none, any will do
         return xp.take_along_axis(values, self.least(places), axis=0)
 
     def row_sum(self, values: Any) -> Any:
@@ -121,7 +122,8 @@ class Runs:
     def each(self, results: Any) -> Any:
         """Return results as an operand of all rows."""
         lengths = np.diff(self.starts, append=self.rows)
-        return self.xp.take(results, self.xp.asarray(np.repeat(np.arange(len(lengths)), lengths)), axis=0)
+        runs = self.xp.asarray(np.repeat(np.arange(len(lengths)), lengths), device=device(results))
+        return self.xp.take(results, runs, axis=0)
 
     def _reduced(self, ufunc: str, function: str, values: Any) -> Any:
         if is_numpy_array(values):
@@ -173,4 +175,4 @@ def reductions_of(block: DenseBlock) -> Reductions:
 
 def run_starts(numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     """Return where each run of the same number begins."""
-    return np.flatnonzero(np.append(True, numbers[1:] != numbers[:-1]))
+    return np.flatnonzero(np.append(len(numbers) > 0, numbers[1:] != numbers[:-1]))

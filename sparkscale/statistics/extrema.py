@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class Extrema(PerFeature):
     (array([-2.]), array([3.]), array([3.]), array([1.]))
     """
 
-    aggregates = ("count({x})", "min({x})", "max({x})")
+    aggregates: ClassVar[tuple[str, ...]] = ("count({x})", "min({x})", "max({x})")
     any_order = True
     in_metadata = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -48,6 +49,9 @@ class Squares(Extrema):
     >>> float(a.merge(b).norm[0])
     5e+300
     """
+
+    aggregates: ClassVar[tuple[str, ...]] = ()
+    in_metadata = False
 
     square: Array
 

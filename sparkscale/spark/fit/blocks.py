@@ -132,6 +132,8 @@ def add_batch(
         of_group = partials.class_of(statistic_class, k)
         for piece in pieces:
             block = piece.with_rows(weights, runs)
+            if runs is not None and not block.rows:
+                continue
             kept = keep if keep is None or piece.rows is None else keep[piece.rows]
             states[k].add(pool.of(_statistic(block, kept, of_group, worker), groups[k]), block.runs)
     return decoded

@@ -184,10 +184,17 @@ class KeyedScan:
 
     def _ranges(self, runs: Numbers, states: Sequence[KeyedState]) -> Iterator[tuple[int, int]]:
         """Return ranges of rows whose keys' statistics are not more than what a task may hold."""
-        size = sum(state.size or 0 for state in states) or (len(runs) and 1)
-        most = max(1, MOST_NUMBERS // self.statistic_class.numbers(size))
-        starts = run_starts(runs)[::most]
-        yield from zip(starts, [*starts[1:], len(runs)], strict=True)
+        starts, place, keys = [*run_starts(runs).tolist(), len(runs)], 0, 1
+        while place < len(starts) - 1:
+            sizes = [state.size for state in states if state.size]
+            if len(sizes) == len(states):
+                entries = self.pool.entries(self.groups, sizes)
+                keys = max(1, MOST_NUMBERS // self.statistic_class.numbers(entries))
+            else:  # until a row shows the size of each group
+                keys = 2 * keys
+            end = min(place + keys, len(starts) - 1)
+            yield starts[place], starts[end]
+            place = end
 
     def _rows(self, states: Sequence[KeyedState], partition: int, order: int) -> Iterator[pa.RecordBatch]:
         for k, state in enumerate(states):

@@ -113,10 +113,12 @@ def encode(
 
     Parameters
     ----------
-    partition, group, size : int
+    partition, group : int
         As in `Partial`.
     starts : array_like of int
         The first feature of each row; of keyed rows their order among those of one key and partition.
+    size : int
+        As in `Partial`.
     nulls : array_like of float
         Number of null rows, of each row.
     arrays : sequence of numpy.ndarray, shape (n_rows, n)
