@@ -120,7 +120,8 @@ def test_what_is_drawn_after_is_what_transform_gives(data):
     scaled = np.clip((np.append(x, INF) - below.min()) / (below.max() - below.min()), 0, 1)
 
     assert after.get_xlabel() == "x in out"
-    assert after.get_xlim() == (0.0, 1.0)
+    assert [float(line.get_xdata()[0]) for line in after.lines] == [0.0, 1.0]
+    np.testing.assert_allclose(after.get_xlim(), (-0.04, 1.04))
     np.testing.assert_array_equal(drawn(after), np.histogram(scaled, 4, (0, 1))[0])
 
 
@@ -228,6 +229,30 @@ def test_without_matplotlib_the_error_says_what_to_install(spark, monkeypatch):
 
     with pytest.raises(ImportError, match=r'pip install "sparkscale\[plot\]"'):
         model.plot(df)
+
+
+def test_features_share_one_axis_after():
+    """It has 0 and 1 marked and nearly all values; what lies beyond is counted. Before, each feature has its own."""
+    low, high = (
+        Histogram(np.linspace(5.0, 9.0, 5), np.array([4, 3, 2, 1]), 0),
+        Histogram(np.array([3.0, 3.0]), np.ones(1), 0),
+    )
+    tail = Histogram(np.linspace(0.0, 40.0, 5), np.array([996, 3, 1, 1]), 0)
+    none = Histogram(np.empty(0), np.empty(0, dtype=np.int64), 1)
+    one = Histogram(np.linspace(0.1, 0.9, 5), np.array([1, 2, 3, 4]), 0)
+    rows = [Row(("x", "y"), pair) for pair in ((low, one), (high, tail), (none, none))]
+    left, right = np.array(before_and_after("Title", rows).axes).reshape(3, 2).T
+
+    assert [axes.get_xlim() for axes in left[:2]] == [(5.0, 9.0), (1.5, 4.5)]
+    for axes in right:
+        np.testing.assert_allclose(axes.get_xlim(), (-0.4, 10.4))
+    assert [[text.get_text() for text in axes.texts] for axes in right] == [
+        ["0", "1"],
+        ["0", "1", "2 values beyond this axis"],
+        ["no valid value"],
+    ]
+    assert {axes.get_ylabel() for axes in [*left, *right]} == {"count"}
+    assert left[0].patches[0].get_facecolor() != right[0].patches[0].get_facecolor()
 
 
 def test_labels_do_not_overlap():

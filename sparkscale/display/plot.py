@@ -1,4 +1,4 @@
-"""How the values of features are spread before and after a fitted map."""
+"""Plot the distributions of features before and after a fitted map."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = ["plot"]
 
-LIMIT = 12  # features that are drawn if none are named
-MOST_BINS = 1000
+DEFAULT_FEATURES = 12  # at most, if none are named
+MAX_BINS = 1000
 
 
 def plot(model: Any, dataset: DataFrame, features: Sequence[str] | None, bins: int) -> Picture:
     """Draw the features of a model; see `ScalerModel.plot`."""
     try:
-        from sparkscale.display import drawing  # noqa: PLC0415  # Matplotlib is there if asked for
+        from sparkscale.display import drawing  # noqa: PLC0415  # Matplotlib is optional
     except ImportError as missing:
         raise ImportError('plot needs Matplotlib. Install it: pip install "sparkscale[plot]"') from missing
     if isinstance(model.affine, MatrixMap):
@@ -37,8 +37,8 @@ def plot(model: Any, dataset: DataFrame, features: Sequence[str] | None, bins: i
             f"{type(model).__name__}: every result depends on all features, so none has a before and an after. Plot the "
             "features of another scaler."
         )
-    if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= MOST_BINS:
-        raise ParamError(f"bins must be a whole number from 1 to {MOST_BINS}. Got {bins!r}.")
+    if isinstance(bins, bool) or not isinstance(bins, int) or not 1 <= bins <= MAX_BINS:
+        raise ParamError(f"bins must be a whole number from 1 to {MAX_BINS}. Got {bins!r}.")
     check_dataset(dataset, whole="plot")
     names = model._entries()
     chosen = _chosen(names, features)
@@ -55,9 +55,9 @@ def plot(model: Any, dataset: DataFrame, features: Sequence[str] | None, bins: i
 
 
 def _chosen(names: Sequence[str], wanted: Sequence[str] | None) -> list[int]:
-    """Return which of the names are wanted."""
+    """Return the positions of the wanted names, by default of the first twelve."""
     if wanted is None:
-        return list(range(min(LIMIT, len(names))))
+        return list(range(min(DEFAULT_FEATURES, len(names))))
     if isinstance(wanted, str) or not wanted:
         raise ParamError(f"features must be a list of names, not empty. Got {wanted!r}.")
     at = {name: i for i, name in reversed(list(enumerate(names)))}
