@@ -1,4 +1,4 @@
-"""Stages: pairs of estimator and model, which are a statistic and a map; and what maps each row by itself."""
+"""Stages of ``pyspark.ml``: estimators with their models, and row-wise transformers."""
 
 from sparkscale.scalers._inverse import InverseModel
 from sparkscale.scalers.batch_norm import BatchNorm, BatchNormModel

@@ -27,7 +27,7 @@ __all__ = ["BatchNormModel"]
 class BatchNormModel(BatchNormParams, ScalerModel[Any]):
     """Model fitted by `BatchNorm`.
 
-    ``statistics`` is what was learned of each channel: `sparkscale.statistics.Moments` of the population, or a
+    ``statistics`` has one entry per channel: `sparkscale.statistics.Moments` of the population, or
     `sparkscale.statistics.BatchAverage` or `sparkscale.statistics.MovingAverage` over mini-batches.
     """
 
@@ -36,7 +36,7 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
 
     @property
     def runningMean(self) -> DenseVector:
-        """Mean of each channel, that the map subtracts."""
+        """Mean of each channel, which the map subtracts."""
         return self._vector(self.statistics.mean)
 
     @property
@@ -51,22 +51,22 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
 
     @property
     def normalizingVar(self) -> DenseVector:
-        """The variance that the map divides by: the population's biased one, or the batches' unbiased ones averaged."""
+        """Variance used by the map: biased for the population, else the average of the batches' unbiased variances."""
         return self._vector(self._normalizing())
 
     @property
     def numBatchesTracked(self) -> int:
-        """Number of mini-batches averaged; 0 for the statistics of the population."""
+        """Number of mini-batches in the average; 0 for population statistics."""
         return int(self.statistics.batches.max()) if isinstance(self.statistics, RunningMoments) else 0
 
     @property
     def numChannels(self) -> int:
-        """Number of channels of all columns together."""
+        """Total number of channels of all columns."""
         return len(self.statistics)
 
     @property
     def count(self) -> int:
-        """Number of rows that took part in fit."""
+        """Number of rows used in fit."""
         layout = self._layout()
         return super().count // (layout.places if layout else 1)
 
@@ -79,22 +79,22 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
         return list(map(float, self._per_channel("beta", self.numChannels)))
 
     def merge(self: BatchNormModel, *others: BatchNormModel) -> BatchNormModel:
-        """Return the model that fit on all the data together would have given.
+        """Return a new model, equal to one fitted on the data of all the models.
 
         Parameters
         ----------
         *others : BatchNormModel
-            Fitted on the same columns. Averages of batches merge if the batches differ.
+            Fitted on the same columns. Averages over mini-batches can be merged if the models saw different batches.
 
         Returns
         -------
         BatchNormModel
-            A new model with this one's Params; the operands stay as they were.
+            A new model with the Params of this one. The merged models are unchanged.
 
         Raises
         ------
         ParamError
-            If models are of different columns or statistics, or of moving averages.
+            If columns or statistics differ, or the statistics are moving averages.
         """
         if any(type(getattr(o, "_learned", None)) is not type(self.statistics) for o in others):
             raise self._fail("the models hold different statistics. Fit them with the same Params to merge.")
@@ -108,30 +108,30 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
         return super().merge(*others)
 
     def normalizeBatches(self, dataset: DataFrame) -> DataFrame:
-        r"""Normalize each mini-batch by its own statistics, as a layer does while it is trained.
+        r"""Normalize each mini-batch by its own statistics, as a layer does in training.
 
         .. math:: y = \frac{x - \mu_B}{\sqrt{\sigma_B^2 + \epsilon}} \gamma + \beta
 
-        with the mean and biased variance of the row's batch. What fit learned is not used, except for the columns. Of
-        ``device``, only the statistics are computed there.
+        with the mean and biased variance of the row's batch. The fitted statistics are not used. Only the statistics of
+        the batches are computed on ``device``.
 
         Parameters
         ----------
         dataset : pyspark.sql.DataFrame
-            With the input columns and ``batchCol``.
+            The DataFrame with the input columns and ``batchCol``.
 
         Returns
         -------
         pyspark.sql.DataFrame
-            With the outputs that ``transform`` has; the order of the rows may differ.
+            The DataFrame with the same output columns as ``transform``. The order of the rows may differ.
 
         Raises
         ------
         ParamError
-            If ``batchCol`` is not set, or many inputs are to become one vector.
+            If ``batchCol`` is not set, or ``inputCols`` would be assembled into one vector.
         BatchError
-            In the job that computes the result, as its message: if a row is of no batch, or a batch has fewer than
-            two valid values in a channel.
+            While the job runs, in the message of Spark's exception: if ``batchCol`` is null in a row, or a batch has
+            fewer than two valid values in a channel.
         """
         self._check_params()
         check_dataset(dataset, whole="normalizeBatches")

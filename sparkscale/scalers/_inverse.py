@@ -1,4 +1,4 @@
-"""The way back of a fitted model."""
+"""The inverse of a fitted model."""
 
 from __future__ import annotations
 
@@ -33,29 +33,28 @@ NAMES = 10  # in a message
 
 
 class InverseModel(HasColumns, MapModel, Generic[F]):
-    r"""The way back of a fitted model: ``x = (y - offset) * scale + center``.
+    r"""The inverse of a fitted model: ``x = (y - offset) * scale + center``.
 
-    It reads the model's output columns and makes columns of the input's names. A column or a field of that name that is
-    there already is never replaced unless ``outputCol`` or ``outputCols`` name it; then it is replaced where it stands.
-    The exception is the very column that the values are read from. A constant feature comes back as its constant. Values
-    that were clipped come back as the bound they were clipped to.
+    It reads the model's output columns and writes columns with the names of its inputs. An existing column or field is
+    replaced, in place, only if ``outputCol`` or ``outputCols`` names it, or if the values are read from it. A constant
+    feature is restored to its constant. Clipped values are restored to the bound that they were clipped to.
 
     Parameters
     ----------
     model : fitted model, optional
-        What to invert; left out only while loading.
+        The model to invert. It is omitted only while loading.
 
     Notes
     -----
     The Params are set by their setters, or by the keywords of ``inverseTransform``:
 
-    - ``columns``: which of the model's inputs come back, in this order. All if left out.
-    - ``inputCol``, ``inputCols``: where their scaled values stand, in the order of ``columns``. The model's outputs if
-      left out.
-    - ``outputCol``, ``outputCols``: where they go. The names of the inputs if left out.
+    - ``columns``: the inputs of the model to restore, in this order. By default, all.
+    - ``inputCol``, ``inputCols``: the columns of their scaled values, in the order of ``columns``. By default, the outputs
+      of the model.
+    - ``outputCol``, ``outputCols``: the columns to write. By default, they have the names of the inputs.
 
-    A model that made one vector of many inputs, or of which every result depends on all features (`Whitener`), takes
-    that one column: ``inputCol`` may name another like it, and ``columns`` choose what is taken out of it.
+    If the model assembles its inputs into one vector, or if each result depends on all features (`Whitener`), the inverse
+    reads this one column. ``inputCol`` may name another such column, and ``columns`` selects the inputs to extract from it.
 
     Examples
     --------
@@ -101,7 +100,7 @@ class InverseModel(HasColumns, MapModel, Generic[F]):
         return self._set(columns=value)
 
     def getInputCol(self) -> str:
-        """Return the name of the one column of scaled values, by default the output of the model."""
+        """Return the name of the single column of scaled values, by default the output of the model."""
         return self._only("inputCol")
 
     def getInputCols(self) -> list[str]:
@@ -109,11 +108,11 @@ class InverseModel(HasColumns, MapModel, Generic[F]):
         return self._all("inputCols")
 
     def getOutputCol(self) -> str:
-        """Return the name of the one column that comes back, by default that of the model's input."""
+        """Return the name of the single restored column, by default that of the model's input."""
         return self._only("outputCol")
 
     def getOutputCols(self) -> list[str]:
-        """Return the names of the columns that come back, by default those of the model's inputs."""
+        """Return the names of the restored columns, by default those of the model's inputs."""
         return self._all("outputCols")
 
     def _only(self, param: str) -> str:
@@ -130,18 +129,18 @@ class InverseModel(HasColumns, MapModel, Generic[F]):
 
     @property
     def forward(self) -> F:
-        """The model that this one undoes."""
+        """The model that this one inverts."""
         if self._forward is None:
             raise ParamError("InverseModel has no model to invert: use a fitted model's inverse().")
         return self._forward
 
     def inverse(self) -> F:
-        """Return the model that this one undoes."""
+        """Return the model that this one inverts."""
         return self.forward.copy()
 
     @property
     def affine(self) -> AffineMap:
-        """The map of all features, whichever ``columns`` come back."""
+        """The inverse map of all features, regardless of ``columns``."""
         return self.forward.affine.inverse()
 
     def _plan(self, df: DataFrame | None = None) -> Plan:

@@ -50,20 +50,20 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
 
     @property
     def statistics(self) -> S:
-        """The raw, mergeable statistic that was learned."""
+        """The raw, mergeable statistic of the data."""
         if self._learned is None:
             raise ParamError(f"{type(self).__name__} has learned nothing: use the model that fit returns.")
         return self._learned
 
     @property
     def numFeatures(self) -> int:
-        """Number of features of all columns together."""
+        """Total number of features of all columns."""
         self.statistics  # noqa: B018  # refuses a model that has learned nothing
         return sum(c.size or 0 for c in self._columns)
 
     @property
     def count(self) -> int:
-        """Number of rows that took part in fit."""
+        """Number of rows used in fit."""
         statistic = self.statistics
         rows = statistic.count if self._skips else statistic.count + statistic.invalid
         return int(rows.max(initial=0))
@@ -120,7 +120,7 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
         return tuple(c if c.name == n else c.renamed(n) for c, n in pairs)
 
     def merge(self: M, *others: M) -> M:
-        """Return the model that fit on all the data together would have given.
+        """Return a new model, equal to one fitted on the data of all the models.
 
         Parameters
         ----------
@@ -130,12 +130,12 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
         Returns
         -------
         model of the same class
-            A new model with this one's Params; the operands stay as they were.
+            A new model with the Params of this one. The merged models are unchanged.
 
         Raises
         ------
         ParamError
-            If a model is of another class, or was fitted on other columns, or only one of them under
+            If a model has another class, was fitted on other columns, or only one of the models was fitted with
             ``handleInvalid="skip"``.
         """
         shapes = _shapes(self._columns)
@@ -152,22 +152,22 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
         return self._relearned(self.statistics.merge(*(other.statistics for other in others)))
 
     def update(self: M, dataset: DataFrame) -> M:
-        """Return the model that fit on the old data and ``dataset`` together would have given.
+        """Return a new model, equal to one fitted on the old data and ``dataset``.
 
         Parameters
         ----------
         dataset : pyspark.sql.DataFrame
-            More rows, with the columns that fit had. Without a row, nothing changes.
+            New rows, with the columns of fit. If it is empty, the model does not change.
 
         Returns
         -------
         model of the same class
-            A new model; this one stays as it was.
+            A new model. This one is unchanged.
 
         Raises
         ------
         ParamError
-            If ``handleInvalid`` became, or is no longer, "skip" since fit.
+            If ``handleInvalid`` was changed to or from "skip" since fit.
         """
         self._check_params()
         check_dataset(dataset, whole="update")

@@ -33,11 +33,11 @@ class MapModel(HtmlReprMixin, Writable, Model):
         return transform(dataset, self._plan(dataset))
 
     def toSQL(self) -> dict[str, str]:
-        """Return the map as Spark SQL text, by output column.
+        """Return the map as Spark SQL expressions, by output column.
 
-        It is the text that ``transform`` runs for scalars and arrays. For vectors, which SQL has no syntax for,
-        it reads and writes arrays of double: apply it where the vector column went through ``vector_to_array``.
-        The rows that ``handleInvalid="skip"`` drops are no matter of an expression: filter them out beside it.
+        For scalars and arrays, ``transform`` runs these expressions. SQL has no syntax for vectors: for a vector column,
+        the expression reads and writes arrays of doubles, so convert the column with ``vector_to_array`` first. An
+        expression cannot drop rows: with ``handleInvalid="skip"``, filter them yourself.
 
         Returns
         -------

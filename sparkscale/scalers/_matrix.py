@@ -35,7 +35,7 @@ class MatrixModel(ScalerModel[CoMoments]):
 
     @property
     def count(self) -> int:
-        """Number of rows that took part in fit: those without an invalid value."""
+        """Number of rows used in fit: those without an invalid value."""
         return int(self.statistics.rows.max(initial=0))
 
     def _spread(self) -> Array:

@@ -116,7 +116,7 @@ class ScalerModel(LearnedModel[S]):
         return tuple(self.featureNames) if self._assembles else output.attributes
 
     def inverse(self: M) -> InverseModel[M]:
-        """Return the model that maps this model's outputs, as they are named now, back to its inputs' names."""
+        """Return the model that inverts this one: it reads this model's outputs and restores its inputs."""
         return InverseModel(self.copy())
 
     def inverseTransform(
@@ -129,41 +129,43 @@ class ScalerModel(LearnedModel[S]):
         outputCols: list[str] | None = None,
         columns: list[str] | None = None,
     ) -> DataFrame:
-        """Map scaled columns back; same as ``transform`` of the `InverseModel` with these Params.
+        """Undo the scaling. Same as ``transform`` of the `InverseModel` with these Params.
 
         Parameters
         ----------
         dataset : pyspark.sql.DataFrame
-            With the scaled columns.
+            The DataFrame with the scaled columns.
         inputCol, inputCols : str or list of str, optional
-            Where the scaled values stand, in the order of ``columns``; by default, in the outputs of this model.
+            Columns of scaled values, in the order of ``columns``. By default, the outputs of this model.
         outputCol, outputCols : str or list of str, optional
-            Where the values go; by default, to columns of the names of this model's inputs. A column or field that is
-            named here and exists is replaced where it stands.
+            Columns to write. By default, they have the names of this model's inputs. An existing column or field is
+            replaced in place if it is named here.
         columns : list of str, optional
-            Which of this model's inputs come back; by default all.
+            The inputs of this model to restore. By default, all.
 
         Returns
         -------
         pyspark.sql.DataFrame
-            With the columns added.
+            The DataFrame with the restored columns.
 
         Raises
         ------
         ParamError
-            If the names do not go together, or ``columns`` has one that is not an input of this model.
+            If the numbers of names differ, or ``columns`` has a name that is not an input of this model.
         OutputColumnError
-            If an output exists, and neither ``outputCol`` nor ``outputCols`` names it, nor is it the column that its
+            If an output column exists, is not named by ``outputCol`` or ``outputCols``, and is not the column that its
             values are read from.
-        ColumnNotFoundError, ColumnTypeError, SizeMismatchError
-            If the scaled columns are not of the kind that this model makes.
+
+        Notes
+        -----
+        The errors common to all stages, and when they show, are listed in :doc:`/reference/errors`.
         """
         names = {"inputCol": inputCol, "inputCols": inputCols, "outputCol": outputCol, "outputCols": outputCols}
         params = {name: value for name, value in {**names, "columns": columns}.items() if value is not None}
         return self.inverse()._set(**params).transform(dataset)
 
     def summary(self) -> pd.DataFrame:
-        """Return one row a feature, or channel: counts, the learned values, the map and whether the feature is constant."""
+        """Return one row per feature or channel: counts, fitted values, the map and whether the feature is constant."""
         affine = self._entry_map()
         return self._table(center=affine.center, scale=affine.scale, offset=affine.offset)
 
@@ -180,37 +182,38 @@ class ScalerModel(LearnedModel[S]):
         return pd.DataFrame(table, index=pd.Index(self._entries(), name="feature"))
 
     def plot(self, dataset: DataFrame, features: Sequence[str] | None = None, bins: int = 30) -> Picture:
-        """Draw how the values of each feature are spread before and after ``transform``.
+        """Draw histograms of each feature before and after ``transform``.
 
-        Values are counted where they lie, in two queries whatever the number of features, and only the counts are
-        collected. Null, NaN and infinite values are in no bin; their number stands above. Row weights play no part.
+        Before, each feature has its own axis. After, all features share one axis, on which 0 and 1 are marked. Up to
+        0.5 % of a feature's values at either end may lie beyond the shared axis; their number is shown.
+
+        Spark counts the values per bin, in two queries for any number of features; only the counts are collected. Null,
+        NaN and infinite values are in no bin; their number is shown above the panel. Row weights are ignored.
 
         Parameters
         ----------
         dataset : pyspark.sql.DataFrame
-            What to draw, with the input columns.
+            The data to draw, with the input columns.
         features : list of str, optional
-            Names out of ``featureNames``, or of a ``BatchNormModel`` with a ``shape`` those of the channels, as in
-            ``summary()``. By default the first twelve.
+            Names from ``featureNames``; for a ``BatchNormModel`` with a ``shape``, names of channels as in ``summary()``.
+            By default, the first twelve.
         bins : int, default=30
-            Number of bins, of equal width from the least value to the largest.
+            Number of bins of equal width, from the smallest value to the largest.
 
         Returns
         -------
         matplotlib.figure.Figure
-            Two panels a feature. A notebook shows it as the value of a cell; ``figure.savefig(path)`` writes it.
+            Two panels per feature. A notebook displays it; ``figure.savefig(path)`` saves it.
 
         Raises
         ------
         ImportError
             If Matplotlib is not installed.
         ParamError
-            If a name is no feature, ``bins`` is not from 1 to 1,000, or every result depends on all features, as those
-            of ``WhitenerModel`` do.
+            If a name is not a feature, ``bins`` is not from 1 to 1,000, or each result depends on all features, as for
+            ``WhitenerModel``.
         EmptyDataError
-            If there is no row.
-        ColumnNotFoundError, ColumnTypeError, SizeMismatchError
-            If the columns are not those that the model was fitted on.
+            If ``dataset`` has no rows.
         """
         return plot.plot(self, dataset, features, bins)
 

@@ -42,7 +42,7 @@ class Writable(MLWritable, Params, MLReadable[Any]):
         return StageWriter(self)
 
     def save(self, path: str) -> None:
-        """Save to a path, which must not exist; same as ``write().save(path)``."""
+        """Save to a path, which must not exist. Same as ``write().save(path)``."""
         self.write().save(path)
 
     @classmethod
@@ -52,7 +52,7 @@ class Writable(MLWritable, Params, MLReadable[Any]):
 
     @classmethod
     def load(cls: type[W], path: str) -> W:
-        """Load from a path; same as ``read().load(path)``."""
+        """Load from a path. Same as ``read().load(path)``."""
         return cls.read().load(path)
 
     def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:

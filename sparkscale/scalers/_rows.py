@@ -49,16 +49,16 @@ class RowTransformer(HtmlReprMixin, ColumnParams, Writable, Transformer):
         return transform(dataset, replace(plan, replaced=replaced))
 
     def toSQL(self, dataset: DataFrame) -> dict[str, str]:
-        """Return what ``transform`` computes as Spark SQL text, by output column.
+        """Return what ``transform`` computes as Spark SQL expressions, by output column.
 
-        For vectors, which SQL has no syntax for, it reads and writes arrays of double: apply it where the vector
-        column went through ``vector_to_array``. The rows that ``handleInvalid="skip"`` drops are no matter of an
-        expression: filter them out beside it.
+        SQL has no syntax for vectors: for a vector column, the expression reads and writes arrays of doubles, so convert
+        the column with ``vector_to_array`` first. An expression cannot drop rows: with ``handleInvalid="skip"``, filter
+        them yourself.
 
         Parameters
         ----------
         dataset : pyspark.sql.DataFrame
-            With the input columns, whose types the text depends on.
+            A DataFrame with the input columns. The expressions depend on their types.
 
         Returns
         -------

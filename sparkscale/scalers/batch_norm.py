@@ -14,68 +14,64 @@ __all__ = ["BatchNorm", "BatchNormModel"]
 
 
 class BatchNorm(BatchNormParams, Scaler[BatchNormModel]):
-    r"""Batch normalization: per channel, subtract the mean and divide by the standard deviation, then gain and bias.
+    r"""Normalize each channel by its mean and variance over all rows, then apply a gain and a bias.
 
     .. math:: y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} \gamma + \beta
 
-    Where a layer keeps a moving average of what its mini-batches happened to be, ``fit`` takes the mean and the
-    (biased) variance of the whole data set, what "precise batch norm" approximates. The other choices of
-    ``statistics`` follow the mini-batches that ``batchCol`` tells: ``"meanOfBatches"`` is the plain mean of their
-    means and unbiased variances, and ``"moving"`` what a PyTorch layer holds after it has seen them in order,
+    During training, a layer keeps a moving average over the mini-batches it saw. By default, ``fit`` uses the mean and
+    the biased variance of the whole data set instead, which "precise batch norm" approximates. The other values of
+    ``statistics`` use the mini-batches of ``batchCol``. ``"meanOfBatches"`` is the plain mean of their means and unbiased
+    variances. ``"moving"`` gives the moving averages of a PyTorch layer that saw the mini-batches in order,
 
     .. math:: r_t = (1 - m)\, r_{t-1} + m\, s_t, \qquad \mu_0 = 0,\ \sigma^2_0 = 1 .
 
-    It is linear in the batches' statistics, and computed from them wherever their rows lie.
+    The moving average is linear in the statistics of the batches, so it is computed from them in parallel.
 
     Parameters
     ----------
     statistics : {"population", "meanOfBatches", "moving"}, default="population"
-        What normalizes.
+        The statistics to normalize by.
     shape : list of int, optional
-        Of the tensor that each array or vector holds flattened in C order, without the batch axis, such as
-        ``[3, 32, 32]``. A channel's statistics are over rows and places. Left out, each feature is a channel.
+        Dimensions of the tensor that each array or vector holds, flattened in C order, without the batch, such as
+        ``[3, 32, 32]``. The statistics of a channel are over rows and positions. By default, each feature is a channel.
     dataFormat : {"channelsFirst", "channelsLast"}, default="channelsFirst"
-        Which axis of ``shape`` is that of the channels.
+        Whether the channels are the first dimension of ``shape`` or the last.
     epsilon : float, default=1e-5
         Added to the variance.
     momentum : float or None, default=0.1
-        Weight of a new batch in the moving average, PyTorch's convention: Keras's 0.99 is 0.01 here. ``None`` is the
-        plain average, as in PyTorch.
+        Weight of a new batch in the moving average, in PyTorch's convention: Keras's 0.99 is 0.01 here. ``None`` selects
+        the plain average, as in PyTorch.
     gamma, beta : list of float, optional
-        Gain and bias of each channel, of all columns one after the other; one number is for all. Default 1 and 0.
+        Gain and bias, one value per channel, for all columns in order, or one value for all. The defaults are 1 and 0.
     batchCol : str, optional
-        Column that tells each row's mini-batch; by its order that of the batches. Never null.
+        Column that identifies each row's mini-batch; batches are processed in its sort order. It must not be null.
     inputCol, outputCol : str, optional
-        One column in, one out of the same kind.
+        One input column, and one output column of the same type.
     inputCols, outputCols : list of str, optional
-        Many in, as many out; with ``outputCol``, one vector out. Outputs are named ``<input>_scaled`` if left out.
+        Several input columns, and one output column for each; with ``outputCol``, one output vector. By default, outputs
+        are named ``<input>_scaled``.
     handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
-        Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that hold
-        one, in fit and transform, "error" fails, and "keepNaN" fails at infinities alone and else is "keep".
+        Null, NaN and infinite values are never used to fit. "keep" leaves null and NaN as they are, "skip" drops rows
+        with an invalid value in fit and transform, "error" raises an error, and "keepNaN" raises an error for infinite
+        values and otherwise does the same as "keep".
     handleEmpty : {"keep", "error"}, default="keep"
-        A feature without any valid value: "keep" maps it to NaN, with a warning, and "error" fails.
+        A feature without any valid value: "keep" maps it to NaN and logs a warning, "error" raises an error.
     weightCol : str, optional
-        Column of row weights, finite and not negative. Rows of weight 0 do not count.
+        Column of row weights, finite and not negative. Rows with weight 0 are ignored.
     device : {"cpu", "gpu", "auto"}, default="cpu"
-        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
+        Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
     Raises
     ------
     ParamError
-        If ``epsilon`` is not positive, ``momentum`` not in [0, 1], ``gamma`` or ``beta`` not of one number a channel,
-        ``batchCol`` missing where it is needed, or Params contradict each other.
+        If ``epsilon`` is not positive, ``momentum`` is not in [0, 1], ``gamma`` or ``beta`` does not have one value per
+        channel, or ``batchCol`` is missing but needed.
     SizeMismatchError
-        If ``shape`` does not multiply to a column's number of features, or its rows differ in length.
+        If the product of ``shape`` is not the number of features of a column.
     BatchError
-        If a row is of no batch, or a batch has fewer than two valid values in a channel.
-    ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, cannot be scaled, or an output exists that is not its own input.
-    InvalidValueError
-        For an invalid value that ``handleInvalid`` refuses, or an unusable weight.
+        If ``batchCol`` is null in a row, or a batch has fewer than two valid values in a channel.
     RangeOverflowError
         If a mean or variance is not representable as a double.
-    DeviceError
-        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     See Also
     --------
@@ -83,8 +79,10 @@ class BatchNorm(BatchNormParams, Scaler[BatchNormModel]):
 
     Notes
     -----
-    Population statistics merge exactly and in any order. So do means of different batches. Moving averages only go on,
-    by ``update``.
+    Population statistics can be merged exactly and in any order, and so can means of different batches. Moving averages
+    cannot be merged; ``update`` continues them.
+
+    The errors common to all stages, and when they show, are listed in :doc:`/reference/errors`.
 
     References
     ----------
@@ -103,7 +101,7 @@ class BatchNorm(BatchNormParams, Scaler[BatchNormModel]):
     >>> [round(y, 3) for y in model.transform(df).first().image_scaled]
     [-1.342, -0.447, -0.577, -0.577]
 
-    What a layer would hold after these two steps:
+    The mean in a layer after these two steps:
 
     >>> layer = BatchNorm(inputCol="image", shape=[2, 1, 2], statistics="moving", batchCol="step").fit(df)
     >>> [round(float(m), 3) for m in layer.runningMean], layer.numBatchesTracked

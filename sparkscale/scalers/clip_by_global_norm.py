@@ -31,7 +31,7 @@ class ClipByGlobalNormModel(_ClipParams, ExtremaModel[Squares]):
 
     @property
     def globalNorm(self) -> float:
-        """The 2-norm of all valid values of all features; infinity where it is no double."""
+        """The 2-norm of all valid values of all features; infinity if it overflows a double."""
         with np.errstate(all="ignore"):
             return float(global_norm([self.statistics.norm]))
 
@@ -51,47 +51,41 @@ class ClipByGlobalNormModel(_ClipParams, ExtremaModel[Squares]):
 
 
 class ClipByGlobalNorm(_ClipParams, Scaler[ClipByGlobalNormModel]):
-    r"""Shorten all values by one factor, so that the norm of all of them together is at most ``clipNorm``.
+    r"""Multiply all values by one factor, so that the norm of the whole matrix is at most ``clipNorm``.
 
     .. math:: y = x \frac{c}{\max(g, c)} \;\text{(TensorFlow)}, \qquad
               y = x \min\left(1, \frac{c}{g + 10^{-6}}\right) \;\text{(PyTorch)}, \qquad
               g = \sqrt{\sum_{ij} x_{ij}^2}
 
-    The sum is over all rows and all columns. Sparse vectors stay sparse, and values whose squares are no doubles, such
-    as 1e300, are summed as well as any.
+    The sum is over all rows and all columns. Sparse vectors stay sparse. Values whose squares overflow a double, such as
+    1e300, are summed correctly.
 
     Parameters
     ----------
     clipNorm : float, default=1.0
-        The largest norm, positive.
+        The largest norm that is allowed; positive.
     formula : {"tensorflow", "torch"}, default="tensorflow"
-        Whose formula.
+        Which of the two formulas to use.
     inputCol, outputCol : str, optional
-        One column in, one out of the same kind.
+        One input column, and one output column of the same type.
     inputCols, outputCols : list of str, optional
-        Many in, as many out; with ``outputCol``, one vector out. Outputs are named ``<input>_scaled`` if left out.
+        Several input columns, and one output column for each; with ``outputCol``, one output vector. By default, outputs
+        are named ``<input>_scaled``.
     handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
-        Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that hold
-        one, in fit and transform, "error" fails, and "keepNaN" fails at infinities alone and else is "keep".
+        Null, NaN and infinite values are never used to fit. "keep" leaves null and NaN as they are, "skip" drops rows
+        with an invalid value in fit and transform, "error" raises an error, and "keepNaN" raises an error for infinite
+        values and otherwise does the same as "keep".
     handleEmpty : {"keep", "error"}, default="keep"
-        A feature without any valid value: "keep" maps it to NaN, with a warning, and "error" fails.
+        A feature without any valid value: "keep" maps it to NaN and logs a warning, "error" raises an error.
     device : {"cpu", "gpu", "auto"}, default="cpu"
-        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
+        Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
     Raises
     ------
     ParamError
-        If ``clipNorm`` is not positive and finite, the formula is unknown, or Params contradict each other.
-    ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, cannot be scaled, or an output exists that is not its own input.
-    InvalidValueError
-        For an invalid value that ``handleInvalid`` refuses.
-    SizeMismatchError
-        If the arrays or vectors of a column differ in length.
+        If ``clipNorm`` is not positive and finite, the formula is unknown.
     RangeOverflowError
         If the norm is not representable as a double.
-    DeviceError
-        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     See Also
     --------
@@ -99,9 +93,7 @@ class ClipByGlobalNorm(_ClipParams, Scaler[ClipByGlobalNormModel]):
 
     Notes
     -----
-    What is wrong in the data alone shows while a job runs. ``fit`` and ``update`` then raise the errors above. What
-    ``transform`` returns is lazy: the action on it fails with Spark's exception, whose message has the error as
-    ``[sparkscale.<its name>] ... [end]``.
+    The errors common to all stages, and when they show, are listed in :doc:`/reference/errors`.
 
     References
     ----------

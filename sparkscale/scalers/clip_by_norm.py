@@ -15,7 +15,7 @@ __all__ = ["ClipByNorm"]
 
 
 class ClipByNorm(HasClipNorm, RowNorm):
-    r"""Shorten each row whose 2-norm is above ``clipNorm``; sparse vectors stay sparse.
+    r"""Scale down each row whose 2-norm exceeds ``clipNorm``; sparse vectors stay sparse.
 
     .. math:: y = x \frac{c}{\max(\lVert x \rVert_2, c)} \;\text{(TensorFlow)}, \qquad
               y = x \min\left(1, \frac{c}{\lVert x \rVert_2 + 10^{-6}}\right) \;\text{(PyTorch)}
@@ -23,34 +23,28 @@ class ClipByNorm(HasClipNorm, RowNorm):
     Parameters
     ----------
     clipNorm : float
-        The largest length, positive.
+        The largest norm that is allowed; positive.
     formula : {"tensorflow", "torch"}, default="tensorflow"
-        Whose formula.
+        Which of the two formulas to use.
     inputCol, outputCol : str, optional
-        One column of arrays or vectors in, one out of the same kind.
+        One input column of arrays or vectors, and one output column of the same type.
     inputCols, outputCols : list of str, optional
-        Many in, as many out. Outputs are named ``<input>_scaled`` if left out.
+        Several input columns, and one output column for each. By default, outputs are named ``<input>_scaled``.
     handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
-        Null, NaN and infinities never enter the norm. "keep" passes them on, "skip" drops rows that hold one, "error"
-        fails, and "keepNaN" fails at infinities alone and else is "keep".
+        Null, NaN and infinite values are left out of the norm. "keep" leaves them as they are, "skip" drops rows
+        with one, "error" raises an error, and "keepNaN" raises an error for infinite values and otherwise does the
+        same as "keep".
     device : {"cpu", "gpu", "auto"}, default="cpu"
-        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
+        Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
     Raises
     ------
     ParamError
-        If Params contradict each other, or ``clipNorm`` is not set or not positive.
-    ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, holds no arrays or vectors, or an output exists that is not its own input.
-    InvalidValueError
-        For an invalid value that ``handleInvalid`` refuses.
-    DeviceError
-        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
+        If ``clipNorm`` is not set or not positive.
 
     Notes
     -----
-    What is wrong in the data alone shows while a job runs, in Spark's exception, whose message has the error as
-    ``[sparkscale.<its name>] ... [end]``.
+    The errors common to all stages, and when they show, are listed in :doc:`/reference/errors`.
 
     References
     ----------

@@ -13,39 +13,33 @@ __all__ = ["ClipByValue"]
 
 
 class ClipByValue(RowTransformer):
-    r"""Bring values into ``[low, high]``; sparse vectors stay sparse if that holds 0.
+    r"""Clip values to ``[low, high]``; sparse vectors stay sparse if this range contains 0.
 
     .. math:: y = \min(\max(x, low), high)
 
     Parameters
     ----------
     low, high : float, optional
-        The bounds; no bound where left out, but one has to be set.
+        The bounds. At least one is required; a bound that is not set does not clip.
     inputCol, outputCol : str, optional
-        One column in, one out of the same kind.
+        One input column, and one output column of the same type.
     inputCols, outputCols : list of str, optional
-        Many in, as many out. Outputs are named ``<input>_scaled`` if left out.
+        Several input columns, and one output column for each. By default, outputs are named ``<input>_scaled``.
     handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
-        "keep" passes null and NaN on and clips infinities like any value, "skip" drops rows that hold null, NaN or an
-        infinity, "error" fails, and "keepNaN" fails at infinities alone and else is "keep".
+        "keep" leaves null and NaN as they are and clips infinite values, "skip" drops rows with null, NaN or an infinite
+        value, "error" raises an error, and "keepNaN" raises an error for infinite values and otherwise does the same as
+        "keep".
     device : {"cpu", "gpu", "auto"}, default="cpu"
-        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
+        Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
     Raises
     ------
     ParamError
         If Params contradict each other, neither bound is set, or ``low > high``.
-    ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, cannot be clipped, or an output exists that is not its own input.
-    InvalidValueError
-        For an invalid value that ``handleInvalid`` refuses.
-    DeviceError
-        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     Notes
     -----
-    What is wrong in the data alone shows while a job runs, in Spark's exception, whose message has the error as
-    ``[sparkscale.<its name>] ... [end]``.
+    The errors common to all stages, and when they show, are listed in :doc:`/reference/errors`.
 
     References
     ----------

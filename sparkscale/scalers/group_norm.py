@@ -20,47 +20,42 @@ class GroupNorm(HasEpsilon, HasShape, HasBias, RowNorm):
 
     .. math:: y = \frac{x - \mu_g}{\sqrt{\sigma_g^2 + \epsilon}} \gamma_c + \beta_c
 
-    One group is layer norm with a gain for each channel; as many groups as channels are instance norm.
+    With one group, this is layer normalization with one gain per channel. With one group per channel, it is instance
+    normalization.
 
     Parameters
     ----------
     numGroups : int
-        Number of groups; it divides the channels.
+        Number of groups. It must divide the number of channels.
     inputCol, outputCol : str, optional
-        One column of arrays or vectors in, one out of the same kind.
+        One input column of arrays or vectors, and one output column of the same type.
     inputCols, outputCols : list of str, optional
-        Many in, as many out. Outputs are named ``<input>_scaled`` if left out.
+        Several input columns, and one output column for each. By default, outputs are named ``<input>_scaled``.
     handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
-        Null, NaN and infinities never enter mean and variance. "keep" passes them on, "skip" drops rows that hold one,
-        "error" fails, and "keepNaN" fails at infinities alone and else is "keep".
+        Null, NaN and infinite values are left out of mean and variance. "keep" leaves them as they are, "skip" drops rows
+        with one, "error" raises an error, and "keepNaN" raises an error for infinite values and otherwise does the
+        same as "keep".
     epsilon : float, default=1e-5
         Added to the biased variance.
     gamma, beta : list of float, optional
-        Gain and bias, one for each channel; 1 and 0 if left out.
+        Gain and bias, one value per channel. The defaults are 1 and 0.
     shape : list of int, optional
-        Shape of the tensor that a row holds flattened. If left out, a row is its channels, with one place each.
+        Dimensions of the tensor that a row holds, flattened in C order. By default, each element of a row is a channel.
     dataFormat : {"channelsFirst", "channelsLast"}, default="channelsFirst"
-        Whether the channels are the first axis of the shape or the last.
+        Whether the channels are the first dimension of the shape or the last.
     device : {"cpu", "gpu", "auto"}, default="cpu"
-        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
+        Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
     Raises
     ------
     ParamError
-        If Params contradict each other, or ``numGroups`` is not set or does not divide the channels.
-    ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, holds no arrays or vectors, or an output exists that is not its own input.
+        If ``numGroups`` is not set or does not divide the channels.
     SizeMismatchError
-        If the length of a row is not that of the shape, of gamma and beta, or a multiple of ``numGroups``.
-    InvalidValueError
-        For an invalid value that ``handleInvalid`` refuses.
-    DeviceError
-        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
+        If the length of a row does not match ``shape``, ``gamma`` and ``beta``, or is not a multiple of ``numGroups``.
 
     Notes
     -----
-    What is wrong in the data alone shows while a job runs, in Spark's exception, whose message has the error as
-    ``[sparkscale.<its name>] ... [end]``. Sparse vectors become dense.
+    Sparse vectors become dense. The errors common to all stages, and when they show, are listed in :doc:`/reference/errors`.
 
     References
     ----------

@@ -25,39 +25,31 @@ class LayerNorm(HasEpsilon, HasBias, RowNorm):
     Parameters
     ----------
     inputCol, outputCol : str, optional
-        One column of arrays or vectors in, one out of the same kind.
+        One input column of arrays or vectors, and one output column of the same type.
     inputCols, outputCols : list of str, optional
-        Many in, as many out. Outputs are named ``<input>_scaled`` if left out.
+        Several input columns, and one output column for each. By default, outputs are named ``<input>_scaled``.
     handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
-        Null, NaN and infinities never enter mean and variance. "keep" passes them on, "skip" drops rows that hold one,
-        "error" fails, and "keepNaN" fails at infinities alone and else is "keep".
+        Null, NaN and infinite values are left out of mean and variance. "keep" leaves them as they are, "skip" drops rows
+        with one, "error" raises an error, and "keepNaN" raises an error for infinite values and otherwise does the
+        same as "keep".
     epsilon : float, default=1e-5
         Added to the variance.
     gamma, beta : list of float, optional
-        Gain and bias, one for each place of a row or of ``normalizedShape``; 1 and 0 if left out.
+        Gain and bias, one value per element of a row or of ``normalizedShape``. The defaults are 1 and 0.
     normalizedShape : list of int, optional
-        The last axes of the tensor that a row holds flattened, as in PyTorch: each run of as many places is
-        normalized by itself. The whole row if left out.
+        The last dimensions of the tensor that a row holds, as in PyTorch. They are normalized together. By default, the
+        whole row.
     device : {"cpu", "gpu", "auto"}, default="cpu"
-        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
+        Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
     Raises
     ------
-    ParamError
-        If Params contradict each other.
-    ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, holds no arrays or vectors, or an output exists that is not its own input.
     SizeMismatchError
-        If ``gamma``, ``beta`` or ``normalizedShape`` does not fit the rows.
-    InvalidValueError
-        For an invalid value that ``handleInvalid`` refuses.
-    DeviceError
-        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
+        If ``gamma``, ``beta`` or ``normalizedShape`` does not match the length of a row.
 
     Notes
     -----
-    What is wrong in the data alone shows while a job runs, in Spark's exception, whose message has the error as
-    ``[sparkscale.<its name>] ... [end]``. Sparse vectors become dense.
+    Sparse vectors become dense. The errors common to all stages, and when they show, are listed in :doc:`/reference/errors`.
 
     References
     ----------

@@ -23,7 +23,7 @@ class MaxAbsScalerModel(HasClip, HasConstant, ExtremaModel[Extrema]):
 
     @property
     def maxAbs(self) -> DenseVector:
-        """Largest absolute value of each feature; NaN where there was no value."""
+        """Largest absolute value of each feature; NaN if it had no valid value."""
         return self._vector(np.maximum(np.abs(self.statistics.min), np.abs(self.statistics.max)))
 
     def _map(self) -> AffineMap:
@@ -43,48 +43,35 @@ class MaxAbsScaler(HasClip, HasConstant, Scaler[MaxAbsScalerModel]):
 
     .. math:: y = x / \max |x|
 
-    A feature that is 0 throughout is divided by 1.
+    A feature of zeros is divided by 1.
 
     Parameters
     ----------
     inputCol, outputCol : str, optional
-        One column in, one out of the same kind.
+        One input column, and one output column of the same type.
     inputCols, outputCols : list of str, optional
-        Many in, as many out; with ``outputCol``, one vector out. Outputs are named ``<input>_scaled`` if left out.
+        Several input columns, and one output column for each; with ``outputCol``, one output vector. By default, outputs
+        are named ``<input>_scaled``.
     handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
-        Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that hold
-        one, in fit and transform, "error" fails, and "keepNaN" fails at infinities alone and else is "keep".
+        Null, NaN and infinite values are never used to fit. "keep" leaves null and NaN as they are, "skip" drops rows
+        with an invalid value in fit and transform, "error" raises an error, and "keepNaN" raises an error for infinite
+        values and otherwise does the same as "keep".
     handleEmpty : {"keep", "error"}, default="keep"
-        A feature without any valid value: "keep" maps it to NaN, with a warning, and "error" fails.
+        A feature without any valid value: "keep" maps it to NaN and logs a warning, "error" raises an error.
     handleConstant : {"collapse", "unit"}, default="collapse"
-        Without effect here: a feature of zeros is divided by 1 either way.
+        No effect: a feature of zeros is divided by 1 in both cases.
     clip : bool, default=False
-        Clip to [-1, 1].
+        Clip results to [-1, 1].
     device : {"cpu", "gpu", "auto"}, default="cpu"
-        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
-
-    Raises
-    ------
-    ParamError
-        If Params contradict each other.
-    ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, cannot be scaled, or an output exists that is not its own input.
-    InvalidValueError
-        For an invalid value that ``handleInvalid`` refuses.
-    SizeMismatchError
-        If the arrays or vectors of a column differ in length.
-    DeviceError
-        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
+        Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
     See Also
     --------
-    pyspark.ml.feature.MaxAbsScaler : The same for vectors only.
+    pyspark.ml.feature.MaxAbsScaler : Spark's own class, for vectors only.
 
     Notes
     -----
-    What is wrong in the data alone shows while a job runs. ``fit`` and ``update`` then raise the errors above. What
-    ``transform`` returns is lazy: the action on it fails with Spark's exception, whose message has the error as
-    ``[sparkscale.<its name>] ... [end]``.
+    The errors common to all stages, and when they show, are listed in :doc:`/reference/errors`.
 
     Examples
     --------

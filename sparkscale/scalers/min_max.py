@@ -56,12 +56,12 @@ class MinMaxScalerModel(_MinMaxParams, ExtremaModel[Extrema]):
 
     @property
     def originalMin(self) -> DenseVector:
-        """Smallest value of each feature; NaN where there was none."""
+        """Smallest value of each feature; NaN if it had no valid value."""
         return self._vector(self.statistics.min)
 
     @property
     def originalMax(self) -> DenseVector:
-        """Largest value of each feature; NaN where there was none."""
+        """Largest value of each feature; NaN if it had no valid value."""
         return self._vector(self.statistics.max)
 
     def _map(self) -> AffineMap:
@@ -93,54 +93,46 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
 
     .. math:: y = \frac{x - E_{min}}{E_{max} - E_{min}} (max - min) + min
 
-    The end points of the range come out exactly in scalar and array columns, and within a unit in the last place in
-    vectors. Values outside of what fit saw go beyond the range unless ``clip`` is set.
+    Values outside the fitted range are mapped outside [min, max], unless ``clip`` is set. The end points of the range are
+    exact in scalar and array columns, and within one unit in the last place in vectors.
 
     Parameters
     ----------
     min, max : float, default=0.0, 1.0
         The target range.
     inputCol, outputCol : str, optional
-        One column in, one out of the same kind.
+        One input column, and one output column of the same type.
     inputCols, outputCols : list of str, optional
-        Many in, as many out; with ``outputCol``, one vector out. Outputs are named ``<input>_scaled`` if left out.
+        Several input columns, and one output column for each; with ``outputCol``, one output vector. By default, outputs
+        are named ``<input>_scaled``.
     handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
-        Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that hold
-        one, in fit and transform, "error" fails, and "keepNaN" fails at infinities alone and else is "keep".
+        Null, NaN and infinite values are never used to fit. "keep" leaves null and NaN as they are, "skip" drops rows
+        with an invalid value in fit and transform, "error" raises an error, and "keepNaN" raises an error for infinite
+        values and otherwise does the same as "keep".
     handleEmpty : {"keep", "error"}, default="keep"
-        A feature without any valid value: "keep" maps it to NaN, with a warning, and "error" fails.
+        A feature without any valid value: "keep" maps it to NaN and logs a warning, "error" raises an error.
     handleConstant : {"collapse", "unit"}, default="collapse"
-        What a feature without spread becomes: the middle of the target range whatever the value, as in Spark, or
-        ``(x - E_min) (max - min) + min``, as in scikit-learn.
+        How to scale a constant feature: "collapse" maps every value to the middle of the target range, as in Spark;
+        "unit" maps it to ``(x - E_min) (max - min) + min``, as in scikit-learn.
     clip : bool, default=False
-        Clip to the target range.
+        Clip results to the target range.
     device : {"cpu", "gpu", "auto"}, default="cpu"
-        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
+        Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
     Raises
     ------
     ParamError
-        If ``min >= max``, or Params contradict each other.
-    ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, cannot be scaled, or an output exists that is not its own input.
-    InvalidValueError
-        For an invalid value that ``handleInvalid`` refuses.
-    SizeMismatchError
-        If the arrays or vectors of a column differ in length.
+        If ``min >= max``.
     RangeOverflowError
         If a range is not representable as a double.
-    DeviceError
-        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     See Also
     --------
-    pyspark.ml.feature.MinMaxScaler : The same for vectors only.
+    pyspark.ml.feature.MinMaxScaler : Spark's own class, for vectors only.
 
     Notes
     -----
-    What is wrong in the data alone shows while a job runs. ``fit`` and ``update`` then raise the errors above. What
-    ``transform`` returns is lazy: the action on it fails with Spark's exception, whose message has the error as
-    ``[sparkscale.<its name>] ... [end]``.
+    The errors common to all stages, and when they show, are listed in :doc:`/reference/errors`.
 
     Examples
     --------

@@ -15,45 +15,39 @@ __all__ = ["Normalizer"]
 
 
 class Normalizer(RowNorm):
-    r"""Divide each row by its p-norm; a row of zeros stays, and sparse vectors stay sparse.
+    r"""Divide each row by its p-norm. Rows of zeros are unchanged, and sparse vectors stay sparse.
 
     .. math:: y = x / \lVert x \rVert_p, \qquad \lVert x \rVert_p = \Bigl(\sum_i |x_i|^p\Bigr)^{1/p}
 
     Parameters
     ----------
     p : float, default=2.0
-        Order of the norm, at least 1; ``float("inf")`` for the largest absolute value.
+        Order of the norm, at least 1. ``float("inf")`` selects the largest absolute value.
     inputCol, outputCol : str, optional
-        One column of arrays or vectors in, one out of the same kind.
+        One input column of arrays or vectors, and one output column of the same type.
     inputCols, outputCols : list of str, optional
-        Many in, as many out. Outputs are named ``<input>_scaled`` if left out.
+        Several input columns, and one output column for each. By default, outputs are named ``<input>_scaled``.
     handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
-        Null, NaN and infinities never enter the norm. "keep" passes them on, "skip" drops rows that hold one, "error"
-        fails, and "keepNaN" fails at infinities alone and else is "keep".
+        Null, NaN and infinite values are left out of the norm. "keep" leaves them as they are, "skip" drops rows
+        with one, "error" raises an error, and "keepNaN" raises an error for infinite values and otherwise does the
+        same as "keep".
     device : {"cpu", "gpu", "auto"}, default="cpu"
-        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
+        Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
     Raises
     ------
     ParamError
-        If Params contradict each other, or ``p < 1``.
-    ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, holds no arrays or vectors, or an output exists that is not its own input.
-    InvalidValueError
-        For an invalid value that ``handleInvalid`` refuses.
-    DeviceError
-        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
+        If ``p < 1``.
 
     See Also
     --------
-    pyspark.ml.feature.Normalizer : The same for vectors only.
+    pyspark.ml.feature.Normalizer : Spark's own class, for vectors only.
 
     Notes
     -----
-    What is wrong in the data alone shows while a job runs, in Spark's exception, whose message has the error as
-    ``[sparkscale.<its name>] ... [end]``. Where powers of the values overflow or
-    vanish, or a value is invalid, Spark's class gives zeros, NaN or the row as it was. Here such a row is normalized
-    by its valid values; if it is a sparse vector, it comes out dense.
+    If powers of the values overflow or underflow, or a value is invalid, Spark's class returns zeros, NaN or the original
+    row. This class normalizes such a row by its valid values; a sparse vector becomes dense. The errors common to all
+    stages, and when they show, are listed in :doc:`/reference/errors`.
 
     Examples
     --------

@@ -15,47 +15,39 @@ __all__ = ["RMSNorm"]
 
 
 class RMSNorm(HasEpsilon, HasShape, RowNorm):
-    r"""Divide each row by its root mean square; with a shape, each place by that of its channels (pixel norm).
+    r"""Divide each row by its root mean square; with ``shape``, each position by that of its channels (pixel norm).
 
     .. math:: y = \frac{x}{\sqrt{\frac1n \sum_i x_i^2 + \epsilon}} \gamma
 
     Parameters
     ----------
     inputCol, outputCol : str, optional
-        One column of arrays or vectors in, one out of the same kind.
+        One input column of arrays or vectors, and one output column of the same type.
     inputCols, outputCols : list of str, optional
-        Many in, as many out. Outputs are named ``<input>_scaled`` if left out.
+        Several input columns, and one output column for each. By default, outputs are named ``<input>_scaled``.
     handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
-        Null, NaN and infinities never enter mean squares. "keep" passes them on, "skip" drops rows that hold one,
-        "error" fails, and "keepNaN" fails at infinities alone and else is "keep".
+        Null, NaN and infinite values are left out of mean squares. "keep" leaves them as they are, "skip" drops rows
+        with one, "error" raises an error, and "keepNaN" raises an error for infinite values and otherwise does the
+        same as "keep".
     epsilon : float, default=1e-6
         Added to the mean square.
     gamma : list of float, optional
-        Gain, one for each place of a row, or for each channel of the shape; 1 if left out.
+        Gain, one value per element of a row, or per channel of ``shape``. The default is 1.
     shape : list of int, optional
-        Shape of the tensor that a row holds flattened. If left out, all of a row is normalized together.
+        Dimensions of the tensor that a row holds, flattened in C order. By default, the whole row is normalized together.
     dataFormat : {"channelsFirst", "channelsLast"}, default="channelsFirst"
-        Whether the channels are the first axis of the shape or the last.
+        Whether the channels are the first dimension of the shape or the last.
     device : {"cpu", "gpu", "auto"}, default="cpu"
-        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
+        Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
     Raises
     ------
-    ParamError
-        If Params contradict each other.
-    ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, holds no arrays or vectors, or an output exists that is not its own input.
     SizeMismatchError
-        If the length of a row is not that of the shape, or of gamma.
-    InvalidValueError
-        For an invalid value that ``handleInvalid`` refuses.
-    DeviceError
-        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
+        If the length of a row does not match ``shape`` or ``gamma``.
 
     Notes
     -----
-    What is wrong in the data alone shows while a job runs, in Spark's exception, whose message has the error as
-    ``[sparkscale.<its name>] ... [end]``. Sparse vectors become dense.
+    Sparse vectors become dense. The errors common to all stages, and when they show, are listed in :doc:`/reference/errors`.
 
     References
     ----------

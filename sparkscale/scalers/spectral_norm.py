@@ -49,45 +49,38 @@ def _spectral_norm(gram: Array) -> float:
 
 
 class SpectralNorm(Scaler[SpectralNormModel]):
-    r"""Divide all values by the largest singular value of the matrix that the rows make; sparse vectors stay sparse.
+    r"""Divide all values by the largest singular value of the matrix of all rows; sparse vectors stay sparse.
 
     .. math:: Y = X / \sigma(X), \qquad \sigma(X) = \sqrt{\lambda_{max}(X^T X)}
 
-    The columns together are the features of one matrix, and all are divided by the same number, so that the largest
-    singular value of the result is 1. It is computed exactly, not by power iteration, from the Gram matrix, which takes
-    one scan of the data. A matrix of zeros is divided by 1.
+    All columns form one matrix and are divided by the same number, so that the largest singular value of the result is 1.
+    It is computed exactly, not by power iteration, from the Gram matrix, in one scan of the data. A matrix of zeros is
+    divided by 1.
 
     Parameters
     ----------
     inputCol, outputCol : str, optional
-        One column in, one out of the same kind.
+        One input column, and one output column of the same type.
     inputCols, outputCols : list of str, optional
-        Many in, as many out; with ``outputCol``, one vector out. Outputs are named ``<input>_scaled`` if left out.
+        Several input columns, and one output column for each; with ``outputCol``, one output vector. By default, outputs
+        are named ``<input>_scaled``.
     handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
-        Rows that hold a null, NaN or infinity never enter the matrix. "keep" passes null and NaN on and scales the
-        other values of the row, "skip" drops such rows, in fit and transform, "error" fails, and "keepNaN" fails at
-        infinities alone and else is "keep".
+        Rows with a null, NaN or infinite value are not used to fit. In transform, "keep" leaves null and NaN as they are
+        and scales the other values of the row. "skip" drops such rows in fit and transform, "error" raises an error, and
+        "keepNaN" raises an error for infinite values and otherwise does the same as "keep".
     handleEmpty : {"keep", "error"}, default="keep"
-        Without effect here: beside a feature without any valid value no row is complete, which is an error either way.
+        No effect: if a feature has no valid value, no row is complete, which is an error in both cases.
     device : {"cpu", "gpu", "auto"}, default="cpu"
-        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
+        Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
     Raises
     ------
     ParamError
-        If there are more than 4,096 features, or Params contradict each other.
-    ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, cannot be scaled, or an output exists that is not its own input.
+        If there are more than 4,096 features.
     EmptyDataError
         If every row holds an invalid value.
-    InvalidValueError
-        For an invalid value that ``handleInvalid`` refuses.
-    SizeMismatchError
-        If the arrays or vectors of a column differ in length.
     RangeOverflowError
         If the squares of the values are not representable as doubles.
-    DeviceError
-        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     See Also
     --------
@@ -95,12 +88,10 @@ class SpectralNorm(Scaler[SpectralNormModel]):
 
     Notes
     -----
-    What is wrong in the data alone shows while a job runs. ``fit`` and ``update`` then raise the errors above. What
-    ``transform`` returns is lazy: the action on it fails with Spark's exception, whose message has the error as
-    ``[sparkscale.<its name>] ... [end]``.
+    The errors common to all stages, and when they show, are listed in :doc:`/reference/errors`.
 
-    The statistic is a matrix of features by features. Sparse vectors become dense while it is computed, a few rows at a
-    time.
+    The statistic is a matrix of features by features. While it is computed, sparse vectors are converted to dense ones, a
+    few rows at a time.
 
     References
     ----------

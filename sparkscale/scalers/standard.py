@@ -63,12 +63,12 @@ class StandardScalerModel(_StandardParams, ScalerModel[Moments]):
 
     @property
     def mean(self) -> DenseVector:
-        """Mean of each feature; NaN where there was no value."""
+        """Mean of each feature; NaN if it had no valid value."""
         return self._vector(self.statistics.mean)
 
     @property
     def std(self) -> DenseVector:
-        """Standard deviation of each feature; 0 for a single row, NaN where there was no value."""
+        """Standard deviation of each feature; 0 for a single row, NaN if the feature had no valid value."""
         return self._vector(self._spread())
 
     def _spread(self) -> Array:
@@ -96,7 +96,7 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
     .. math:: y = (x - \mu) / \sigma, \qquad
               \sigma^2 = \frac{\sum_i w_i (x_i - \mu)^2}{W - ddof \sum_i w_i^2 / W}, \quad W = \sum_i w_i
 
-    By default values are not centred, and the sample's standard deviation is used, as in Spark.
+    As in Spark, the mean is not subtracted by default, and the sample standard deviation is used.
 
     Parameters
     ----------
@@ -105,52 +105,44 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
     withStd : bool, default=True
         Divide by the standard deviation.
     inputCol, outputCol : str, optional
-        One column in, one out of the same kind.
+        One input column, and one output column of the same type.
     inputCols, outputCols : list of str, optional
-        Many in, as many out; with ``outputCol``, one vector out. Outputs are named ``<input>_scaled`` if left out.
+        Several input columns, and one output column for each; with ``outputCol``, one output vector. By default, outputs
+        are named ``<input>_scaled``.
     handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
-        Null, NaN and infinities never enter the statistic. "keep" passes null and NaN on, "skip" drops rows that hold
-        one, in fit and transform, "error" fails, and "keepNaN" fails at infinities alone and else is "keep".
+        Null, NaN and infinite values are never used to fit. "keep" leaves null and NaN as they are, "skip" drops rows
+        with an invalid value in fit and transform, "error" raises an error, and "keepNaN" raises an error for infinite
+        values and otherwise does the same as "keep".
     handleEmpty : {"keep", "error"}, default="keep"
-        A feature without any valid value: "keep" maps it to NaN, with a warning, and "error" fails.
+        A feature without any valid value: "keep" maps it to NaN and logs a warning, "error" raises an error.
     handleConstant : {"collapse", "unit"}, default="collapse"
-        What a feature without spread becomes: 0 whatever the value, as in Spark, or it is divided by 1, as in
+        How to scale a constant feature: "collapse" maps every value to 0, as in Spark; "unit" divides by 1, as in
         scikit-learn.
     ddof : {1, 0}, default=1
-        1 for the sample's variance (Spark), 0 for the population's (scikit-learn).
+        1 for the sample variance, as in Spark; 0 for the population variance, as in scikit-learn.
     weightCol : str, optional
-        Column of row weights, finite and not negative. Rows of weight 0 do not count.
+        Column of row weights, finite and not negative. Rows with weight 0 are ignored.
     device : {"cpu", "gpu", "auto"}, default="cpu"
-        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
+        Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
     Raises
     ------
     ParamError
-        If ``ddof`` is neither 0 nor 1, or Params contradict each other.
-    ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, cannot be scaled, or an output exists that is not its own input.
-    InvalidValueError
-        For an invalid value that ``handleInvalid`` refuses, or an unusable weight.
-    SizeMismatchError
-        If the arrays or vectors of a column differ in length.
+        If ``ddof`` is neither 0 nor 1.
     RangeOverflowError
-        If a mean or standard deviation is not representable as a double, as where squares overflow.
-    DeviceError
-        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
+        If a mean or standard deviation is not representable as a double, for example because squares overflow.
 
     See Also
     --------
-    pyspark.ml.feature.StandardScaler : The same for vectors only.
+    pyspark.ml.feature.StandardScaler : Spark's own class, for vectors only.
 
     Notes
     -----
-    What is wrong in the data alone shows while a job runs. ``fit`` and ``update`` then raise the errors above. What
-    ``transform`` returns is lazy: the action on it fails with Spark's exception, whose message has the error as
-    ``[sparkscale.<its name>] ... [end]``.
+    The errors common to all stages, and when they show, are listed in :doc:`/reference/errors`.
 
-    ``fit`` scans the data once. On a ``local`` master a few scalar columns are aggregated in SQL; should the mean of
-    one be more than 10,000 times its standard deviation, or sums or squares overflow or vanish, where such aggregates
-    lose digits, the data are scanned a second time without them.
+    ``fit`` scans the data once. On a ``local`` master, a few scalar columns are aggregated in SQL. These aggregates lose
+    digits if a mean is more than 10,000 times its standard deviation, or if sums or squares overflow or underflow. The
+    data are then scanned a second time, in Python.
 
     References
     ----------

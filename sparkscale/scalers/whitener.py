@@ -107,7 +107,7 @@ class WhitenerModel(_WhitenerParams, MatrixModel):
         return super()._attributes(output) if self.getMethod() == "zca" else None
 
     def summary(self) -> pd.DataFrame:
-        """Return one row a feature: counts, mean, standard deviation and whether the feature is constant."""
+        """Return one row per feature: counts, mean, standard deviation and whether the feature is constant."""
         return self._table()
 
     def _learned_values(self) -> dict[str, Any]:
@@ -123,68 +123,58 @@ class Whitener(_WhitenerParams, Scaler[WhitenerModel]):
               W = U (\Lambda + \epsilon)^{-1/2} \;\text{(PCA)}, \qquad
               W = U (\Lambda + \epsilon)^{-1/2} U^T \;\text{(ZCA)}
 
-    C is the sample's covariance matrix of all features together, over the rows that hold no invalid value. The signs of
-    the principal axes are such that the largest component of each is positive.
+    C is the sample covariance matrix of all features, over the rows without an invalid value. The signs of the principal
+    axes are chosen so that the largest component of each is positive.
 
     Parameters
     ----------
     method : {"pca", "zca"}, default="pca"
-        "pca" gives the coordinates along the principal axes, largest variance first. "zca" turns them back, so that
-        each result is as near to its feature as can be.
+        "pca" gives the coordinates along the principal axes, largest variance first. "zca" rotates them back, so that
+        each result is as close as possible to its feature.
     epsilon : float, default=0.0
-        Added to the variances along the axes, so that small ones are not blown up. At 0, an axis along which the data
-        do not vary maps to 0, and comes back as the mean, or as 0 if that was not subtracted.
+        Added to the variances along the axes, so that small ones are not amplified. At 0, an axis with zero variance maps
+        to 0; its inverse is the mean, or 0 if the mean was not subtracted.
     withMean : bool, default=True
         Subtract the mean.
     inputCol, outputCol : str, optional
-        One column in, one out of the same kind; the output is named ``<input>_scaled`` if left out.
+        One input column, and one output column of the same type. By default, the output is named ``<input>_scaled``.
     inputCols : list of str, optional
-        Many in; with ``outputCol``, one vector out, since every result depends on all inputs.
+        Several input columns. They need ``outputCol``, one vector, since every result depends on all inputs.
     outputCols : list of str, optional
         Only for one input.
     handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
-        Rows that hold a null, NaN or infinity never enter the statistic. "keep" makes NaN of all results of such a row,
-        and null of a column that is null and the only input; "skip" drops such rows, in fit and transform; "error"
-        fails, and "keepNaN" fails at infinities alone and else is "keep".
+        Rows with a null, NaN or infinite value are not used to fit. In transform, "keep" returns NaN for all results of
+        such a row, or null if the only input column is null. "skip" drops such rows in fit and transform, "error" raises
+        an error, and "keepNaN" raises an error for infinite values and otherwise does the same as "keep".
     handleEmpty : {"keep", "error"}, default="keep"
-        Without effect here: beside a feature without any valid value no row is complete, which is an error either way.
+        No effect: if a feature has no valid value, no row is complete, which is an error in both cases.
     device : {"cpu", "gpu", "auto"}, default="cpu"
-        Where statistics and outputs are computed: "gpu" is CuPy in Python workers, "auto" that where tasks have a GPU.
+        Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
     Raises
     ------
     ParamError
         If ``epsilon`` is negative, the method is unknown, there are more than 4,096 features, several columns would
-        have several outputs, or Params contradict each other.
-    ColumnNotFoundError, ColumnTypeError, OutputColumnError
-        If a column is missing, cannot be scaled, or an output exists that is not its own input.
+        have several outputs.
     EmptyDataError
         If every row holds an invalid value.
-    InvalidValueError
-        For an invalid value that ``handleInvalid`` refuses.
-    SizeMismatchError
-        If the arrays or vectors of a column differ in length.
     RangeOverflowError
         If a mean or covariance is not representable as a double, or at ``epsilon=0`` all covariances are below 1e-290.
-    DeviceError
-        Under ``device="gpu"``, if a task finds no GPU or cannot compute on it.
 
     See Also
     --------
-    pyspark.ml.feature.PCA : The axes alone, for vectors.
-    sparkscale.kernels.whitening : The matrix alone, from a covariance matrix.
+    pyspark.ml.feature.PCA : The principal axes, for vectors.
+    sparkscale.kernels.whitening : The whitening matrix, from a covariance matrix.
 
     Notes
     -----
-    What is wrong in the data alone shows while a job runs. ``fit`` and ``update`` then raise the errors above. What
-    ``transform`` returns is lazy: the action on it fails with Spark's exception, whose message has the error as
-    ``[sparkscale.<its name>] ... [end]``.
+    The errors common to all stages, and when they show, are listed in :doc:`/reference/errors`.
 
-    Variances below the largest times the number of features and 2.2e-16 count as none: bring features of very different
-    units to one scale first, by `StandardScaler` for instance.
+    Variances below 2.2e-16 times the largest variance times the number of features are treated as 0. If units differ
+    widely, scale the features first, for example by `StandardScaler`.
 
-    ``transform`` multiplies by the matrix in NumPy, on Arrow batches of the inputs alone. ``toSQL`` is for use elsewhere,
-    of 256 features at most: as plain SQL the same takes many times as long.
+    ``transform`` multiplies by the matrix in NumPy, on Arrow batches of the inputs. ``toSQL`` is limited to 256 features,
+    and its SQL is many times slower than ``transform``.
 
     References
     ----------
