@@ -120,3 +120,10 @@ def test_every_error_is_public():
     found = {n for n, v in vars(errors).items() if inspect.isclass(v) and issubclass(v, errors.ScalingError)}
 
     assert set(errors.__all__) == found
+
+
+def test_the_page_of_errors_says_when_each_shows():
+    """In a table or a sentence; docstrings of stages have only what is special to them."""
+    page = (DOCS / "reference" / "errors.md").read_text(encoding="utf-8")
+
+    assert [name for name in errors.__all__ if f"`{name}`" not in page] == []

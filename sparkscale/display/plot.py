@@ -71,9 +71,9 @@ def _chosen(names: Sequence[str], wanted: Sequence[str] | None) -> list[int]:
 
 
 def _arrays(model: Any, df: DataFrame, chosen: Sequence[int]) -> tuple[DataFrame, list[str]]:
-    """Return a DataFrame, and the SQL text of the values before of all that is chosen and then of those after.
+    """Return a DataFrame, and SQL text for the values of the chosen features: of all before, then of all after.
 
-    Invalid values are kept, to be counted, whatever ``handleInvalid``; rows that it skips are not there after.
+    Invalid values are kept under any ``handleInvalid``, so that they are counted. Skipped rows are left out after.
     """
     skips, plain = model.getHandleInvalid() == "skip", model.copy()
     plain._check_params()
@@ -95,14 +95,14 @@ def _arrays(model: Any, df: DataFrame, chosen: Sequence[int]) -> tuple[DataFrame
 
 
 def _as_arrays(frame: Frame, columns: Sequence[FeatureColumn]) -> tuple[list[FeatureColumn], list[str]]:
-    """Add arrays and vectors as arrays of doubles; returns all columns as what they are then, and their SQL text."""
+    """Convert vectors to arrays of doubles. Return all columns with their new kinds, and their SQL text."""
     read = frame.read(columns)
     sources = [c.sql if c.kind == "scalar" else as_array(frame, c, "keep") for c in read]
     return [replace(c, kind="scalar" if c.kind == "scalar" else "array") for c in read], sources
 
 
 def _output(model: Any, outputs: Sequence[FeatureColumn], name: str, entry: int) -> str:
-    """Return the label of what a feature becomes."""
+    """Return the label of a feature after scaling."""
     start = 0
     for column in outputs:
         start += column.size or 0
