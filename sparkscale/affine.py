@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sparkscale.arrays import beside, double
+from sparkscale.arrays import as_array_like, double
 from sparkscale.errors import SizeMismatchError
 
 __all__ = ["AffineMap", "MatrixMap"]
 
 Array = npt.NDArray[np.float64]
-PARTS = ("center", "scale", "offset")
+FIELDS = ("center", "scale", "offset")
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,17 @@ class AffineMap:
 
     .. math:: y_j = (x_j - center_j) / scale_j + offset_j
 
-    Centring comes first and the scale divides, because ``x * k + b`` loses the digits that centring
-    saves when a mean is large beside its spread, and misses the end points of a min-max range.
+    Centring comes first and the scale divides, because ``x * k + b`` loses digits when the mean is large
+    relative to the spread, and misses the end points of a min-max range.
 
-    A scale of infinity collapses a feature to its offset whatever the (finite) value. The inverse of a
-    map multiplies instead of dividing, so that it is exact where ``1 / scale`` would not be; a collapsed
-    feature goes back to its center.
+    A scale of infinity maps every finite value of a feature to its offset. The inverse of a map multiplies
+    instead of dividing, so that it is exact where ``1 / scale`` would not be; it maps a collapsed feature to
+    its center.
 
     Parameters
     ----------
     center, scale, offset : numpy.ndarray of float64, shape (n_features,)
-        The three parts. They are made read-only.
+        The parameters. They are made read-only.
     divides : bool, default=True
         ``False`` for an inverse map: ``y = (x - center) * scale + offset``.
 
@@ -56,17 +56,17 @@ class AffineMap:
     divides: bool = True
 
     def __post_init__(self) -> None:
-        _freeze(self, *PARTS)
+        _freeze(self, *FIELDS)
 
     @classmethod
     def identity(cls, features: int) -> AffineMap:
-        """Return the map that changes nothing."""
+        """Return the identity map."""
         return cls(np.zeros(features), np.ones(features), np.zeros(features))
 
     @classmethod
     def concat(cls, parts: Sequence[AffineMap]) -> AffineMap:
-        """Put the features of maps of one form beside each other."""
-        center, scale, offset = (np.concatenate([np.empty(0), *(getattr(p, n) for p in parts)]) for n in PARTS)
+        """Concatenate the features of maps that all divide, or all multiply."""
+        center, scale, offset = (np.concatenate([np.empty(0), *(getattr(p, n) for p in parts)]) for n in FIELDS)
         return cls(center, scale, offset, all(p.divides for p in parts))
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class AffineMap:
         return (
             isinstance(other, AffineMap)
             and self.divides == other.divides
-            and all(np.array_equal(getattr(self, p), getattr(other, p), equal_nan=True) for p in PARTS)
+            and all(np.array_equal(getattr(self, p), getattr(other, p), equal_nan=True) for p in FIELDS)
         )
 
     __hash__ = None  # type: ignore[assignment]  # arrays do not hash
@@ -100,16 +100,16 @@ class AffineMap:
         Raises
         ------
         SizeMismatchError
-            If the last axis of ``x`` is not of the features. To a map of one feature any shape is of values.
+            If the length of the last axis of ``x`` is not the number of features. A map of one feature takes any shape.
         """
-        values = _checked(double(x)[1], len(self))
-        center, scale, offset = (beside(values, p) for p in (self.center, self.scale, self.offset))
+        values = _check_features(double(x)[1], len(self))
+        center, scale, offset = (as_array_like(values, p) for p in (self.center, self.scale, self.offset))
         with np.errstate(all="ignore"):
             centred = values - center
             return (centred / scale if self.divides else centred * scale) + offset  # type: ignore[no-any-return]
 
     def inverse(self) -> AffineMap:
-        """Return the map that undoes this one; a collapsed feature returns to its center."""
+        """Return the inverse map; it maps a collapsed feature to its center."""
         collapsed, restored = (np.inf, 0.0) if self.divides else (0.0, np.inf)
         scale = np.where(self.scale == collapsed, restored, self.scale)
         return AffineMap(self.offset, scale, self.center, not self.divides)
@@ -120,8 +120,8 @@ class AffineMap:
         return bool(np.all(self.apply(np.zeros(len(self))) == 0.0))
 
 
-def _checked(values: Any, features: int) -> Any:
-    """Return values as they are; refuse rows of another length, which would be broadcast."""
+def _check_features(values: Any, features: int) -> Any:
+    """Return the values unchanged; refuse rows of another length, which NumPy would broadcast."""
     if features != 1 and values.shape[-1:] != (features,):
         raise SizeMismatchError(
             f"The map takes rows of {features} features in the last axis. Got an array of shape {tuple(values.shape)}."
@@ -138,11 +138,11 @@ class MatrixMap:
     Parameters
     ----------
     center : numpy.ndarray of float64, shape (n_features,)
-        What is subtracted first.
+        Subtracted first.
     matrix, back : numpy.ndarray of float64, shape (n_features, n_features)
-        The matrix W, and the one that undoes it: its inverse, or its pseudoinverse.
+        The matrix W, and its inverse or pseudoinverse.
     offset : numpy.ndarray of float64, shape (n_features,)
-        What is added last.
+        Added last.
 
     Examples
     --------
@@ -191,11 +191,11 @@ class MatrixMap:
         Raises
         ------
         SizeMismatchError
-            If the last axis of ``x`` is not of the features. To a map of one feature any shape is of values.
+            If the length of the last axis of ``x`` is not the number of features. A map of one feature takes any shape.
         """
         xp, values, _ = double(x)
-        _checked(values, len(self))
-        center, matrix, offset = (beside(values, p) for p in (self.center, self.matrix, self.offset))
+        _check_features(values, len(self))
+        center, matrix, offset = (as_array_like(values, p) for p in (self.center, self.matrix, self.offset))
         with np.errstate(all="ignore"):
             mapped = (values - center) @ matrix + offset
             if not xp.isfinite(xp.sum(values)):
@@ -203,15 +203,15 @@ class MatrixMap:
         return mapped  # type: ignore[no-any-return]
 
     def inverse(self) -> MatrixMap:
-        """Return the map that undoes this one; directions that it drops return to the center."""
+        """Return the inverse map; directions that this one drops are restored as the center."""
         return MatrixMap(self.offset, self.back, self.matrix, self.center)
 
 
-def _freeze(found: Any, *names: str) -> None:
-    """Make arrays of doubles that nobody writes to."""
+def _freeze(instance: Any, *names: str) -> None:
+    """Convert attributes to read-only arrays of float64."""
     for name in names:
-        value = np.asarray(getattr(found, name), dtype=np.float64)
+        value = np.asarray(getattr(instance, name), dtype=np.float64)
         if value.flags.writeable:
             value = value.copy()
             value.flags.writeable = False
-        object.__setattr__(found, name, value)
+        object.__setattr__(instance, name, value)

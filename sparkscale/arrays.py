@@ -1,4 +1,4 @@
-"""The array library that an array belongs to, its device, and precision: one code for NumPy and libraries elsewhere."""
+"""Array library, device and precision of an array, so that one code runs on NumPy and on GPU libraries."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array
 from array_api_compat import numpy as xnp
 
-__all__ = ["beside", "cast", "cupy", "double", "keep_freed_memory", "namespace", "rows_at_once"]
+__all__ = ["as_array_like", "cast", "cupy", "double", "keep_freed_memory", "namespace", "rows_at_once"]
 
-CHUNK = 1 << 16  # values whose temporaries stay in a core's cache
+VALUES_IN_CACHE = 1 << 16  # values per chunk: temporaries of this size stay in a core's cache
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Let glibc keep memory that is freed for the next chunk, up to 64 MB.
+    """Make glibc keep up to 64 MB of freed memory for the next chunk.
 
-    Once it has freed a block of 32 MB it does. Before, it gives memory back after each chunk, which then begins with page
-    faults: 7 ms for the moments of 10,000 x 64, in place of 2. Of a larger block it learns nothing, after one of 8 MB each
-    sparse batch still has 500 page faults, and its moments take 7 % longer.
+    glibc does so once a block of 32 MB has been freed. Before that, it returns memory to the system after each chunk, and
+    the next chunk starts with page faults: the moments of 10,000 x 64 values take 7 ms instead of 2 ms. Freeing a larger
+    block has no effect. After a block of 8 MB, each sparse batch still causes 500 page faults, and its moments take 7 %
+    longer.
     """
     np.empty((1 << 22) - 1024)
 
 
 def namespace(x: Any) -> Any:
-    """Return the namespace of an array; NumPy's of what is none."""
+    """Return the namespace of an array; NumPy's for anything else."""
     return array_namespace(x) if is_array_api_obj(x) else xnp
 
 
@@ -44,27 +45,27 @@ def double(x: Any) -> tuple[Any, Any, Any]:
         The library's namespace.
     values : array
         In double precision.
-    kind : data type
-        That of ``x`` if it is a floating one, else double.
+    dtype : data type
+        That of ``x`` if it is a floating type, else double.
     """
     x = x if is_array_api_obj(x) else np.asarray(x)
     xp = namespace(x)
-    kind = x.dtype if xp.isdtype(x.dtype, "real floating") else xp.float64
-    return xp, cast(xp, x, xp.float64), kind
+    dtype = x.dtype if xp.isdtype(x.dtype, "real floating") else xp.float64
+    return xp, cast(xp, x, xp.float64), dtype
 
 
-def cast(xp: Any, x: Any, kind: Any) -> Any:
+def cast(xp: Any, x: Any, dtype: Any) -> Any:
     """Return an array in another type."""
-    return xp.astype(x, kind, copy=False)
+    return xp.astype(x, dtype, copy=False)
 
 
-def beside(x: Any, parameter: Any) -> Any:
-    """Return a parameter in double precision as an array of the library and on the device of ``x``.
+def as_array_like(x: Any, parameter: Any) -> Any:
+    """Return a parameter as an array in double precision, of the library and on the device of ``x``.
 
     Parameters
     ----------
     x : array
-        What it is to be used with.
+        The array that the parameter is combined with.
     parameter : array_like
         An array of that library, or what `numpy.asarray` takes.
 
@@ -81,28 +82,28 @@ def beside(x: Any, parameter: Any) -> Any:
 
 
 def rows_at_once(x: Any) -> int:
-    """Return how many rows of a matrix to take at a time: what a cache holds, or all of them on a device."""
+    """Return how many rows of a matrix to process at a time: as many as fit in the cache, or all of them on a GPU."""
     rows, features = (int(length) for length in x.shape)
-    return max(1, CHUNK // max(features, 1)) if is_numpy_array(x) else max(1, rows)
+    return max(1, VALUES_IN_CACHE // max(features, 1)) if is_numpy_array(x) else max(1, rows)
 
 
 def cupy(pooled: bool = False) -> Any:
-    """Return CuPy. Only a worker calls this: the driver may have neither the library nor a device.
+    """Import CuPy. Only workers call this: the driver may have neither the library nor a device.
 
     Parameters
     ----------
     pooled : bool, default=False
-        Whether it is to take memory from the RAPIDS memory manager.
+        Whether CuPy allocates from the RAPIDS memory manager.
 
     Raises
     ------
     ImportError
-        If one of them is not installed.
+        If CuPy, or the memory manager, is not installed.
     """
-    import cupy as found  # noqa: PLC0415
+    import cupy as library  # noqa: PLC0415
 
     if pooled:
         from rmm.allocators.cupy import rmm_cupy_allocator  # noqa: PLC0415
 
-        found.cuda.set_allocator(rmm_cupy_allocator)
-    return found
+        library.cuda.set_allocator(rmm_cupy_allocator)
+    return library

@@ -1,4 +1,4 @@
-"""Blocks of feature rows: dense, or sparse as vectors are."""
+"""Blocks of feature rows: dense, or sparse like sparse vectors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DenseBlock:
     weights : numpy.ndarray of float64, shape (n_rows,), optional
         Positive row weights.
     runs : numpy.ndarray of int, shape (n_rows,), optional
-        Ascending numbers, the same for all rows of a run: statistics are then of each run by itself.
+        Ascending run numbers, one per row: statistics are then computed for each run of rows separately.
     """
 
     values: npt.NDArray[np.floating]
@@ -49,7 +49,7 @@ class DenseBlock:
         return int(self.values.shape[1])
 
     def dense(self, start: int, stop: int) -> Array:
-        """Return rows as an array."""
+        """Return a range of rows as an array."""
         return double(self.values[start : min(stop, self.rows), :])[1]  # type: ignore[no-any-return]
 
     def invalid(self) -> Array:
@@ -58,14 +58,14 @@ class DenseBlock:
         return xp.sum(xp.astype(~xp.isfinite(self.values), xp.float64), axis=0)  # type: ignore[no-any-return]
 
     def complete(self) -> npt.NDArray[np.bool_]:
-        """Return which rows hold no invalid value."""
+        """Return a mask of the rows without an invalid value."""
         xp = namespace(self.values)
         return xp.all(xp.isfinite(self.values), axis=1)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, eq=False)
 class SparseBlock:
-    """Rows of features of which only some are stored; the others are 0.
+    """Rows of features of which only some entries are stored; the others are 0.
 
     Parameters
     ----------
@@ -78,9 +78,9 @@ class SparseBlock:
     weights : numpy.ndarray of float64, shape (n_rows,), optional
         Positive row weights.
     runs : numpy.ndarray of int, shape (n_rows,), optional
-        Ascending numbers, the same for all rows of a run: statistics are then of each run by itself.
+        Ascending run numbers, one per row: statistics are then computed for each run of rows separately.
     run_of_feature : numpy.ndarray of int, shape (n_features,), optional
-        The run whose rows have the feature; set by `spread`.
+        The run that each feature belongs to; set by `spread`.
     """
 
     size: int
@@ -109,7 +109,7 @@ class SparseBlock:
 
     @property
     def row_counts(self) -> int | Array:
-        """Number of rows that have a feature, whether they store it or not: all, or after `spread` those of its run."""
+        """Number of rows of each feature, stored or not: all rows, or after `spread` those of its run."""
         return self.rows if self.run_of_feature is None else self._of_each_run(np.ones(self.rows))
 
     def _of_each_run(self, of_rows: Array) -> Array:
@@ -117,7 +117,7 @@ class SparseBlock:
         return np.bincount(self.runs, weights=of_rows).astype(np.float64)[self.run_of_feature]
 
     def spread(self) -> SparseBlock:
-        """Return the block with features of its own for each run, one run after the other, so that one scan takes all."""
+        """Return the block with separate features for each run, run after run, so that one pass covers all runs."""
         assert self.runs is not None  # noqa: S101
         number = np.unique(self.runs, return_inverse=True)[1]
         runs = int(number[-1]) + 1
@@ -136,7 +136,7 @@ class SparseBlock:
 
     def valid_entries(self) -> tuple[npt.NDArray[np.intp], Array, Array | None]:
         """Return feature, value and weight of the stored entries that are finite."""
-        indices = self.indices.astype(np.intp, copy=False)  # what NumPy would make of them at each use
+        indices = self.indices.astype(np.intp, copy=False)  # NumPy would convert them at each use
         weights = None if self.weights is None else np.repeat(self.weights, self.lengths)
         if self._valid is None:
             return indices, self.values, weights
@@ -144,7 +144,7 @@ class SparseBlock:
         return indices[keep], self.values[keep], None if weights is None else weights[keep]
 
     def features(self, which: npt.NDArray[np.bool_]) -> SparseBlock:
-        """Return the block of the chosen features only."""
+        """Return the block restricted to the features that a mask selects."""
         entries, number = which[self.indices], np.cumsum(which) - 1
         row = np.repeat(np.arange(self.rows), self.lengths)[entries]
         return SparseBlock(
@@ -158,7 +158,7 @@ class SparseBlock:
         )
 
     def dense(self, start: int, stop: int) -> Array:
-        """Return rows as an array, with 0 where nothing is stored."""
+        """Return a range of rows as an array, with 0 where nothing is stored."""
         lengths = self.lengths[start:stop]
         first = int(self.lengths[:start].sum())
         entries = slice(first, first + int(lengths.sum()))
@@ -175,20 +175,20 @@ class SparseBlock:
     def absent(self, weights: Array) -> Array:
         """Return, for each feature, the sum of row ``weights`` over the rows that do not store it.
 
-        It is what the stored ones leave of the total. The weights are split into multiples of a power of two, whose
-        sums are exact, and a rest, so that a light remainder of heavy weights keeps its digits.
+        This is the total minus the sum over the rows that store it. The weights are split into multiples of a power of
+        two, whose sums are exact, and a remainder, so that a small difference of large weights keeps its digits.
         """
         unit = 2.0 ** max(int(np.frexp(weights.max(initial=0.0))[1]) - 26, -1022)
         high = np.rint(weights / unit)
         absent = np.zeros(self.size)
-        for part, scale in ((high, unit), (weights - high * unit, 1.0)):
-            stored = np.bincount(self.indices, weights=np.repeat(part, self.lengths), minlength=self.size)
-            total = part.sum() if self.run_of_feature is None else self._of_each_run(part)
+        for addend, scale in ((high, unit), (weights - high * unit, 1.0)):
+            stored = np.bincount(self.indices, weights=np.repeat(addend, self.lengths), minlength=self.size)
+            total = addend.sum() if self.run_of_feature is None else self._of_each_run(addend)
             absent += (total - stored) * scale
         return absent
 
     def complete(self) -> npt.NDArray[np.bool_]:
-        """Return which rows hold no invalid value."""
+        """Return a mask of the rows without an invalid value."""
         if self._valid is None:
             return np.ones(self.rows, dtype=bool)
         row = np.repeat(np.arange(self.rows), self.lengths)

@@ -35,7 +35,7 @@ class ParamError(ScalingError, ValueError):
 
 
 class ParamTypeError(ParamError, TypeError):
-    """A Param got a value of another type."""
+    """A Param got a value of the wrong type."""
 
 
 class ColumnNotFoundError(ScalingError, ValueError):
@@ -47,7 +47,7 @@ class ColumnTypeError(ScalingError, TypeError):
 
 
 class DatasetError(ScalingError, TypeError):
-    """What was given is not a Spark DataFrame, or is a stream where all rows are needed."""
+    """The input is not a Spark DataFrame, or is a stream where all rows are needed."""
 
 
 class OutputColumnError(ScalingError, ValueError):
@@ -55,7 +55,7 @@ class OutputColumnError(ScalingError, ValueError):
 
 
 class OutputExistsError(ScalingError, ValueError):
-    """A table is to be written where there is one."""
+    """The output table already exists."""
 
 
 class SizeMismatchError(ScalingError, ValueError):
@@ -63,15 +63,15 @@ class SizeMismatchError(ScalingError, ValueError):
 
 
 class DeviceError(ScalingError, RuntimeError):
-    """Under ``device="gpu"`` a task found no GPU, or could not compute on it."""
+    """With ``device="gpu"``, a task found no GPU, or could not compute on it."""
 
 
 class WorkerEnvironmentError(ScalingError, RuntimeError):
-    """The Python that executors run lacks a package."""
+    """A package is missing from the Python environment of the executors."""
 
 
 class BatchError(ScalingError, ValueError):
-    """A row is of no mini-batch, or a mini-batch is too small to have a variance."""
+    """A row belongs to no mini-batch, or a mini-batch is too small to have a variance."""
 
 
 class InvalidValueError(ScalingError, ValueError):
@@ -79,7 +79,7 @@ class InvalidValueError(ScalingError, ValueError):
 
 
 class EmptyDataError(ScalingError, ValueError):
-    """No row is left to learn from."""
+    """There is no row to fit on."""
 
 
 class RangeOverflowError(ScalingError, ValueError):
@@ -91,50 +91,51 @@ class PersistenceError(ScalingError, ValueError):
 
 
 _BY_NAME = {c.__name__: c for c in ScalingError.__subclasses__()}
-# A message of a task stands at the start of Spark's, or after the exception that Spark names as the cause. A worker's
-# exception starts a line, with its full name. Names and values, which plans and other messages show, stand elsewhere.
+# A task's message is at the start of Spark's message, or follows the exception that Spark names as the cause. A Python
+# worker's exception starts a line with its full name. Column names and values, which plans and other messages quote,
+# never appear in these positions.
 _CAUSE = r"(?:^|^: |^Caused by: |\(TID \d+\) \([^()\n]*\): )"
-_PLACES = (
+_PREFIXES = (
     r"\A(?:\([\w.]+\) )?\[USER_RAISED_EXCEPTION\] ",
     rf"{_CAUSE}java\.lang\.RuntimeException: ",
     rf"{_CAUSE}org\.apache\.spark\.SparkRuntimeException: \[USER_RAISED_EXCEPTION\] ",
     r"^sparkscale\.errors\.(?P<raised>\w+): (?=\[sparkscale\.(?P=raised)\] )",
 )
-_MARK = re.compile(
-    rf"(?:{'|'.join(_PLACES)})\[sparkscale\.(?P<kind>{'|'.join(_BY_NAME)})\] (?P<message>.*?) \[end\]",
+_TAG = re.compile(
+    rf"(?:{'|'.join(_PREFIXES)})\[sparkscale\.(?P<error>{'|'.join(_BY_NAME)})\] (?P<message>.*?) \[end\]",
     re.DOTALL | re.MULTILINE,
 )
 _END = re.compile(r"(?<= )(\[+)end\]")
-_LACKING = re.compile(
+_MISSING_PACKAGE = re.compile(
     r"^(?:[\w.]+: )?(?:No module named '(sparkscale|array_api_compat|numpy|pandas|pyarrow)['.]"
     r"|\[PACKAGE_NOT_INSTALLED\] ((?i:numpy|pandas|pyarrow))\b)",
     re.MULTILINE,
 )
 
 
-def marked(kind: type[ScalingError], message: str) -> str:
-    """Return ``message`` in the form that survives the way from a task to the driver."""
-    return f"[sparkscale.{kind.__name__}] {escaped(message)} [end]"
+def tag_error(error: type[ScalingError], message: str) -> str:
+    """Return ``message`` with a tag by which the driver recognizes the error in Spark's message."""
+    return f"[sparkscale.{error.__name__}] {escaped(message)} [end]"
 
 
 def escaped(text: str) -> str:
-    """Return a part of a message so that nothing in it ends the message: a column may have any name."""
+    """Escape the end tag in a part of a message, since a column may have any name."""
     return _END.sub(r"[\1end]", text)
 
 
-def from_job(failure: BaseException) -> ScalingError | None:
+def parse_job_error(failure: BaseException) -> ScalingError | None:
     """Return the sparkscale error that made a Spark job fail, if one did."""
-    if any(c.__name__ == "AnalysisException" for c in type(failure).__mro__):  # no task has run
+    if any(c.__name__ == "AnalysisException" for c in type(failure).__mro__):  # raised before any task runs
         return None
     text = str(failure)
-    if isinstance(failure, ScalingError):  # of this process, with the mark for tasks
+    if isinstance(failure, ScalingError):  # raised in this process, but tagged as in a task
         text = f"sparkscale.errors.{type(failure).__name__}: {text}"
-    found = _MARK.search(text)
-    if found:
-        return _BY_NAME[found["kind"]](_END.sub(lambda end: end[0][1:], found["message"]))
-    lacking = _LACKING.search(text)
-    if lacking and not isinstance(failure, ImportError):  # which is of this process
-        name = (lacking[1] or lacking[2]).lower()
+    tagged = _TAG.search(text)
+    if tagged:
+        return _BY_NAME[tagged["error"]](_END.sub(lambda end: end[0][1:], tagged["message"]))
+    missing = _MISSING_PACKAGE.search(text)
+    if missing and not isinstance(failure, ImportError):  # which was raised in this process
+        name = (missing[1] or missing[2]).lower()
         here = "" if os.environ.get("PYSPARK_PYTHON") == sys.executable else f" (on this machine {sys.executable})"
         return WorkerEnvironmentError(
             f"The Python of the executors lacks {name}. Install it there, ship it if it is sparkscale (--py-files "

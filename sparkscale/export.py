@@ -1,4 +1,4 @@
-"""Fitted batch normalization as a layer of the framework that goes on with it."""
+"""Export of fitted batch normalization as a layer of PyTorch or Keras."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from sparkscale.scalers import BatchNormModel
 __all__ = ["to_keras", "to_torch"]
 
 Array = npt.NDArray[np.float64]
-DIMENSIONS = {1: "BatchNorm1d", 2: "BatchNorm1d", 3: "BatchNorm2d", 4: "BatchNorm3d"}  # of a row's tensor
+DIMENSIONS = {1: "BatchNorm1d", 2: "BatchNorm1d", 3: "BatchNorm2d", 4: "BatchNorm3d"}  # by the number of axes of a row
 
 
 def to_torch(model: BatchNormModel) -> Any:
-    """Return a PyTorch layer, in evaluation mode, that maps as the model does, to single precision.
+    """Return a PyTorch layer in evaluation mode that computes what the model does, in single precision.
 
-    It holds the variance that the model divides by; for the statistics of the population that is the biased one.
+    It holds the variance that the model divides by; with ``statistics="population"`` that is the biased variance.
     ``layer.double()`` computes in double precision, but with parameters that were rounded to single.
 
     Parameters
     ----------
     model : BatchNormModel
-        The fitted model. Its channels are the layer's: of all columns, one after the other.
+        The fitted model. The layer has the channels of all columns, one column after the other.
 
     Returns
     -------
     torch.nn.BatchNorm1d, torch.nn.BatchNorm2d or torch.nn.BatchNorm3d
-        By the length of the model's ``shape``. PyTorch has the channels first: permute rows that have them last.
+        Chosen by the length of the model's ``shape``. PyTorch expects channels first: permute rows with channels last.
 
     Raises
     ------
     ImportError
         If PyTorch is not installed.
     ParamError
-        If a channel had no valid value, or ``shape`` has more than four lengths.
+        If a channel had no valid value, or ``shape`` has more than four axes.
     RangeOverflowError
         If a number does not fit into single precision.
 
@@ -55,12 +55,12 @@ def to_torch(model: BatchNormModel) -> Any:
         import torch
     except ImportError as missing:
         raise ImportError("to_torch needs PyTorch. Install it: pip install 'sparkscale[torch]'") from missing
-    gamma, beta, mean, variance = _checked(model)
+    gamma, beta, mean, variance = _layer_parameters(model)
     dimensions = len(model.getShape()) if model.isSet("shape") else 1
     if dimensions not in DIMENSIONS:
-        raise ParamError(f"PyTorch has no batch normalization for shape {model.getShape()}. Join some of its axes.")
-    kind = getattr(torch.nn, DIMENSIONS[dimensions])
-    layer = kind(model.numChannels, eps=model.getEpsilon(), momentum=model.getMomentum())
+        raise ParamError(f"PyTorch has no batch normalization for shape {model.getShape()}. Flatten some of its axes.")
+    layer_class = getattr(torch.nn, DIMENSIONS[dimensions])
+    layer = layer_class(model.numChannels, eps=model.getEpsilon(), momentum=model.getMomentum())
     tensors = {
         "weight": gamma,
         "bias": beta,
@@ -73,7 +73,7 @@ def to_torch(model: BatchNormModel) -> Any:
 
 
 def to_keras(model: BatchNormModel) -> Any:
-    """Return a built Keras layer that maps as the model does, to single precision.
+    """Return a built Keras layer that computes what the model does, in single precision.
 
     It holds the variance that the model divides by. Its ``momentum`` is 1 minus the model's.
 
@@ -109,14 +109,16 @@ def to_keras(model: BatchNormModel) -> Any:
         import keras
     except ImportError as missing:
         raise ImportError(
-            "to_keras needs Keras, and the backend that KERAS_BACKEND names. Install Keras: pip install 'sparkscale[keras]'"
+            "to_keras needs Keras and the backend set in KERAS_BACKEND. Install Keras: pip install 'sparkscale[keras]'"
         ) from missing
-    values = _checked(model)
+    values = _layer_parameters(model)
     momentum = model.getMomentum()
     if momentum is None:
-        raise ParamError("Keras has no plain average of batches (momentum=None). Set the model's momentum to a number.")
+        raise ParamError(
+            "Keras has no cumulative average of batches (momentum=None). Set the model's momentum to a number."
+        )
     if model.isSet("shape") and model.numFeatures != prod(model.getShape()):
-        raise ParamError("A Keras layer has the channels of one tensor. Fit a model of one column to export it.")
+        raise ParamError("A Keras layer takes one tensor. Fit the model on one column to export it.")
     shape = model.getShape() if model.isSet("shape") else [model.numChannels]
     first = model.isSet("shape") and model.getDataFormat() == "channelsFirst"
     layer = keras.layers.BatchNormalization(
@@ -127,21 +129,21 @@ def to_keras(model: BatchNormModel) -> Any:
     return layer
 
 
-def _checked(model: BatchNormModel) -> tuple[list[float], list[float], Array, Array]:
-    """Return gain, bias, mean and variance, that single precision can hold."""
+def _layer_parameters(model: BatchNormModel) -> tuple[list[float], list[float], Array, Array]:
+    """Return gain, bias, mean and variance; refuse what single precision cannot represent."""
     if not isinstance(model, BatchNormModel):
-        raise ParamError(f"Only a BatchNormModel is a layer of batch normalization. Got {type(model).__name__}.")
+        raise ParamError(f"Only a BatchNormModel can be exported as a layer. Got {type(model).__name__}.")
     mean, variance = model.runningMean.toArray(), model.normalizingVar.toArray()
     if np.isnan(mean).any():
         raise ParamError(
             f"Channels without a valid value have no statistics to export: {', '.join(model.emptyFeatures[:5])}. "
-            "Leave them out."
+            "Drop them."
         )
-    found = model.getGamma(), model.getBeta(), mean, variance
+    parameters = model.getGamma(), model.getBeta(), mean, variance
     with np.errstate(over="ignore"):
-        if not all(np.isfinite(np.asarray(v).astype(np.float32)).all() for v in found):
+        if not all(np.isfinite(np.asarray(v).astype(np.float32)).all() for v in parameters):
             raise RangeOverflowError(
                 "A mean, variance, gain or bias is not representable in the single precision of layers. Bring the "
                 "values to another unit first."
             )
-    return found
+    return parameters

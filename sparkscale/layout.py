@@ -1,4 +1,4 @@
-"""Flattened tensors: which features of a row are the places of which channel."""
+"""Flattened tensors: which features of a row belong to which channel."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sparkscale.errors import ParamError, SizeMismatchError
 __all__ = ["Layout"]
 
 FORMATS = ("channelsFirst", "channelsLast")
-LONGEST = 2**31 - 1  # elements of an array in Spark
+MAX_ARRAY_LENGTH = 2**31 - 1  # elements of a Spark array
 
 
 def are_lengths(shape: Sequence[int]) -> bool:
-    """Whether a row can have such axes."""
+    """Whether these are valid lengths of the axes of a row."""
     positive = all(isinstance(n, Integral) and not isinstance(n, bool) and n > 0 for n in shape)
-    return bool(shape) and positive and prod(map(int, shape)) <= LONGEST
+    return bool(shape) and positive and prod(map(int, shape)) <= MAX_ARRAY_LENGTH
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,18 @@ class Layout:
     shape : sequence of int
         The tensor's shape without the batch axis: ``(channels, ...)``, or ``(..., channels)``.
     data_format : {"channelsFirst", "channelsLast"}, default="channelsFirst"
-        Which axis is that of the channels.
+        Which axis holds the channels.
 
     Raises
     ------
     ParamError
-        If a length is not a positive integer, there is none, or their product is above 2147483647, or the format is
-        another.
+        If ``shape`` is empty, a length is not a positive integer, their product exceeds 2147483647, or the data format is
+        unknown.
 
     Examples
     --------
     >>> from sparkscale.layout import Layout
-    >>> Layout((2, 3)).features()  # places by channels
+    >>> Layout((2, 3)).features()  # places x channels
     array([[0, 3],
            [1, 4],
            [2, 5]])
@@ -58,14 +58,14 @@ class Layout:
     def __post_init__(self) -> None:
         if not are_lengths(self.shape):
             raise ParamError(
-                f"shape must be one or more positive lengths, whose product is at most {LONGEST}. Got {list(self.shape)}."
+                f"shape must be one or more positive lengths, whose product is at most {MAX_ARRAY_LENGTH}. Got {list(self.shape)}."
             )
         if self.data_format not in FORMATS:
             raise ParamError(f"dataFormat must be one of {', '.join(map(repr, FORMATS))}. Got {self.data_format!r}.")
 
     @property
     def size(self) -> int:
-        """Number of features of a row."""
+        """Number of features in a row."""
         return prod(self.shape)
 
     @property
@@ -75,7 +75,7 @@ class Layout:
 
     @property
     def places(self) -> int:
-        """Number of features of a channel."""
+        """Number of features in each channel."""
         return self.size // self.channels
 
     def check(self, column: str, size: int) -> None:
@@ -86,21 +86,21 @@ class Layout:
         column : str
             The column's name.
         size : int
-            Number of its features.
+            Number of its features in each row.
 
         Raises
         ------
         SizeMismatchError
-            If the shape has another number of them.
+            If the shape has another number of elements.
         """
         if size != self.size:
             raise SizeMismatchError(
-                f"Column '{column}' has rows of length {size}, but shape {list(self.shape)} multiplies to {self.size}. "
-                "Give the shape of what a row holds."
+                f"Column '{column}' has rows of length {size}, but shape {list(self.shape)} has {self.size} elements. "
+                "Set shape to that of the tensor in a row."
             )
 
     def features(self) -> npt.NDArray[np.intp]:
-        """Return the features by place and channel, of shape ``(places, channels)``."""
+        """Return the feature indices by place and channel, of shape ``(places, channels)``."""
         numbers = np.arange(self.size)
         if self.data_format == "channelsFirst":
             return np.ascontiguousarray(numbers.reshape(self.channels, self.places).T)

@@ -710,7 +710,7 @@ def test_a_shape_that_does_not_fit_the_rows_is_refused(images: list[np.ndarray],
     """Both numbers are named, for arrays of any statistics, and for vectors before any job."""
     never = Unread([[]], features=12, steps=[[]])
     for rows, name in ((torn(images), "array"), (never, "dense")):
-        message = rf"'{name}' has rows of length 12, but shape \[5, 2\] multiplies to 10"
+        message = rf"'{name}' has rows of length 12, but shape \[5, 2\] has 10 elements"
         with pytest.raises(SizeMismatchError, match=message):
             learned(rows, inputCol=name, shape=[5, 2], **params)
 

@@ -44,7 +44,7 @@ from sparkscale.errors import (
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.fit import aggregates, partials, scan, selection
 from sparkscale.spark.fit.blocks import Pool
-from sparkscale.spark.jobs import of_jobs
+from sparkscale.spark.jobs import translate_job_errors
 from sparkscale.spark.sql import quoted
 from sparkscale.statistics import Extrema
 from table import MATRIX, TABLE, each_scaler
@@ -1097,7 +1097,7 @@ def test_a_column_may_be_named_as_the_errors_of_tasks(spark):
     name = "[sparkscale.ParamError] x [end]"
     df = spark.range(1).selectExpr(f"double('NaN') AS {quoted(name)}")
 
-    with pytest.raises(AnalysisException, match="cannot be resolved"), of_jobs():
+    with pytest.raises(AnalysisException, match="cannot be resolved"), translate_job_errors():
         df.select("y").collect()
     with pytest.raises(InvalidValueError) as caught:
         MinMaxScaler(inputCol=name, handleInvalid="error").fit(df)

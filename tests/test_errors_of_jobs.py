@@ -14,11 +14,11 @@ from sparkscale.errors import (
     ScalingError,
     SizeMismatchError,
     WorkerEnvironmentError,
-    from_job,
-    marked,
+    parse_job_error,
+    tag_error,
 )
 from sparkscale.spark.expression import failure
-from sparkscale.spark.jobs import of_jobs
+from sparkscale.spark.jobs import translate_job_errors
 
 KINDS = ScalingError.__subclasses__()
 LOST = "Job aborted due to stage failure: Lost task 0.0 in stage 3.0 (TID 8) (10.0.0.7 executor 1): "
@@ -30,7 +30,7 @@ TRACE = "An exception was thrown from the Python worker:\nTraceback (most recent
 
 def of_task(kind: type[ScalingError], message: str) -> Exception:
     """Return what the driver sees of an error of a Python worker."""
-    return RuntimeError(f"{TRACE}sparkscale.errors.{kind.__name__}: {marked(kind, message)}\n")
+    return RuntimeError(f"{TRACE}sparkscale.errors.{kind.__name__}: {tag_error(kind, message)}\n")
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
@@ -38,7 +38,7 @@ def test_an_error_of_a_task_comes_out_as_itself(kind: type[ScalingError]) -> Non
     """Its class and its message are read from the text around them, whatever Spark puts there."""
     failed = of_task(kind, "Column x\nholds 1.")
 
-    with pytest.raises(ScalingError) as raised, of_jobs():
+    with pytest.raises(ScalingError) as raised, translate_job_errors():
         raise failed
 
     assert type(raised.value) is kind
@@ -59,21 +59,23 @@ def test_an_error_of_a_task_comes_out_as_itself(kind: type[ScalingError]) -> Non
     ids=["PySpark 4", "lost task", "lost task of 3.5", "awaited, 3.5", "awaited", "Py4J"],
 )
 def test_an_error_of_raise_error_is_found_where_spark_puts_it(before: str) -> None:
-    found = from_job(RuntimeError(f"{before}{marked(InvalidValueError, 'x holds NaN')} SQLSTATE: P0001\n\tat org..."))
+    found = parse_job_error(
+        RuntimeError(f"{before}{tag_error(InvalidValueError, 'x holds NaN')} SQLSTATE: P0001\n\tat org...")
+    )
 
     assert repr(found) == repr(InvalidValueError("x holds NaN"))
 
 
 def test_an_error_of_this_process_comes_out_without_the_mark() -> None:
     """What tasks check is also checked before any runs."""
-    assert repr(from_job(ParamError(marked(ParamError, "too many")))) == repr(ParamError("too many"))
+    assert repr(parse_job_error(ParamError(tag_error(ParamError, "too many")))) == repr(ParamError("too many"))
 
 
 def test_the_first_of_several_errors_is_raised() -> None:
     """A stack trace repeats them."""
     text = f"{of_task(InvalidValueError, 'one')}\n{of_task(SizeMismatchError, 'two')}"
 
-    assert repr(from_job(RuntimeError(text))) == repr(InvalidValueError("one"))
+    assert repr(parse_job_error(RuntimeError(text))) == repr(InvalidValueError("one"))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,9 @@ def test_the_first_of_several_errors_is_raised() -> None:
 )
 def test_a_message_may_hold_the_marks_themselves(name: str) -> None:
     """A column may have such a name."""
-    assert str(from_job(of_task(InvalidValueError, f"Column '{name}' holds NaN."))) == f"Column '{name}' holds NaN."
+    assert (
+        str(parse_job_error(of_task(InvalidValueError, f"Column '{name}' holds NaN."))) == f"Column '{name}' holds NaN."
+    )
 
 
 def test_sql_that_fails_escapes_names_as_workers_do() -> None:
@@ -95,16 +99,16 @@ def test_sql_that_fails_escapes_names_as_workers_do() -> None:
 @pytest.mark.parametrize("error", [AnalysisException, ParseException])
 def test_a_plan_is_no_message_of_a_task(error: Callable[[str], Exception]) -> None:
     """A plan may show a name of any form, on lines of its own."""
-    assert from_job(error(f"cannot resolve y\n{of_task(ParamError, 'x')}")) is None
+    assert parse_job_error(error(f"cannot resolve y\n{of_task(ParamError, 'x')}")) is None
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        f"The value '{marked(ParamError, 'x')}' of the type STRING cannot be cast to INT.",
-        f"[USER_RAISED_EXCEPTION] the user's own words: {marked(ParamError, 'x')}",
-        f"{TRACE}ValueError: {marked(ParamError, 'x')}",
-        f"{TRACE}sparkscale.errors.InvalidValueError: {marked(ParamError, 'x')}",
+        f"The value '{tag_error(ParamError, 'x')}' of the type STRING cannot be cast to INT.",
+        f"[USER_RAISED_EXCEPTION] the user's own words: {tag_error(ParamError, 'x')}",
+        f"{TRACE}ValueError: {tag_error(ParamError, 'x')}",
+        f"{TRACE}sparkscale.errors.InvalidValueError: {tag_error(ParamError, 'x')}",
         "[USER_RAISED_EXCEPTION] [sparkscale.Foo] x [end]",
         f"{TRACE}KeyError: \"No module named 'pandas'\" is a column",
     ],
@@ -112,7 +116,7 @@ def test_a_plan_is_no_message_of_a_task(error: Callable[[str], Exception]) -> No
 )
 def test_a_mark_that_stands_elsewhere_is_no_error_of_ours(text: str) -> None:
     """It is of a column's name, or of another's exception."""
-    assert from_job(RuntimeError(text)) is None
+    assert parse_job_error(RuntimeError(text)) is None
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,7 @@ def test_a_package_that_executors_lack_is_named(
     """With the remedies; where PYSPARK_PYTHON does not name it already, also this process's Python."""
     monkeypatch.setenv("PYSPARK_PYTHON", sys.executable if named else "python3")
 
-    with pytest.raises(WorkerEnvironmentError) as raised, of_jobs():
+    with pytest.raises(WorkerEnvironmentError) as raised, translate_job_errors():
         raise RuntimeError(f"{TRACE}{text}")
 
     assert f"The Python of the executors lacks {package}. Install it there" in str(raised.value)
@@ -146,7 +150,7 @@ def test_a_package_that_executors_lack_is_named(
 )
 def test_what_is_not_ours_stays_what_it_is(failed: BaseException) -> None:
     """Also a package that this process itself lacks, and whoever interrupts it."""
-    with pytest.raises(type(failed)) as raised, of_jobs():
+    with pytest.raises(type(failed)) as raised, translate_job_errors():
         raise failed
 
     assert raised.value is failed

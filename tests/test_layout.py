@@ -39,7 +39,7 @@ def test_rows_of_another_length_are_refused() -> None:
     layout = Layout([3, 4])
     layout.check("image", 12)
 
-    with pytest.raises(SizeMismatchError, match=r"'image' has rows of length 13, but shape \[3, 4\] multiplies to 12"):
+    with pytest.raises(SizeMismatchError, match=r"'image' has rows of length 13, but shape \[3, 4\] has 12 elements"):
         layout.check("image", 13)
 
 

@@ -27,7 +27,7 @@ from sparkscale import (
 )
 from sparkscale.display import plot
 from sparkscale.display.bins import histograms
-from sparkscale.errors import InvalidValueError, ParamError, SizeMismatchError, from_job
+from sparkscale.errors import InvalidValueError, ParamError, SizeMismatchError, parse_job_error
 from sparkscale.spark import sql
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.names import attribute
@@ -102,7 +102,7 @@ def failure_of(action):
     """Return the error of this package that a job fails with."""
     with pytest.raises(Exception, match="sparkscale") as caught:
         action()
-    return from_job(caught.value)
+    return parse_job_error(caught.value)
 
 
 # Fit

@@ -17,7 +17,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from sparkscale.cli import csv
-from sparkscale.errors import ScalingError, from_job
+from sparkscale.errors import ScalingError, parse_job_error
 from sparkscale.spark import jvm
 
 __all__ = ["open_session"]
@@ -97,7 +97,7 @@ def _use_this_python(spark: SparkSession) -> None:
 
 def error_line(failure: Exception) -> str:
     """Return an error as one line, with the remedy."""
-    message = str(from_job(failure) or csv.reading_error(failure) or jvm.message(failure) or failure)
+    message = str(parse_job_error(failure) or csv.reading_error(failure) or jvm.message(failure) or failure)
     line = message.strip().partition("\n")[0] or type(failure).__name__
     if "JAVA_GATEWAY_EXITED" in line:
         line += " Is Java 17 or newer installed, and are --master and --conf right? --debug shows more."

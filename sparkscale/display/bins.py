@@ -12,7 +12,7 @@ from sparkscale.errors import EmptyDataError
 from sparkscale.spark import sql
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.expression import FINITE, parameter
-from sparkscale.spark.jobs import of_jobs
+from sparkscale.spark.jobs import translate_job_errors
 
 __all__ = ["histograms", "values"]
 
@@ -70,7 +70,7 @@ def histograms(df: DataFrame, arrays: Sequence[str], bins: int) -> list[Histogra
     found = sql.select(df, f"posexplode(array({', '.join(arrays)})) AS (j, xs)")
     found = sql.select(found, "j", "explode(xs) AS x")
     found = sql.select(found, "j", f"CASE WHEN {FINITE.format(x='x')} THEN x END AS x")
-    with of_jobs():
+    with translate_job_errors():
         return _counted(found, len(arrays), bins)
 
 

@@ -1,8 +1,8 @@
-"""Batch normalization and its family as functions on arrays: for workers, for serving code, for any array library.
+"""Batch normalization and related normalizations as functions on arrays of any library.
 
-Every function takes whatever `numpy.asarray` takes, or an array of a library of the Python array API standard, and
-answers in that library. Sums are taken in double precision; results have the input's floating type, or double. Axis 0
-is the batch; ``axis`` is that of the channels.
+Every function takes array_likes, or arrays of a library that follows the Python array API standard, and returns arrays
+of the same library. Sums are computed in double precision; results have the floating type of the input, or double.
+Axis 0 is the batch; ``axis`` is the channel axis.
 """
 
 from sparkscale.kernels.batch import batch_norm, batch_norm_backward, batch_norm_train, moments

@@ -1,12 +1,22 @@
-"""Batch normalization: statistics, both passes, gradients."""
+"""Batch normalization: moments, inference, training and gradients."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sparkscale.arrays import beside, cast, double
+from sparkscale.arrays import as_array_like, cast, double
 from sparkscale.errors import ParamError
-from sparkscale.kernels._shared import Axes, affine, along, as_tuple, check_epsilon, count, in_units, inverse_root, mean
+from sparkscale.kernels._shared import (
+    Axes,
+    affine,
+    as_tuple,
+    broadcast_channels,
+    check_epsilon,
+    count,
+    in_units,
+    inverse_root,
+    mean,
+)
 
 __all__ = ["batch_norm", "batch_norm_backward", "batch_norm_train", "moments"]
 
@@ -21,18 +31,18 @@ def moments(x: Any, axes: Axes, *, keepdims: bool = False, where: Any = None) ->
     x : array_like
         Values.
     axes : int or sequence of int
-        What to reduce.
+        The axes to reduce.
     keepdims : bool, default=False
         Keep reduced axes with length 1.
     where : array of bool, optional
-        Which values count, of the shape of ``x``; all if left out.
+        Mask of the values to include, of the shape of ``x``. Default: all.
 
     Returns
     -------
     mean : array
-        In double precision; 0 where no value counts.
+        In double precision; 0 where no value is included.
     variance : array
-        The biased one; 0 where no value counts.
+        The biased variance; 0 where no value is included.
 
     Examples
     --------
@@ -44,7 +54,7 @@ def moments(x: Any, axes: Axes, *, keepdims: bool = False, where: Any = None) ->
     over = as_tuple(axes)
     center = mean(xp, x, over, where)
     deviation = x - center
-    # What rounding left in the mean is taken out again.
+    # Correct the rounding error of the mean.
     rest = mean(xp, deviation, over, where)
     variance = mean(xp, (deviation - rest) ** 2, over, where)
     center = center + rest
@@ -54,7 +64,7 @@ def moments(x: Any, axes: Axes, *, keepdims: bool = False, where: Any = None) ->
 def batch_norm(
     x: Any, mean: Any, variance: Any, gamma: Any = None, beta: Any = None, *, epsilon: float = 1e-5, axis: int = 1
 ) -> Any:
-    r"""Normalize channels by given statistics: a batch-norm layer in evaluation.
+    r"""Normalize channels by given statistics, as a batch-norm layer does in evaluation mode.
 
     .. math:: y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon} / \gamma} + \beta
 
@@ -65,11 +75,11 @@ def batch_norm(
     mean, variance : array_like, shape (channels,)
         Running statistics.
     gamma, beta : array_like, shape (channels,), optional
-        Gain and bias; 1 and 0 if left out.
+        Gain and bias. Default: 1 and 0.
     epsilon : float, default=1e-5
         Added to the variance. A channel whose variance and epsilon are both 0 becomes beta.
     axis : int, default=1
-        Where the channels are.
+        The channel axis.
 
     Returns
     -------
@@ -89,34 +99,34 @@ def batch_norm(
            [1.]])
     """
     check_epsilon(epsilon)
-    xp, values, kind = double(x)
-    mean, variance = (along(xp, p, values, axis) for p in (mean, variance))
+    xp, values, dtype = double(x)
+    mean, variance = (broadcast_channels(xp, p, values, axis) for p in (mean, variance))
     y = (values - mean) * inverse_root(xp, variance, epsilon)
-    return cast(xp, affine(xp, y, gamma, beta, axis), kind)
+    return cast(xp, affine(xp, y, gamma, beta, axis), dtype)
 
 
 def batch_norm_train(
     x: Any, gamma: Any = None, beta: Any = None, *, epsilon: float = 1e-5, axis: int = 1
 ) -> tuple[Any, Any, Any]:
-    """Normalize channels by their own statistics over the batch: a batch-norm layer in training.
+    """Normalize channels by the statistics of the batch, as a batch-norm layer does in training mode.
 
     Parameters
     ----------
     x : array_like, shape (n, ..., channels, ...)
         Values.
     gamma, beta : array_like, shape (channels,), optional
-        Gain and bias; 1 and 0 if left out.
+        Gain and bias. Default: 1 and 0.
     epsilon : float, default=1e-5
         Added to the variance.
     axis : int, default=1
-        Where the channels are.
+        The channel axis.
 
     Returns
     -------
     y : array
         Of the shape of ``x``.
     mean, variance : array, shape (channels,)
-        The statistics of the batch; the variance is the biased one.
+        Mean and biased variance of the batch.
 
     Raises
     ------
@@ -131,15 +141,15 @@ def batch_norm_train(
            [ 1.]]), array([2.]), array([1.]))
     """
     check_epsilon(epsilon)
-    xp, values, kind = double(x)
-    over = _others(values, axis)
+    xp, values, dtype = double(x)
+    over = _other_axes(values, axis)
     if count(values, over) < 2:  # noqa: PLR2004
         raise ParamError("batch_norm_train needs more than one value per channel: pass a larger batch.")
-    values, small, unit = _in_units(xp, values, epsilon, over)
+    values, small, unit = _in_units_without_epsilon(xp, values, epsilon, over)
     mean, variance = moments(values, over, keepdims=True)
     y = affine(xp, (values - mean) * inverse_root(xp, variance, small), gamma, beta, axis)
     mean, variance = (xp.squeeze(p, axis=over) for p in (mean * unit, variance * unit * unit))
-    return cast(xp, y, kind), mean, variance
+    return cast(xp, y, dtype), mean, variance
 
 
 def batch_norm_backward(
@@ -153,22 +163,22 @@ def batch_norm_backward(
     Parameters
     ----------
     dy : array_like
-        Gradient of the loss by the output, of the shape of ``x``.
+        Gradient of the loss with respect to the output, of the shape of ``x``.
     x : array_like, shape (n, ..., channels, ...)
         The input of the forward pass.
     gamma : array_like, shape (channels,), optional
-        Gain; 1 if left out.
+        Gain. Default: 1.
     epsilon : float, default=1e-5
         As in the forward pass.
     axis : int, default=1
-        Where the channels are.
+        The channel axis.
 
     Returns
     -------
     dx : array
         Of the shape of ``x``.
     dgamma, dbeta : array, shape (channels,)
-        Gradients by gain and bias.
+        Gradients with respect to gain and bias.
 
     Examples
     --------
@@ -178,10 +188,10 @@ def batch_norm_backward(
     (array([-1.]), array([1.]))
     """
     check_epsilon(epsilon)
-    xp, values, kind = double(x)
-    gradient = beside(values, dy)
-    over = _others(values, axis)
-    values, small, unit = _in_units(xp, values, epsilon, over)
+    xp, values, dtype = double(x)
+    gradient = as_array_like(values, dy)
+    over = _other_axes(values, axis)
+    values, small, unit = _in_units_without_epsilon(xp, values, epsilon, over)
     mean, variance = moments(values, over, keepdims=True)
     root = inverse_root(xp, variance, small)
     normal = (values - mean) * root
@@ -189,13 +199,13 @@ def batch_norm_backward(
     dgamma = xp.sum(gradient * normal, axis=over, keepdims=True)
     n = count(values, over)
     dx = affine(xp, root / unit * (gradient - dbeta / n - normal * dgamma / n), gamma, None, axis)
-    return cast(xp, dx, kind), xp.squeeze(dgamma, axis=over), xp.squeeze(dbeta, axis=over)
+    return cast(xp, dx, dtype), xp.squeeze(dgamma, axis=over), xp.squeeze(dbeta, axis=over)
 
 
-def _in_units(xp: Any, x: Any, epsilon: float, axes: tuple[int, ...]) -> tuple[Any, Any, Any]:
-    """Return values and epsilon ``in_units`` if there is no epsilon, beside which a variance that vanishes is nothing."""
+def _in_units_without_epsilon(xp: Any, x: Any, epsilon: float, axes: tuple[int, ...]) -> tuple[Any, Any, Any]:
+    """Scale values and epsilon by ``in_units`` if epsilon is 0; otherwise an underflowing variance has no effect."""
     return in_units(xp, x, epsilon, axes, None) if epsilon == 0 else (x, epsilon, 1.0)
 
 
-def _others(x: Any, axis: int) -> tuple[int, ...]:
+def _other_axes(x: Any, axis: int) -> tuple[int, ...]:
     return tuple(a for a in range(x.ndim) if a != axis % x.ndim)

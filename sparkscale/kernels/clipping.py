@@ -1,4 +1,4 @@
-"""Clipping of values and of lengths."""
+"""Clipping of values and of norms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["clip_by_global_norm", "clip_by_norm", "clip_by_value", "global_norm"
 
 
 def clip_by_value(x: Any, low: float, high: float) -> Any:
-    """Bring values into ``[low, high]``; NaN stays NaN.
+    """Clip values to ``[low, high]``; NaN stays NaN.
 
     Parameters
     ----------
@@ -40,17 +40,17 @@ def clip_by_value(x: Any, low: float, high: float) -> Any:
     >>> clip_by_value([-2.0, 0.5, 3.0], -1.0, 1.0)
     array([-1. ,  0.5,  1. ])
     """
-    xp, values, kind = double(x)
+    xp, values, dtype = double(x)
     if not low <= high:
         raise ParamError(f"low must not be above high. Got low={low}, high={high}.")
     values = xp.where(values < low, xp.full_like(values, low), values)
-    return cast(xp, xp.where(values > high, xp.full_like(values, high), values), kind)
+    return cast(xp, xp.where(values > high, xp.full_like(values, high), values), dtype)
 
 
 def clip_by_norm(
     x: Any, clip_norm: float, *, axes: Axes | None = None, formula: str = "tensorflow", where: Any = None
 ) -> Any:
-    r"""Shorten what is longer than ``clip_norm``.
+    r"""Scale vectors whose norm exceeds ``clip_norm`` down to that norm.
 
     .. math:: y = x \frac{c}{\max(\lVert x \rVert_2, c)} \;\text{(TensorFlow)}, \qquad
               y = x \min\left(1, \frac{c}{\lVert x \rVert_2 + 10^{-6}}\right) \;\text{(PyTorch)}
@@ -60,13 +60,13 @@ def clip_by_norm(
     x : array_like
         Values.
     clip_norm : float
-        The largest length, positive.
+        The maximum norm, positive.
     axes : int or sequence of int, optional
-        What one length is taken over; everything if left out.
+        The axes that each norm is computed over. Default: all.
     formula : {"tensorflow", "torch"}, default="tensorflow"
-        Whose formula.
+        Whose formula to use.
     where : array of bool, optional
-        Which values make the length, of the shape of ``x``; all if left out.
+        Mask of the values that the norm is computed from, of the shape of ``x``. Default: all.
 
     Returns
     -------
@@ -84,13 +84,13 @@ def clip_by_norm(
     >>> clip_by_norm([3.0, 4.0], 2.5)
     array([1.5, 2. ])
     """
-    xp, values, kind = double(x)
+    xp, values, dtype = double(x)
     over = tuple(range(values.ndim)) if axes is None else as_tuple(axes)
-    return cast(xp, values * shortening(xp, p_norm(xp, values, 2.0, over, where), clip_norm, formula), kind)
+    return cast(xp, values * clip_factor(xp, p_norm(xp, values, 2.0, over, where), clip_norm, formula), dtype)
 
 
 def global_norm(arrays: Iterable[Any]) -> Any:
-    """Return the 2-norm of all values of all arrays together.
+    """Return the joint 2-norm of all values of all arrays.
 
     Parameters
     ----------
@@ -120,14 +120,14 @@ def global_norm(arrays: Iterable[Any]) -> Any:
 def clip_by_global_norm(
     arrays: Sequence[Any], clip_norm: float, *, formula: str = "tensorflow"
 ) -> tuple[list[Any], Any]:
-    """Shorten all arrays by one factor so that their global norm is at most ``clip_norm``.
+    """Scale all arrays by one factor so that their global norm is at most ``clip_norm``.
 
     Parameters
     ----------
     arrays : sequence of array_like
         Values.
     clip_norm : float
-        The largest global norm, positive.
+        The maximum global norm, positive.
     formula : {"tensorflow", "torch"}, default="tensorflow"
         As in `clip_by_norm`.
 
@@ -136,7 +136,7 @@ def clip_by_global_norm(
     clipped : list of array
         Of the shapes of ``arrays``.
     norm : array, 0-dimensional
-        The global norm before.
+        The global norm before clipping.
 
     Raises
     ------
@@ -151,16 +151,16 @@ def clip_by_global_norm(
     (array([0.6, 0.8]), 13.0)
     """
     norm = global_norm(arrays)
-    factor = shortening(double(norm)[0], norm, clip_norm, formula)
+    factor = clip_factor(double(norm)[0], norm, clip_norm, formula)
     clipped = []
     for array in arrays:
-        xp, values, kind = double(array)
-        clipped.append(cast(xp, values * factor, kind))
+        xp, values, dtype = double(array)
+        clipped.append(cast(xp, values * factor, dtype))
     return clipped, norm
 
 
-def shortening(xp: Any, norm: Any, clip: float, formula: str) -> Any:
-    """Return what to multiply by, of arrays of the library ``xp``; NaN where the norm is NaN."""
+def clip_factor(xp: Any, norm: Any, clip: float, formula: str) -> Any:
+    """Return the factor that clips a norm, as an array of the library ``xp``; NaN where the norm is NaN."""
     if not clip > 0:
         raise ParamError(f"clip_norm must be positive. Got {clip}.")
     if formula == "tensorflow":

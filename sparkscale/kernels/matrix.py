@@ -1,4 +1,4 @@
-"""Functions of the whole feature matrix, from its Gram or covariance matrix."""
+"""Functions of the feature matrix, computed from its Gram or covariance matrix."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def spectral_norm(gram: Any) -> Any:
     Parameters
     ----------
     gram : array_like, shape (d, d)
-        The matrix times its transpose, either way round.
+        The Gram matrix, :math:`X^T X` or :math:`X X^T`.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def spectral_norm(gram: Any) -> Any:
 
 
 def whitening(covariance: Any, *, epsilon: float = 0.0, method: str = "pca") -> tuple[Any, Any]:
-    r"""Return the matrix that makes features uncorrelated and of unit variance, and its inverse.
+    r"""Return the whitening matrix, which makes features uncorrelated with unit variance, and its inverse.
 
     With :math:`C = U \Lambda U^T` it is :math:`(\Lambda + \epsilon)^{-1/2} U^T` for PCA, from the largest eigenvalue
     to the smallest, and :math:`U (\Lambda + \epsilon)^{-1/2} U^T` for ZCA, which stays closest to the data.
@@ -53,14 +53,14 @@ def whitening(covariance: Any, *, epsilon: float = 0.0, method: str = "pca") -> 
     epsilon : float, default=0.0
         Added to the eigenvalues.
     method : {"pca", "zca"}, default="pca"
-        Which of the two.
+        The whitening method.
 
     Returns
     -------
     matrix : array, shape (d, d)
-        ``matrix @ (x - mean)`` is white. A direction without variance, where epsilon is 0, becomes 0.
+        ``matrix @ (x - mean)`` is white. With epsilon 0, directions without variance are mapped to 0.
     inverse : array, shape (d, d)
-        The way back; what became 0 comes back as the mean.
+        The inverse, or pseudoinverse: directions that were mapped to 0 are restored as the mean.
 
     Raises
     ------
@@ -82,15 +82,15 @@ def whitening(covariance: Any, *, epsilon: float = 0.0, method: str = "pca") -> 
     xp, values, _ = double(covariance)
     if method not in {"pca", "zca"}:
         raise ParamError(f"method must be 'pca' or 'zca'. Got {method!r}.")
-    found, vectors = xp.linalg.eigh(values)
-    found, vectors = xp.flip(found), xp.flip(vectors, axis=1)
-    # Directions are made unique: the largest component of each is positive.
-    at = xp.argmax(xp.abs(vectors), axis=0)
-    vectors = vectors * xp.sign(xp.take_along_axis(vectors, at[None, :], axis=0))
-    # What is below the rounding of the largest eigenvalue is no variance.
-    floor = found[0] * values.shape[0] * float(xp.finfo(found.dtype).eps)
-    found = xp.where(found > floor, found, xp.zeros_like(found)) + epsilon
-    root = xp.sqrt(found)
+    eigenvalues, eigenvectors = xp.linalg.eigh(values)
+    eigenvalues, eigenvectors = xp.flip(eigenvalues), xp.flip(eigenvectors, axis=1)
+    # Fix the signs of the eigenvectors: the largest component of each is positive.
+    at = xp.argmax(xp.abs(eigenvectors), axis=0)
+    eigenvectors = eigenvectors * xp.sign(xp.take_along_axis(eigenvectors, at[None, :], axis=0))
+    # Eigenvalues below the rounding error of the largest one count as 0.
+    floor = eigenvalues[0] * values.shape[0] * float(xp.finfo(eigenvalues.dtype).eps)
+    eigenvalues = xp.where(eigenvalues > floor, eigenvalues, xp.zeros_like(eigenvalues)) + epsilon
+    root = xp.sqrt(eigenvalues)
     inverse_root = xp.where(root > 0, 1.0 / xp.where(root > 0, root, xp.ones_like(root)), xp.zeros_like(root))
-    forward, back = (vectors * inverse_root).T, vectors * root
-    return (forward, back) if method == "pca" else (vectors @ forward, back @ vectors.T)
+    forward, back = (eigenvectors * inverse_root).T, eigenvectors * root
+    return (forward, back) if method == "pca" else (eigenvectors @ forward, back @ eigenvectors.T)

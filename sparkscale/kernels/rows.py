@@ -1,10 +1,10 @@
-"""Normalizations of each row by itself."""
+"""Normalizations of each row separately."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sparkscale.arrays import beside, cast, double
+from sparkscale.arrays import as_array_like, cast, double
 from sparkscale.errors import ParamError
 from sparkscale.kernels._shared import Axes, affine, as_tuple, count, in_units, mean, nonzero, p_norm
 from sparkscale.kernels.batch import moments
@@ -30,7 +30,7 @@ def layer_norm(
     axes : int or sequence of int, default=-1
         The axes normalized over.
     where : array of bool, optional
-        Which values make the mean and variance, of the shape of ``x``; all if left out.
+        Mask of the values that mean and variance are computed from, of the shape of ``x``. Default: all.
 
     Returns
     -------
@@ -47,32 +47,32 @@ def layer_norm(
     >>> layer_norm([[1.0, 3.0]], epsilon=0.0)
     array([[-1.,  1.]])
     """
-    xp, values, kind = double(x)
+    xp, values, dtype = double(x)
     values, small, _ = in_units(xp, values, epsilon, as_tuple(axes), where)
     center, variance = moments(values, axes, keepdims=True, where=where)
     y = (values - center) / nonzero(xp, xp.sqrt(variance + small))
-    y = y if gamma is None else y * beside(y, gamma)
-    return cast(xp, y if beta is None else y + beside(y, beta), kind)
+    y = y if gamma is None else y * as_array_like(y, gamma)
+    return cast(xp, y if beta is None else y + as_array_like(y, beta), dtype)
 
 
 def group_norm(
     x: Any, groups: int, gamma: Any = None, beta: Any = None, *, epsilon: float = 1e-5, where: Any = None
 ) -> Any:
-    """Normalize each row's groups of channels by their own mean and variance.
+    """Normalize each group of channels of each row by its own mean and variance.
 
     Parameters
     ----------
     x : array_like, shape (n, channels, ...)
         Values, channels first.
     groups : int
-        Number of groups; it divides the channels. One group is layer norm over channels and places, as many as
-        channels is instance norm.
+        Number of groups, a divisor of the number of channels. One group is layer norm over channels and places; one
+        channel per group is instance norm.
     gamma, beta : array_like, shape (channels,), optional
         Gain and bias.
     epsilon : float, default=1e-5
         Added to the biased variance.
     where : array of bool, optional
-        Which values make the means and variances, of the shape of ``x``; all if left out.
+        Mask of the values that means and variances are computed from, of the shape of ``x``. Default: all.
 
     Returns
     -------
@@ -94,18 +94,18 @@ def group_norm(
     >>> group_norm([[1.0, 3.0, 2.0, 6.0]], 2, epsilon=0.0)
     array([[-1.,  1., -1.,  1.]])
     """
-    xp, values, kind = double(x)
+    xp, values, dtype = double(x)
     n, channels = values.shape[:2]
     if groups < 1 or channels % groups:
         raise ParamError(f"groups={groups} does not divide {channels} channels: choose a divisor.")
     shape = (n, groups, count(values, range(1, values.ndim)) // groups)
-    there = None if where is None else xp.reshape(where, shape)
-    y = xp.reshape(layer_norm(xp.reshape(values, shape), epsilon=epsilon, where=there), values.shape)
-    return cast(xp, affine(xp, y, gamma, beta, 1), kind)
+    mask = None if where is None else xp.reshape(where, shape)
+    y = xp.reshape(layer_norm(xp.reshape(values, shape), epsilon=epsilon, where=mask), values.shape)
+    return cast(xp, affine(xp, y, gamma, beta, 1), dtype)
 
 
 def instance_norm(x: Any, gamma: Any = None, beta: Any = None, *, epsilon: float = 1e-5, where: Any = None) -> Any:
-    """Normalize each row's channels by their own mean and variance over the places.
+    """Normalize each channel of each row by its own mean and variance over the places.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def instance_norm(x: Any, gamma: Any = None, beta: Any = None, *, epsilon: float
     epsilon : float, default=1e-5
         Added to the biased variance.
     where : array of bool, optional
-        Which values make the means and variances, of the shape of ``x``; all if left out.
+        Mask of the values that means and variances are computed from, of the shape of ``x``. Default: all.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def rms_norm(x: Any, gamma: Any = None, *, epsilon: float = 1e-6, axes: Axes = -
     axes : int or sequence of int, default=-1
         The axes normalized over.
     where : array of bool, optional
-        Which values make the mean square, of the shape of ``x``; all if left out.
+        Mask of the values that the mean square is computed from, of the shape of ``x``. Default: all.
 
     Returns
     -------
@@ -173,10 +173,10 @@ def rms_norm(x: Any, gamma: Any = None, *, epsilon: float = 1e-6, axes: Axes = -
     >>> rms_norm([[3.0, 4.0, 0.0, 0.0]], epsilon=0.0)
     array([[1.2, 1.6, 0. , 0. ]])
     """
-    xp, values, kind = double(x)
+    xp, values, dtype = double(x)
     values, small, _ = in_units(xp, values, epsilon, as_tuple(axes), where)
     y = values / nonzero(xp, xp.sqrt(mean(xp, values**2, as_tuple(axes), where) + small))
-    return cast(xp, y if gamma is None else y * beside(y, gamma), kind)
+    return cast(xp, y if gamma is None else y * as_array_like(y, gamma), dtype)
 
 
 def normalize(x: Any, p: float = 2.0, *, axis: int = -1, where: Any = None) -> Any:
@@ -193,7 +193,7 @@ def normalize(x: Any, p: float = 2.0, *, axis: int = -1, where: Any = None) -> A
     axis : int, default=-1
         The axis normalized along.
     where : array of bool, optional
-        Which values make the norm, of the shape of ``x``; all if left out.
+        Mask of the values that the norm is computed from, of the shape of ``x``. Default: all.
 
     Returns
     -------
@@ -212,7 +212,7 @@ def normalize(x: Any, p: float = 2.0, *, axis: int = -1, where: Any = None) -> A
     array([[0.6, 0.8],
            [0. , 0. ]])
     """
-    xp, values, kind = double(x)
+    xp, values, dtype = double(x)
     if not p >= 1:
         raise ParamError(f"p must be at least 1. Got {p}.")
-    return cast(xp, values / nonzero(xp, p_norm(xp, values, p, (axis,), where)), kind)
+    return cast(xp, values / nonzero(xp, p_norm(xp, values, p, (axis,), where)), dtype)

@@ -12,16 +12,16 @@ from sparkscale.display.html import Extent
 from sparkscale.errors import EmptyDataError, RangeOverflowError
 from sparkscale.scalers._model import Array, ScalerModel
 from sparkscale.statistics import CoMoments
-from sparkscale.statistics.moments import TINY
+from sparkscale.statistics.moments import MIN_SQUARE_SUM
 
-__all__ = ["TINY", "MatrixModel", "roots"]
+__all__ = ["MIN_SQUARE_SUM", "MatrixModel", "roots"]
 
 T = TypeVar("T")
 
 
 def roots(squares: Array, nonzero: npt.NDArray[np.bool_]) -> Array:
     """Return the roots of sums of squares; NaN where these are so small that digits of them are lost."""
-    return np.where((squares < TINY) & nonzero, np.nan, np.sqrt(squares))
+    return np.where((squares < MIN_SQUARE_SUM) & nonzero, np.nan, np.sqrt(squares))
 
 
 class MatrixModel(ScalerModel[CoMoments]):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pyspark.ml.param import Param, Params, TypeConverters
 
 from sparkscale.errors import ParamError, ParamTypeError
-from sparkscale.layout import LONGEST
+from sparkscale.layout import MAX_ARRAY_LENGTH
 
 __all__ = ["CheckedParams", "P", "param"]
 
@@ -73,9 +73,9 @@ class CheckedParams(Params):
             wrong = f"{type(self).__name__}: {param.name} must be {description}. Got {_shortened(value)}.{remedy}"
             raise error(wrong) from failure
         for number in converted if isinstance(converted, list) else [converted]:
-            if type(number) is int and abs(number) > LONGEST:
+            if type(number) is int and abs(number) > MAX_ARRAY_LENGTH:
                 raise ParamError(
-                    f"{type(self).__name__}: {param.name} must not exceed {LONGEST}, the length of Spark's longest array. "
+                    f"{type(self).__name__}: {param.name} must not exceed {MAX_ARRAY_LENGTH}, the length of Spark's longest array. "
                     f"Got {_shortened(value)}."
                 )
         return converted

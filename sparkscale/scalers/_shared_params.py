@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pyspark.ml.param.shared import HasWeightCol
 
-from sparkscale.layout import FORMATS, LONGEST, Layout, are_lengths
+from sparkscale.layout import FORMATS, MAX_ARRAY_LENGTH, Layout, are_lengths
 from sparkscale.scalers._columns import ColumnParams
 from sparkscale.scalers._params import P, param
 
@@ -145,7 +145,7 @@ class HasGain(ColumnParams):
     def _check_axes(self, name: str) -> None:
         if self.isSet(name) and not are_lengths(self.getOrDefault(name)):
             raise self._fail(
-                f"{name} must be a list of positive integers, whose product is at most {LONGEST}. "
+                f"{name} must be a list of positive integers, whose product is at most {MAX_ARRAY_LENGTH}. "
                 f"Got {self.getOrDefault(name)}."
             )
 

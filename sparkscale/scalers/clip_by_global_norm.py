@@ -10,7 +10,7 @@ from pyspark import keyword_only
 from sparkscale.affine import AffineMap
 from sparkscale.errors import RangeOverflowError
 from sparkscale.kernels import global_norm
-from sparkscale.kernels.clipping import shortening
+from sparkscale.kernels.clipping import clip_factor
 from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._model import ExtremaModel
 from sparkscale.scalers._shared_params import HasClipNorm
@@ -37,7 +37,7 @@ class ClipByGlobalNormModel(_ClipParams, ExtremaModel[Squares]):
 
     def _map(self) -> AffineMap:
         norm, clip = self.globalNorm, self.getClipNorm()
-        scale = float(np.float64(1.0) / shortening(np, np.asarray(norm), clip, self.getFormula()))
+        scale = float(np.float64(1.0) / clip_factor(np, np.asarray(norm), clip, self.getFormula()))
         if not (np.isfinite(norm) and np.isfinite(scale)):
             raise RangeOverflowError(
                 f"{type(self).__name__}: the global norm, or its ratio to clipNorm={clip}, is not representable as a "

@@ -11,7 +11,7 @@ from sparkscale.affine import AffineMap
 from sparkscale.errors import RangeOverflowError
 from sparkscale.kernels import spectral_norm
 from sparkscale.scalers._base import Scaler
-from sparkscale.scalers._matrix import TINY, MatrixModel, roots
+from sparkscale.scalers._matrix import MIN_SQUARE_SUM, MatrixModel, roots
 from sparkscale.scalers._model import Array
 
 __all__ = ["SpectralNorm", "SpectralNormModel"]
@@ -28,7 +28,7 @@ class SpectralNormModel(MatrixModel):
     def _map(self) -> AffineMap:
         statistic, norm = self.statistics, self.spectralNorm
         nonzero = bool(np.any(statistic.origin) or np.any(statistic.shift))
-        if norm**2 < TINY and (norm > 0 or nonzero):
+        if norm**2 < MIN_SQUARE_SUM and (norm > 0 or nonzero):
             raise RangeOverflowError(
                 f"{type(self).__name__}: the values are so small that their squares are not representable as doubles. "
                 "Bring them to another unit first."

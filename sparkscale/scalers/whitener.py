@@ -13,7 +13,7 @@ from sparkscale.affine import MatrixMap
 from sparkscale.errors import RangeOverflowError
 from sparkscale.kernels import whitening
 from sparkscale.scalers._base import Scaler
-from sparkscale.scalers._matrix import TINY, MatrixModel, roots
+from sparkscale.scalers._matrix import MIN_SQUARE_SUM, MatrixModel, roots
 from sparkscale.scalers._params import P, param
 from sparkscale.scalers._shared_params import HasEpsilon
 from sparkscale.spark.columns import FeatureColumn
@@ -91,7 +91,7 @@ class WhitenerModel(_WhitenerParams, MatrixModel):
 
     def _solve(self, covariance: np.ndarray) -> MatrixMap:
         largest = float(np.diagonal(self.statistics.comoments).max(initial=0.0))
-        if largest > 0 and max(largest, self.getEpsilon()) < TINY:
+        if largest > 0 and max(largest, self.getEpsilon()) < MIN_SQUARE_SUM:
             raise RangeOverflowError(
                 f"{type(self).__name__}: the values differ by so little that the squares of the differences are not "
                 "representable as doubles. Bring them to another unit first."

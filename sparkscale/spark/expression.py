@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkscale.affine import AffineMap
-from sparkscale.errors import InvalidValueError, ScalingError, SizeMismatchError, escaped, marked
+from sparkscale.errors import InvalidValueError, ScalingError, SizeMismatchError, escaped, tag_error
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.sql import string
 
@@ -60,7 +60,7 @@ def failure(error: type[ScalingError], before: str, value: str, after: str, sql_
     It has the type of what stands beside it, given as ``sql_type``: where Spark gives it one, accelerators see an array
     of nothing first, and leave the whole expression to Spark.
     """
-    start, end = marked(error, "\0").split("\0")
+    start, end = tag_error(error, "\0").split("\0")
     shown = f"coalesce(string({value}), 'null')"
     fails = f"raise_error(concat({string(start + escaped(before))}, {shown}, {string(escaped(after) + end)}))"
     return f"cast({fails} AS {sql_type})" if sql_type else fails

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 
 from sparkscale import arrays
 from sparkscale.blocks import Block, DenseBlock, Runs
-from sparkscale.errors import DeviceError, ScalingError, marked
+from sparkscale.errors import DeviceError, ScalingError, tag_error
 from sparkscale.statistics import Statistic
 
 __all__ = ["Cpu", "Gpu", "Kernel", "concat_batches", "device_of_task", "effective_device", "has_plugin", "partition_id"]
@@ -160,7 +160,7 @@ class Gpu(Cpu):
 
     def _failed(self, why: Exception, remedy: str) -> DeviceError:
         text = f"The GPU failed in partition {self.partition}: {type(why).__name__}: {why}. {remedy}"
-        return DeviceError(marked(DeviceError, text))
+        return DeviceError(tag_error(DeviceError, text))
 
     def gathered(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Return Arrow batches put together until they have ``BUDGET`` bytes: a device is slow with little at a time."""
@@ -203,7 +203,7 @@ def device_of_task(device: str) -> Cpu:
         return _found(task())
     except _Missing as failed:
         if device == "gpu":
-            raise DeviceError(marked(DeviceError, f"device='gpu', but {failed}. {REMEDY}")) from failed
+            raise DeviceError(tag_error(DeviceError, f"device='gpu', but {failed}. {REMEDY}")) from failed
         _tell(str(failed))
         return Cpu()
 

@@ -1,28 +1,28 @@
-"""What a Spark job that fit runs fails with."""
+"""Translate failures of Spark jobs into sparkscale errors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sparkscale.errors import from_job
+from sparkscale.errors import parse_job_error
 from sparkscale.spark import jvm
 
-__all__ = ["of_jobs"]
+__all__ = ["translate_job_errors"]
 
 
 @contextmanager
-def of_jobs() -> Iterator[None]:
-    """Let the sparkscale error that made a Spark job fail come out of the block, in place of Spark's.
+def translate_job_errors() -> Iterator[None]:
+    """Raise the sparkscale error that made a Spark job fail in place of Spark's exception.
 
-    Of a job that was cancelled it is Spark's own exception, as a class of ``pyspark.errors`` in both worlds.
+    For a cancelled job, raise Spark's own exception, as a class of ``pyspark.errors`` on classic Spark and on Connect.
     """
     try:
         yield
     except Exception as failure:
-        ours = from_job(failure)
-        if ours is not None:
-            raise ours from failure
+        error = parse_job_error(failure)
+        if error is not None:
+            raise error from failure
         cancelled = jvm.cancelled(failure)
         if cancelled is not None:
             raise cancelled from None

@@ -1,4 +1,4 @@
-"""Mergeable statistics: of a block of rows, merged over partitions. No Spark here."""
+"""Mergeable statistics: computed per block of rows and merged over partitions, without Spark."""
 
 from sparkscale.statistics._base import Fold, Mergeable, PerFeature, Statistic
 from sparkscale.statistics.co_moments import CoMoments

@@ -1,4 +1,4 @@
-"""What every statistic is: frozen float64 arrays, one entry a feature, with a merge."""
+"""Base classes of statistics: frozen float64 arrays with one entry per feature, and a merge."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ P = TypeVar("P", bound="PerFeature")
 
 @dataclass(frozen=True, eq=False)
 class Mergeable(ABC):
-    """Frozen arrays, one entry a feature, that merge."""
+    """Frozen arrays with one entry per feature that can be merged."""
 
-    joint: ClassVar[bool] = False  # whether it is of all features together, and so of rows without an invalid value
+    joint: ClassVar[bool] = (
+        False  # whether it depends on all features jointly, and so only on rows without an invalid value
+    )
 
     count: Array
     invalid: Array
 
     @abstractmethod
     def merge(self: Self, *others: Self) -> Self:
-        """Return the statistic of all rows together; its operands stay as they were."""
+        """Return the statistic of the rows of all operands, which are not modified."""
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -43,7 +45,7 @@ class Mergeable(ABC):
 
     @classmethod
     def numbers(cls, features: int) -> int:
-        """Return how many numbers the statistic of so many features has."""
+        """Return how many numbers the statistic of this many features consists of."""
         return features * len(cls.names())
 
     def arrays(self) -> dict[str, Array]:
@@ -56,12 +58,12 @@ class Mergeable(ABC):
         return cls(**{name: np.asarray(arrays[name], dtype=np.float64) for name in cls.names()})
 
     @classmethod
-    def concat(cls: type[Self], parts: Sequence[Self]) -> Self:
-        """Put features beside each other."""
-        return cls.from_arrays({n: np.concatenate([getattr(p, n) for p in parts]) for n in cls.names()})
+    def concat(cls: type[Self], statistics: Sequence[Self]) -> Self:
+        """Concatenate the features of several statistics."""
+        return cls.from_arrays({n: np.concatenate([getattr(s, n) for s in statistics]) for n in cls.names()})
 
     def split(self: Self, sizes: Iterable[int]) -> list[Self]:
-        """Take apart what ``concat`` put together."""
+        """Split the features, the inverse of ``concat``."""
         ends = np.cumsum(list(sizes))[:-1]
         pieces = {name: np.split(array, ends) for name, array in self.arrays().items()}
         return [type(self).from_arrays({n: p[i] for n, p in pieces.items()}) for i in range(len(ends) + 1)]
@@ -73,22 +75,22 @@ class Mergeable(ABC):
 class Statistic(Mergeable):
     """Raw sufficient statistics of some rows.
 
-    Degrees of freedom, roots and the treatment of constant features are not here: they belong to the
-    scaler that finishes a statistic, and finished values do not merge.
+    Degrees of freedom, square roots and the treatment of constant features belong to the scaler that uses a
+    statistic: derived values cannot be merged.
     """
 
     aggregates: ClassVar[tuple[str, ...]] = ()
-    """SQL aggregates of the valid values ``{x}`` of a feature that give the statistic, if there are such."""
+    """SQL aggregates over the valid values ``{x}`` of a feature that yield the statistic; empty if there are none."""
 
     any_order: ClassVar[bool] = False
-    """Whether it does not depend on the order in which these are merged."""
+    """Whether the result is independent of the order in which Spark merges the aggregates."""
 
     in_metadata: ClassVar[bool] = False
-    """Whether sources know these of their files."""
+    """Whether data sources keep these aggregates in the metadata of their files."""
 
     @classmethod
     def of_aggregates(cls: type[S], rows: float, *arrays: Array) -> S | None:
-        """Return the statistic that SQL aggregates give; ``None`` where they have lost digits.
+        """Return the statistic from SQL aggregates; ``None`` if they have lost digits.
 
         Parameters
         ----------
@@ -111,17 +113,17 @@ class Statistic(Mergeable):
 
     @classmethod
     def join_blocks(cls: type[S], statistics: Sequence[S], runs: Sequence[Runs | None]) -> S:
-        """Return the statistic of consecutive blocks of which none has runs."""
+        """Return the statistic of consecutive blocks without runs."""
         return statistics[0] if len(statistics) == 1 else statistics[0].merge(*statistics[1:])
 
 
 class PerFeature(Statistic):
-    """A statistic of each feature by itself, which may be of many runs of rows at once: its arrays have a row for each."""
+    """A statistic of each feature separately. It may cover several runs of rows: its arrays then have one row per run."""
 
     @classmethod
     def of(cls: type[P], block: Block) -> P:
-        """Return the statistic of a block of rows; of a block of runs, those of its runs, a row each."""
-        with np.errstate(all="ignore"):  # what overflows shows in the result, and is refused when it is used
+        """Return the statistic of a block of rows; for a block with runs, one row per run."""
+        with np.errstate(all="ignore"):  # an overflow shows in the result, and is refused when it is used
             if not block.rows:
                 return cls.missing(block.size, 0)
             if isinstance(block, SparseBlock):
@@ -135,7 +137,7 @@ class PerFeature(Statistic):
     @classmethod
     @abstractmethod
     def _of_chunk(cls: type[P], chunk: DenseBlock) -> P:
-        """Return the statistic of a dense block whose temporaries stay in the cache."""
+        """Return the statistic of a dense block that is small enough for the cache."""
 
     @classmethod
     @abstractmethod
@@ -145,18 +147,18 @@ class PerFeature(Statistic):
     @classmethod
     @abstractmethod
     def _combined(cls: type[P], rows: Reductions, *arrays: Any) -> P:
-        """Merge statistics given as the rows of arrays, by reductions of these."""
+        """Merge the statistics that the rows of the arrays hold, by reductions over rows."""
 
     @classmethod
     def join_blocks(cls: type[P], statistics: Sequence[P], runs: Sequence[Runs | None]) -> P:
-        """Return the statistic of consecutive blocks, of which a run may begin in one and end in another."""
+        """Return the statistic of consecutive blocks; a run may begin in one block and end in another."""
         if len(statistics) == 1 or runs[0] is None:
             return super().join_blocks(statistics, runs)
         numbers = [r[run_starts(r)] for r in runs if r is not None]
         return cls.concat(statistics).merge_rows(np.concatenate(numbers))
 
     def scatter(self: P, places: npt.NDArray[np.intp], rows: int) -> P:
-        """Return as many statistics, a row each: these at some places, and those of no row at the others."""
+        """Return ``rows`` statistics, one per row: these ones at ``places``, statistics of no data elsewhere."""
         arrays = {}
         for name, neutral in self.missing(self.count.shape[-1], 0).arrays().items():
             arrays[name] = np.tile(neutral, (rows, 1))
@@ -165,15 +167,15 @@ class PerFeature(Statistic):
         return type(self)(**arrays)
 
     def as_row(self: P) -> P:
-        """Return the statistic as the one row of its arrays."""
+        """Return the statistic with arrays of a single row."""
         return type(self)(**{name: array[None, :] for name, array in self.arrays().items()})
 
     def take(self: P, rows: npt.NDArray[np.intp]) -> P:
-        """Return some of the statistics, of which each has a row."""
+        """Select some of the statistics, one per row."""
         return type(self)(**{name: array[rows] for name, array in self.arrays().items()})
 
     def merge_rows(self: P, numbers: npt.NDArray[np.intp]) -> P:
-        """Merge consecutive rows of the same number, where the arrays have a row for each of several statistics."""
+        """Merge consecutive statistics that have the same number, where the arrays have one row per statistic."""
         starts = run_starts(numbers)
         if len(starts) == len(numbers):
             return self
@@ -182,7 +184,7 @@ class PerFeature(Statistic):
             return self._combined(rows, *self.arrays().values())
 
     def merge(self: P, *others: P) -> P:
-        """Return the statistic of all rows together; the operands stay as they were."""
+        """Return the statistic of the rows of all operands, which are not modified."""
         if not others:
             return self
         xp, statistics = namespace(self.count), (self, *others)
@@ -191,38 +193,38 @@ class PerFeature(Statistic):
             return self._combined(Columns(xp), *stacked)
 
     def _in_rows(self: P, features: int) -> P:
-        """Return the statistics with a row for each run, where these follow one another."""
+        """Reshape the statistics of consecutive runs to one row per run."""
         return type(self)(**{name: array.reshape(-1, features) for name, array in self.arrays().items()})
 
 
 class Fold:
-    """Merges statistics in their order as they come, holding a bounded number of them.
+    """Merges statistics in the order in which they are added, keeping a bounded number of them in memory.
 
-    Merging several at a time rounds less than a running merge, and is faster.
+    Merging several at a time is faster than merging one by one, and rounds less.
     """
 
-    NUMBERS = 1 << 20  # held before the next merge
-    PARTS = 64
+    NUMBERS = 1 << 20  # numbers in memory that trigger a merge
+    PARTS = 64  # statistics in memory that trigger a merge
 
     def __init__(self) -> None:
-        self._waiting: list[Any] = []
+        self._pending: list[Any] = []
 
-    def add(self, part: Any) -> None:
-        """Take the next statistic."""
-        self._waiting.append(part)
-        if len(self._waiting) == self.PARTS or (len(self._waiting) > 1 and len(self) >= self.NUMBERS):
-            self._waiting = [self.result()]
+    def add(self, statistic: Any) -> None:
+        """Add the next statistic."""
+        self._pending.append(statistic)
+        if len(self._pending) == self.PARTS or (len(self._pending) > 1 and len(self) >= self.NUMBERS):
+            self._pending = [self.result()]
 
     def __len__(self) -> int:
-        """Return how many numbers are held."""
-        return sum(part.numbers(len(part)) for part in self._waiting)
+        """Return how many numbers are in memory."""
+        return sum(statistic.numbers(len(statistic)) for statistic in self._pending)
 
     def result(self) -> Any:
-        """Return the statistic of all that came, or ``None``."""
-        first, *others = self._waiting or [None]
+        """Return the merged statistic, or ``None`` if nothing was added."""
+        first, *others = self._pending or [None]
         return first.merge(*others) if others else first
 
 
 def total(arrays: Sequence[Array]) -> Array:
-    """Add arrays up in their order."""
+    """Return the sum of the arrays, added in order."""
     return reduce(add, arrays)

@@ -1,6 +1,6 @@
-"""Sums, extrema and first values: of the columns of a matrix, of runs of its rows, or of the entries of features.
+"""Sums, extrema and first values over all rows of a matrix, over runs of its rows, or over stored entries.
 
-Statistics are written once with these. Of one run of rows they have one entry a feature, of several one row a run.
+Statistics are written once, in terms of these. For all rows, results have one entry per feature; for runs, one row per run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Columns:
-    """Of each column, over all rows.
+    """Reduces each column over all rows.
 
     Parameters
     ----------
@@ -33,11 +33,11 @@ class Columns:
     xp: Any
 
     def sum(self, values: Any) -> Any:
-        """Add up."""
+        """Return the sum."""
         return self.xp.sum(values, axis=0)
 
     def dot(self, weights: Any, values: Any) -> Any:
-        """Add up the values of each row times its weight."""
+        """Return the weighted sum of the rows."""
         return weights @ values
 
     def least(self, values: Any) -> Any:
@@ -49,35 +49,35 @@ class Columns:
         return self.xp.max(values, axis=0)
 
     def any(self, conditions: Any) -> Any:
-        """Whether one is true."""
+        """Whether any is true."""
         return self.xp.any(conditions, axis=0)
 
     def first(self, values: Any, where: Any = None) -> Any:
-        """Return the first value, of those for which a condition holds if it is given."""
+        """Return the first value, or the first where a condition holds."""
         if where is None:
             return values[0, ...]
         at = self.xp.argmax(self.xp.astype(where, self.xp.int8), axis=0)
         return self.xp.take_along_axis(values, at[None, ...], axis=0)[0, ...]
 
     def row_sum(self, values: Any) -> Any:
-        """Add up one value a row."""
+        """Return the sum of one value per row."""
         return self.xp.sum(values)
 
     def each(self, results: Any) -> Any:
-        """Return results as an operand of all rows."""
+        """Broadcast results to all rows."""
         return results
 
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """Of each column, over each run of rows.
+    """Reduces each column over each run of rows.
 
     Parameters
     ----------
     xp : module
         The namespace of the array library.
     starts : numpy.ndarray of int, shape (n_runs,)
-        The first row of each run; the first of them is 0, and each run has a row.
+        The first row of each run, starting with 0. No run is empty.
     rows : int
         Number of rows.
     """
@@ -87,11 +87,11 @@ class Runs:
     rows: int
 
     def sum(self, values: Any) -> Any:
-        """Add up."""
+        """Return the sum."""
         return self._reduced("add", "sum", values)
 
     def dot(self, weights: Any, values: Any) -> Any:
-        """Add up the values of each row times its weight."""
+        """Return the weighted sum of the rows."""
         return self.sum(weights[:, None] * values)
 
     def least(self, values: Any) -> Any:
@@ -103,11 +103,11 @@ class Runs:
         return self._reduced("maximum", "max", values)
 
     def any(self, conditions: Any) -> Any:
-        """Whether one is true."""
+        """Whether any is true."""
         return self._reduced("logical_or", "any", conditions)
 
     def first(self, values: Any, where: Any = None) -> Any:
-        """Return the first value, of those for which a condition holds if it is given."""
+        """Return the first value, or the first where a condition holds."""
         xp = self.xp
         if where is None:
             return xp.take(values, xp.asarray(self.starts, device=device(values)), axis=0)
@@ -116,11 +116,11 @@ class Runs:
         return xp.take_along_axis(values, self.least(places), axis=0)
 
     def row_sum(self, values: Any) -> Any:
-        """Add up one value a row."""
+        """Return the sum of one value per row."""
         return self.sum(values)[:, None]
 
     def each(self, results: Any) -> Any:
-        """Return results as an operand of all rows."""
+        """Broadcast results to all rows."""
         lengths = np.diff(self.starts, append=self.rows)
         runs = self.xp.asarray(np.repeat(np.arange(len(lengths)), lengths), device=device(results))
         return self.xp.take(results, runs, axis=0)
@@ -128,7 +128,7 @@ class Runs:
     def _reduced(self, ufunc: str, function: str, values: Any) -> Any:
         if is_numpy_array(values):
             return getattr(np, ufunc).reduceat(values, self.starts, axis=0)
-        # The array API has no reduction by runs. On a device runs are mini-batches, of which few are there at a time.
+        # The array API has no reduction by runs. On a GPU, runs are mini-batches, and a block holds few of them.
         reduce, stops = getattr(self.xp, function), [*self.starts[1:], self.rows]
         pairs = zip(self.starts, stops, strict=True)
         return self.xp.stack([reduce(values[int(start) : int(stop), ...], axis=0) for start, stop in pairs])
@@ -136,7 +136,7 @@ class Runs:
 
 @dataclass(frozen=True)
 class Entries:
-    """Of each feature, over its stored entries.
+    """Reduces each feature over its stored entries.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ class Entries:
     size: int
 
     def sum(self, values: Array) -> Array:
-        """Add up."""
+        """Return the sum."""
         return np.bincount(self.indices, weights=values, minlength=self.size).astype(np.float64, copy=False)
 
     def largest(self, values: Array) -> Array:
@@ -160,7 +160,7 @@ class Entries:
         return maxima
 
     def each(self, results: Array) -> Array:
-        """Return results as an operand of all entries."""
+        """Broadcast results to all entries."""
         return results[self.indices]
 
 
@@ -168,11 +168,11 @@ Reductions = Columns | Runs
 
 
 def reductions_of(block: DenseBlock) -> Reductions:
-    """Return the reductions of a block's rows: of all of them, or of its runs."""
+    """Return the reductions over all rows of a block, or over its runs."""
     xp = namespace(block.values)
     return Columns(xp) if block.runs is None else Runs(xp, run_starts(block.runs), block.rows)
 
 
 def run_starts(numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """Return where each run of the same number begins."""
+    """Return the start of each run of equal numbers."""
     return np.flatnonzero(np.append(len(numbers) > 0, numbers[1:] != numbers[:-1]))

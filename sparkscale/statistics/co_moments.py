@@ -1,4 +1,4 @@
-"""Mean and co-moments of all features together."""
+"""Mean and co-moments of all features jointly."""
 
 from __future__ import annotations
 
@@ -16,34 +16,35 @@ from sparkscale.statistics.moments import SMALLEST
 
 __all__ = ["MOST_FEATURES", "CoMoments"]
 
-MOST_FEATURES = 4096  # features: a matrix of 134 MB, whose eigenvalues take half a minute
-# Rows whose product is taken at once: so many that adding it up costs little beside it, but whose copy stays small.
-ROWS, VALUES = 1024, 1 << 18
+MOST_FEATURES = 4096  # a matrix of 134 MB, whose eigenvalues take half a minute
+# Rows and values per matrix product, whichever gives more rows: large enough that adding up the products costs little,
+# small enough to copy.
+PRODUCT_ROWS, PRODUCT_VALUES = 1024, 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
 class CoMoments(Statistic):
-    r"""Mean and co-moments about it, of the rows that hold no invalid value.
+    r"""Mean and co-moments about the mean, over the rows without an invalid value.
 
-    Rows are shifted by the first of them and centred before they are multiplied, and the mean is kept in two parts, as
-    in `Moments`. Blocks merge by
+    Rows are shifted by the first row and centred before they are multiplied, and the mean is kept as origin plus shift,
+    as in `Moments`. Blocks merge by
 
     .. math:: C = \sum_k C_k + \sum_k n_k (\mu_k - \mu) (\mu_k - \mu)^T .
 
-    A tile, which is what travels, has some of the features in its rows and the same or others in its columns.
+    Executors exchange tiles of the matrix: the features in the rows of a tile may differ from those in its columns.
 
     Parameters
     ----------
     count, invalid : numpy.ndarray of float64, shape (n_features,)
-        Number of valid and of invalid (null, NaN, infinite) values, in whatever rows.
+        Number of valid and of invalid (null, NaN, infinite) values, over all rows.
     rows : numpy.ndarray of float64, shape (n_features,)
         Number of rows without an invalid value, the same for all features.
     origin, shift : numpy.ndarray of float64, shape (n_features,)
-        Their sum is the mean over those rows; 0 without any. A tile has those of the features in its columns after
-        those of the features in its rows, unless they are the same.
+        Their sum is the mean over those rows; 0 if there is none. In a tile off the diagonal, the entries of the
+        features in its columns follow those of the features in its rows.
     comoments : numpy.ndarray of float64, shape (n_features, n_features)
-        Sums of products of deviations from the mean; 0 without any. Products below 1e-290 may have lost digits, but on
-        the diagonal only a constant has 0.
+        Sums of products of deviations from the mean; 0 if there is no row. Products below 1e-290 may have lost digits,
+        but a diagonal entry is 0 only for a constant feature.
 
     References
     ----------
@@ -84,12 +85,12 @@ class CoMoments(Statistic):
             return self.comoments + float(self.rows.max(initial=0.0)) * square
 
     def covariance(self, ddof: int = 1) -> Array:
-        """Return the covariance matrix, and 0 where no degree of freedom is left.
+        """Return the covariance matrix; zeros if no degree of freedom is left.
 
         Parameters
         ----------
         ddof : int, default=1
-            1 for the sample's covariance, 0 for the population's.
+            1 for the sample covariance, 0 for the population covariance.
 
         Returns
         -------
@@ -101,12 +102,12 @@ class CoMoments(Statistic):
 
     @classmethod
     def numbers(cls, features: int) -> int:
-        """Return how many numbers the statistic of so many features has."""
+        """Return how many numbers the statistic of this many features consists of."""
         return features * (features + 5)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> CoMoments:
-        """Build a statistic from its arrays; the co-moments may come row after row."""
+        """Build a statistic from its arrays; the co-moments may be flattened."""
         features, values = len(arrays["count"]), np.asarray(arrays["comoments"], dtype=np.float64)
         shaped = values.reshape(features, values.size // max(features, 1))
         return super().from_arrays({**arrays, "comoments": shaped})
@@ -114,21 +115,21 @@ class CoMoments(Statistic):
     @classmethod
     def of(cls, block: Block) -> CoMoments:
         """Return the co-moments of a block."""
-        fold, step = Fold(), max(ROWS, VALUES // max(block.size, 1))
+        fold, step = Fold(), max(PRODUCT_ROWS, PRODUCT_VALUES // max(block.size, 1))
         if isinstance(block, DenseBlock):
             step = max(step, rows_at_once(block.values))
         for start in range(0, block.rows, step):
-            with np.errstate(all="ignore"):  # what overflows shows in the result, and is refused when it is used
+            with np.errstate(all="ignore"):  # an overflow shows in the result, and is refused when it is used
                 fold.add(cls._of_chunk(block.dense(start, start + step)))
-        found: CoMoments | None = fold.result()
-        return cls.missing(block.size, 0) if found is None else found
+        statistic: CoMoments | None = fold.result()
+        return cls.missing(block.size, 0) if statistic is None else statistic
 
     @classmethod
     def _of_chunk(cls, values: Array) -> CoMoments:
         xp, rows = namespace(values), int(values.shape[0])
         ones = xp.ones_like(values[0, :])
         zero = invalid = xp.zeros_like(ones)
-        if not xp.isfinite(xp.sum(values)):  # only then is each value looked at
+        if not xp.isfinite(xp.sum(values)):  # a finite sum proves that all values are valid
             valid = xp.isfinite(values)
             invalid, values = rows - xp.sum(xp.astype(valid, xp.float64), axis=0), values[xp.all(valid, axis=1)]
         complete = int(values.shape[0])
@@ -146,26 +147,26 @@ class CoMoments(Statistic):
         return cls(zero, np.full(features, float(rows)), zero, zero, zero, np.zeros((features, features)))
 
     def merge(self, *others: CoMoments) -> CoMoments:
-        """Return the co-moments of all rows together."""
-        parts, xp = (self, *others), namespace(self.count)
-        count, invalid = total([p.count for p in parts]), total([p.invalid for p in parts])
-        parts = tuple(p for p in parts if xp.any(p.rows > 0)) or parts[:1]
-        first = parts[0]
-        if len(parts) == 1:
+        """Return the co-moments of the rows of all operands."""
+        operands, xp = (self, *others), namespace(self.count)
+        count, invalid = total([s.count for s in operands]), total([s.invalid for s in operands])
+        operands = tuple(s for s in operands if xp.any(s.rows > 0)) or operands[:1]
+        first = operands[0]
+        if len(operands) == 1:
             return replace(first, count=count, invalid=invalid)
         with np.errstate(all="ignore"):
-            rows = xp.stack([p.rows[0] for p in parts])
-            shifts = xp.stack([(p.origin - first.origin) + p.shift for p in parts])
+            rows = xp.stack([s.rows[0] for s in operands])
+            shifts = xp.stack([(s.origin - first.origin) + s.shift for s in operands])
             shift = rows @ shifts / xp.sum(rows)
             shifts = (shifts - shift) * xp.sqrt(rows)[:, None]
             height, width = first.comoments.shape
-            whole = height == width == shifts.shape[1]  # no tile off the diagonal
+            whole = height == width == shifts.shape[1]  # not a tile off the diagonal
             between = _gram(shifts) if whole else shifts[:, :height].T @ shifts[:, shifts.shape[1] - width :]
-            comoments = total([*(p.comoments for p in parts), between])
-        return CoMoments(count, invalid, total([p.rows for p in parts]), first.origin, shift, comoments)
+            comoments = total([*(s.comoments for s in operands), between])
+        return CoMoments(count, invalid, total([s.rows for s in operands]), first.origin, shift, comoments)
 
     def tiles(self, size: int) -> Iterator[tuple[int, CoMoments]]:
-        """Cut the upper triangle of the matrix into tiles, each with its place."""
+        """Cut the upper triangle of the matrix into tiles, each with its flat position."""
         edges = range(0, len(self), size)
         for x, y in ((i, j) for i in edges for j in edges if i <= j):
             high, wide = slice(x, x + size), slice(y, y + size)
@@ -185,9 +186,8 @@ class CoMoments(Statistic):
 
     @classmethod
     def of_tiles(cls, tiles: Iterable[tuple[int, CoMoments]], features: int) -> CoMoments:
-        """Put together what ``tiles`` cut."""
-        found = cls.missing(features, 0)
-        arrays = {name: array.copy() for name, array in found.arrays().items()}
+        """Assemble a matrix from its ``tiles``."""
+        arrays = {name: array.copy() for name, array in cls.missing(features, 0).arrays().items()}
         for place, tile in tiles:
             x, y = divmod(place, features)
             height, width = tile.comoments.shape
@@ -200,10 +200,10 @@ class CoMoments(Statistic):
 
 
 def _gram(deviation: Array) -> Array:
-    """Return the products of all pairs of columns; where all squares of one vanish, the least double on the diagonal."""
+    """Return the products of all pairs of columns; the least double on the diagonal where all squares underflow."""
     xp, products = namespace(deviation), deviation.T @ deviation
     vanished = xp.linalg.diagonal(products) == 0
-    if xp.any(vanished):  # constants, nearly always
+    if xp.any(vanished):  # nearly always constant features
         vanished = vanished & xp.any(deviation != 0, axis=0)
         if xp.any(vanished):
             diagonal = xp.eye(products.shape[0], dtype=xp.float64, device=device(products))

@@ -1,4 +1,4 @@
-"""Counts of valid and of invalid values."""
+"""Counts of valid and invalid values."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["Counts"]
 class Counts(PerFeature):
     """Number of valid and of invalid (null, NaN, infinite) values of each feature.
 
-    It stands beside a statistic of all features together, which is of the rows without an invalid value.
+    It complements a joint statistic, which covers only the rows without an invalid value.
 
     Parameters
     ----------
     count, invalid : numpy.ndarray of float64, shape (n_features,)
-        The numbers.
+        The counts.
 
     Examples
     --------

@@ -57,14 +57,14 @@ class Extrema(PerFeature):
         values, xp, rows = chunk.values, namespace(chunk.values), reductions_of(chunk)
         low, high = (double(ends)[1] for ends in (rows.least(values), rows.largest(values)))
         number = rows.row_sum(xp.ones_like(double(values)[1][:, 0]))
-        # NaN and infinities show in the extrema: only then are they masked, value by value.
+        # Mask single values only if a NaN or an infinity shows in the extrema.
         if xp.all(xp.isfinite(low) & xp.isfinite(high)):
             return cls(xp.ones_like(low) * number, xp.zeros_like(low), low, high)
         valid = xp.isfinite(values)
         count = rows.sum(xp.astype(valid, xp.float64))
         low = double(rows.least(xp.where(valid, values, xp.inf)))[1]
         high = double(rows.largest(xp.where(valid, values, -xp.inf)))[1]
-        # Some versions of CuPy give the largest double as the least of infinities (cupy/cupy#8180).
+        # Some versions of CuPy return the largest double as the minimum of infinities (cupy/cupy#8180).
         low, high = (xp.where(count > 0, ends, end) for ends, end in ((low, xp.inf), (high, -xp.inf)))
         return cls(count, number - count, low, high)
 

@@ -19,26 +19,26 @@ __all__ = ["Moments"]
 
 Mask = npt.NDArray[np.bool_]
 
-TINY = 1e-290  # sums of squares below this may have lost digits, or vanished
+MIN_SQUARE_SUM = 1e-290  # smaller sums of squares may have lost digits, or be 0 by underflow
 NORMAL = float(np.finfo(np.float64).tiny)  # the least double of full precision
 SMALLEST = 5e-324  # the least double
-WEIGHT_TINY = 1e-300  # what sums of squared weights below this have lost is more than rounding
+MIN_WEIGHT_SQUARE_SUM = 1e-300  # smaller sums of squared weights have lost more than rounding error
 
 
 @dataclass(frozen=True, eq=False)
 class Moments(PerFeature):
     r"""Weighted mean and second central moment of each feature.
 
-    A block is shifted by its first valid row, centred by the mean of what is left, and only then squared;
-    a constant feature therefore has a second moment of exactly 0. The mean is kept as that row (origin) and the
-    rest (shift), since a double alone would round it to more than its parts differ by when it is large beside the
-    spread. Blocks merge by the pairwise formula generalised to many parts,
+    A block is shifted by its first valid row, centred by the mean of the shifted values, and only then squared;
+    a constant feature therefore has a second moment of exactly 0. The mean is kept as that row (origin) plus a
+    shift: one double would round it too coarsely when the mean is large relative to the spread. Blocks merge by
+    the pairwise formula generalised to many blocks,
 
     .. math:: \mu = \mu_1 + \frac{\sum_k w_k (\mu_k - \mu_1)}{\sum_k w_k}, \qquad
               M = \sum_k M_k + \sum_k w_k (\mu_k - \mu)^2 .
 
-    Deviations whose weighted squares would vanish, since values or weights are tiny, are divided by a ``unit`` before
-    they are squared; it is 1 for all others.
+    If weighted squares would underflow, because values or weights are tiny, deviations are divided by a ``unit`` before
+    they are squared; otherwise the unit is 1.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Moments(PerFeature):
     m2 : numpy.ndarray of float64, shape (n_features,)
         Weighted sum of squared deviations from the mean, in units of ``unit ** 2``; 0 where ``count`` is 0.
     unit : numpy.ndarray of float64, shape (n_features,), optional
-        What the deviations are divided by; 1 if left out, and wherever the sum is at least 1e-290 without it.
+        Divisor of the deviations; 1 by default, and wherever the sum is at least 1e-290 without it.
 
     References
     ----------
@@ -78,7 +78,7 @@ class Moments(PerFeature):
     origin: Array
     shift: Array
     m2: Array
-    unit: Array = None  # type: ignore[assignment]  # an array from __post_init__ on
+    unit: Array = None  # type: ignore[assignment]  # __post_init__ sets an array
 
     def __post_init__(self) -> None:
         if self.unit is None:
@@ -109,9 +109,9 @@ class Moments(PerFeature):
         xp, values, _ = double(chunk.values)
         rows = reductions_of(chunk)
         w = xp.ones_like(values[:, 0]) if chunk.weights is None else chunk.weights
-        # A finite sum proves that nothing is NaN or infinite; only otherwise is each value looked at.
+        # A finite sum proves that all values are finite. Otherwise, mask the invalid ones.
         if xp.isfinite(xp.sum(values)):
-            there, origin = xp.ones_like(values[0, :]), rows.first(values)
+            validity, origin = xp.ones_like(values[0, :]), rows.first(values)
             one = xp.ones_like(origin)
             count, weight, weight_square = (one * rows.row_sum(v) for v in (xp.ones_like(w), w, w * w))
             deviation = values - rows.each(origin)
@@ -119,8 +119,8 @@ class Moments(PerFeature):
             deviation = deviation - rows.each(shift)
         else:
             valid = xp.isfinite(values)
-            there = xp.astype(valid, xp.float64)
-            count, weight, weight_square = (rows.dot(v, there) for v in (xp.ones_like(w), w, w * w))
+            validity = xp.astype(valid, xp.float64)
+            count, weight, weight_square = (rows.dot(v, validity) for v in (xp.ones_like(w), w, w * w))
             origin = xp.where(count > 0, rows.first(values, valid), 0.0)
             deviation = xp.where(valid, values - rows.each(origin), 0.0)
             shift = rows.dot(w, deviation) / xp.where(weight > 0, weight, 1.0)
@@ -128,19 +128,19 @@ class Moments(PerFeature):
         m2 = rows.dot(w, deviation * deviation)
         invalid = rows.row_sum(xp.ones_like(w)) - count
         moments = cls(count, invalid, weight, weight_square, origin, shift, m2)
-        vanished = _small(m2, weight)
+        vanished = _may_have_underflowed(m2, weight)
         if not xp.any(vanished):
             return moments
-        vanished = vanished & _varies(deviation, rows)  # else it is a constant
-        return moments._in_units(vanished, w[:, None] * there, deviation, rows) if xp.any(vanished) else moments
+        vanished = vanished & _varies(deviation, rows)  # else it is constant
+        return moments._in_units(vanished, w[:, None] * validity, deviation, rows) if xp.any(vanished) else moments
 
     @classmethod
     def _of_sparse(cls, block: SparseBlock) -> Moments:
-        """Take the moments about 0 where that loses nothing, and about the mean elsewhere.
+        """Compute moments about 0 where that loses no digits, and about the mean elsewhere.
 
-        A feature of which at most half the weight is stored has a mean that is no larger than its spread: by
-        Cauchy-Schwarz the square of its sum is at most half of what it is subtracted from, so one bit is lost at
-        most. It takes half the time of centring.
+        If at most half the weight of a feature is stored, its mean does not exceed its spread: by Cauchy-Schwarz,
+        the subtracted square of the sum is at most half of the sum of squares, so at most one bit is lost. This
+        takes half the time of centring.
         """
         indices, values, weights = block.valid_entries()
         size, count = block.size, block.row_counts - block.invalid()
@@ -152,15 +152,18 @@ class Moments(PerFeature):
         shift = first / np.where(weight > 0, weight, 1.0)
         origin, m2 = np.zeros(size), second - first * shift
         unit = np.ones(size)
-        heavy = (stored > zeros) | (_small(m2, weight) & (stored > 0))  # or whose squares may have vanished
+        heavy = (stored > zeros) | (
+            _may_have_underflowed(m2, weight) & (stored > 0)
+        )  # or the squares may have underflowed
         if heavy.any():
-            part = cls._of_heavy(block.features(heavy))
-            origin[heavy], shift[heavy], m2[heavy], unit[heavy] = part.origin, part.shift, part.m2, part.unit
+            centred = cls._of_heavy(block.features(heavy))
+            origin[heavy], shift[heavy], m2[heavy] = centred.origin, centred.shift, centred.m2
+            unit[heavy] = centred.unit
         return cls(count, block.row_counts - count, weight, weight_square, origin, shift, m2, unit)
 
     @classmethod
     def _of_heavy(cls, block: SparseBlock) -> Moments:
-        """Take the moments of the stored values, each shifted and centred, and merge those of the zeros."""
+        """Compute the moments of the stored values, shifted and centred, and merge those of the implicit zeros."""
         indices, values, weights = block.valid_entries()
         size, count = block.size, block.row_counts - block.invalid()
         features = Entries(indices, size)
@@ -176,7 +179,7 @@ class Moments(PerFeature):
         m2 = features.sum(weighted * deviation)
         zero = np.zeros(size)
         entries = cls(stored, zero, weight, weight_square, origin, shift, m2)
-        vanished = _small(m2, weight)
+        vanished = _may_have_underflowed(m2, weight)
         if np.any(deviation[vanished[indices]]):
             each = np.ones(len(values)) if weights is None else weights
             entries = entries._in_units(vanished, each, deviation, features)
@@ -186,7 +189,7 @@ class Moments(PerFeature):
     def _sparse_weights(
         block: SparseBlock, indices: npt.NDArray[np.intp], weights: Array | None, count: Array
     ) -> tuple[Array, Array, Array, Array]:
-        """Return sums of weights and of their squares: of the stored valid values, and of the implicit zeros."""
+        """Return sums of weights and of squared weights: of the stored valid values, and of the implicit zeros."""
         stored = np.bincount(indices, minlength=block.size).astype(np.float64)
         if weights is None or block.weights is None:
             return stored, stored, count - stored, count - stored
@@ -202,7 +205,7 @@ class Moments(PerFeature):
         return cls(zero, np.full(features, float(rows)), zero, zero, zero, zero, zero)
 
     def pooled(self, features: npt.NDArray[np.intp]) -> Moments:
-        """Return the moments of features taken together, as the places of a channel are.
+        """Return the moments of pooled features, such as the places of a channel.
 
         Parameters
         ----------
@@ -212,7 +215,7 @@ class Moments(PerFeature):
         Returns
         -------
         Moments
-            One entry a channel.
+            One entry per channel.
         """
         with np.errstate(all="ignore"):
             return self._combined(Columns(np), *(np.moveaxis(a[..., features], -2, 0) for a in self.arrays().values()))
@@ -231,33 +234,33 @@ class Moments(PerFeature):
         unit: Array,
     ) -> Moments:
         xp = namespace(weight)
-        has, whole = weight > 0, rows.sum(weight)
-        start = xp.where(rows.any(has), rows.first(origin, has), 0.0)
+        weighted, total_weight = weight > 0, rows.sum(weight)
+        start = xp.where(rows.any(weighted), rows.first(origin, weighted), 0.0)
         shifts = (origin - rows.each(start)) + shift
-        mean = rows.sum(_times(weight, shifts)) / xp.where(whole > 0, whole, 1.0)
-        apart = shifts - rows.each(mean)
-        spread = m2 + _times(weight, apart**2)
+        mean = rows.sum(_times(weight, shifts)) / xp.where(total_weight > 0, total_weight, 1.0)
+        deviation = shifts - rows.each(mean)
+        spread = m2 + _times(weight, deviation**2)
         count, invalid, weight_square = (rows.sum(n) for n in (count, invalid, weight_square))
-        moments = cls(count, invalid, whole, weight_square, start, mean, rows.sum(spread))
-        again, vanished = rows.any(unit != 1.0), _small(moments.m2, whole)
+        moments = cls(count, invalid, total_weight, weight_square, start, mean, rows.sum(spread))
+        rescale, vanished = rows.any(unit != 1.0), _may_have_underflowed(moments.m2, total_weight)
         if xp.any(vanished):
-            apart = xp.where(has, apart, 0.0)
-            again = again | (vanished & _varies(apart, rows))
-        if not xp.any(again):
+            deviation = xp.where(weighted, deviation, 0.0)
+            rescale = rescale | (vanished & _varies(deviation, rows))
+        if not xp.any(rescale):
             return moments
-        between = moments._in_units(again, xp.where(has, weight, 0.0), xp.where(has, apart, 0.0), rows)
+        between = moments._in_units(rescale, xp.where(weighted, weight, 0.0), xp.where(weighted, deviation, 0.0), rows)
         largest = rows.largest(xp.where(m2 == 0, 0.0, unit))
         largest = _nonzero(xp.maximum(largest, xp.where(between.m2 == 0, 0.0, between.unit)))
         inside = rows.sum(xp.where(m2 == 0, 0.0, m2 * (unit / rows.each(largest)) ** 2))
         outside = xp.where(between.m2 == 0, 0.0, between.m2 * (between.unit / largest) ** 2)
-        m2, unit = _plain(inside + outside, largest)
-        return replace(between, m2=xp.where(again, m2, moments.m2), unit=xp.where(again, unit, 1.0))
+        m2, unit = _without_unit(inside + outside, largest)
+        return replace(between, m2=xp.where(rescale, m2, moments.m2), unit=xp.where(rescale, unit, 1.0))
 
     def _in_units(self, which: Mask, weight: Array, deviation: Array, table: Reductions | Entries) -> Moments:
-        """Return the moments, of some features with the mean and second moment of what is left of their values.
+        """Return the moments, with mean and second moment of some features recomputed in units that do not underflow.
 
-        Weights and deviations are divided by the largest of each feature, and the products of deviations and roots of
-        weights again before they are squared.
+        Weights and deviations are divided by the largest of each feature. The products of deviations and square roots of
+        weights are scaled once more before they are squared.
         """
         xp, largest, each = namespace(self.m2), table.largest, table.each
         heaviest, farthest = _nonzero(largest(weight)), _nonzero(largest(xp.abs(deviation)))
@@ -266,34 +269,34 @@ class Moments(PerFeature):
         size = xp.sqrt(weight) * xp.abs(deviation - each(rest))
         length = _nonzero(largest(size))
         m2, scale = table.sum((size / each(length)) ** 2), length * xp.sqrt(heaviest)
-        unit = xp.clip(farthest * scale, NORMAL)  # a smaller one has not all digits
+        unit = xp.clip(farthest * scale, NORMAL)  # a subnormal unit would lose digits
         m2 = xp.where(m2 == 0, 0.0, xp.clip(m2 * (farthest / unit * scale) ** 2, SMALLEST))
-        m2, unit = _plain(m2, unit)
+        m2, unit = _without_unit(m2, unit)
         shift = self.shift + rest * farthest
         arrays = ((shift, self.shift), (m2, self.m2), (unit, self.unit))
         shift, m2, unit = (xp.where(which, new, old) for new, old in arrays)
         return replace(self, shift=shift, m2=m2, unit=unit)
 
     def std(self, ddof: int) -> Array:
-        r"""Return the standard deviation, the root of the variance, which may itself be too small for a double.
+        r"""Return the standard deviation, also where the variance is too small for a double.
 
         Parameters
         ----------
         ddof : int
-            1 for the sample's standard deviation, 0 for the population's.
+            1 for the sample standard deviation, 0 for the population one.
 
         Returns
         -------
         numpy.ndarray of float64, shape (n_features,)
-            0 where no degree of freedom is left, or the values do not differ; never 0 elsewhere. Infinite or NaN where
-            it, or a squared weight, is not representable.
+            0 where no degree of freedom is left, or all values are equal, and only there. Infinite or NaN where it, or a
+            squared weight, is not representable.
         """
         with np.errstate(all="ignore"):
             freedom = self._freedom(ddof)
-            some = np.where(freedom > 0, freedom, 1.0)
-            variance = self.m2 / some
+            divisor = np.where(freedom > 0, freedom, 1.0)
+            variance = self.m2 / divisor
             exact = (variance >= NORMAL) & np.isfinite(variance)
-            std = self.unit * np.where(exact, np.sqrt(variance), np.sqrt(self.m2) / np.sqrt(some))
+            std = self.unit * np.where(exact, np.sqrt(variance), np.sqrt(self.m2) / np.sqrt(divisor))
             std = np.where(self.m2 > 0, np.clip(std, SMALLEST, None), std)
             std = np.where((self.m2 > 0) & (self.m2 < NORMAL), np.nan, std)  # digits are lost
             return np.where(freedom > 0, std, np.where(np.isnan(freedom), np.nan, 0.0))
@@ -314,43 +317,43 @@ class Moments(PerFeature):
         """
         with np.errstate(all="ignore"):
             freedom = self._freedom(ddof)
-            found = np.where(freedom > 0, self.m2 / np.where(freedom > 0, freedom, 1.0), 0.0)
-            found = np.where(np.isnan(freedom), np.nan, found)
-            return np.where(self.unit == 1, found, self.std(ddof) ** 2)
+            variance = np.where(freedom > 0, self.m2 / np.where(freedom > 0, freedom, 1.0), 0.0)
+            variance = np.where(np.isnan(freedom), np.nan, variance)
+            return np.where(self.unit == 1, variance, self.std(ddof) ** 2)
 
     def _freedom(self, ddof: int) -> Array:
-        """Return what the second moment is divided by; NaN where it is not representable."""
+        """Return the divisor of the second moment; NaN where it is not representable."""
         lost = ddof * self.weight_square / np.where(self.weight > 0, self.weight, 1.0) if ddof else 0.0
         freedom = self.weight - lost
         known = np.isfinite(freedom) & ((freedom > 0) | (self.m2 == 0))
         if ddof:
-            known &= (self.weight_square >= WEIGHT_TINY) | (self.weight == 0)
+            known &= (self.weight_square >= MIN_WEIGHT_SQUARE_SUM) | (self.weight == 0)
         return np.where(known, freedom, np.nan)
 
 
-def _small(m2: Array, weight: Array) -> Mask:
-    """Return of which features squares, or their products with weights, may have lost digits before they were added."""
-    return m2 < TINY * namespace(m2).clip(weight, 1.0)  # type: ignore[no-any-return]
+def _may_have_underflowed(m2: Array, weight: Array) -> Mask:
+    """Return the features whose squares, or products of squares and weights, may have lost digits by underflow."""
+    return m2 < MIN_SQUARE_SUM * namespace(m2).clip(weight, 1.0)  # type: ignore[no-any-return]
 
 
 def _varies(deviation: Array, rows: Reductions) -> Mask:
-    """Return which columns hold different values."""
+    """Return the columns that are not constant."""
     return rows.largest(deviation) > rows.least(deviation)  # type: ignore[no-any-return]
 
 
 def _nonzero(divisor: Array) -> Array:
-    """Return a divisor, and 1 where it is 0."""
+    """Return a divisor with 1 in place of 0."""
     return namespace(divisor).where(divisor == 0, 1.0, divisor)  # type: ignore[no-any-return]
 
 
-def _plain(m2: Array, unit: Array) -> tuple[Array, Array]:
-    """Return second moments and their units, 1 wherever the moment can do without."""
+def _without_unit(m2: Array, unit: Array) -> tuple[Array, Array]:
+    """Return second moments and their units; 1 where no unit is needed."""
     xp = namespace(m2)
-    plain = m2 * unit * unit
-    ordinary = (plain >= TINY) | (m2 == 0)
-    return xp.where(ordinary, plain, m2), xp.where(ordinary, 1.0, unit)
+    unscaled = m2 * unit * unit
+    exact = (unscaled >= MIN_SQUARE_SUM) | (m2 == 0)
+    return xp.where(exact, unscaled, m2), xp.where(exact, 1.0, unit)
 
 
 def _times(weight: Array, values: Array) -> Array:
-    """Multiply, with 0 for a part without rows, whatever its value."""
+    """Multiply; 0 where the weight is 0, even if the value is NaN or infinite."""
     return namespace(weight).where(weight > 0, weight * values, 0.0)  # type: ignore[no-any-return]

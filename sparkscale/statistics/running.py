@@ -1,4 +1,4 @@
-"""Statistics of mini-batches, averaged in their order, as batch normalization keeps them."""
+"""Running statistics of mini-batches, as batch normalization layers keep them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ R = TypeVar("R", bound="RunningMoments")
 
 @dataclass(frozen=True, eq=False)
 class RunningMoments(Mergeable):
-    r"""Sums of the means and variances of mini-batches, each with its batch's weight.
+    r"""Weighted sums of the means and variances of mini-batches.
 
     Parameters
     ----------
     count, invalid : numpy.ndarray of float64, shape (n_channels,)
-        Number of valid and of invalid values in rows of positive weight, of all batches.
+        Number of valid and of invalid values in rows of positive weight, over all batches.
     batches : numpy.ndarray of float64, shape (n_channels,)
         Number of batches.
     kept : numpy.ndarray of float64, shape (n_channels,)
-        What is left of the values before the first batch: the product of ``1 - momentum`` over the batches.
+        Remaining weight of the initial values: the product of ``1 - momentum`` over the batches.
     mean_sum, variance_sum, unbiased_sum : numpy.ndarray of float64, shape (n_channels,)
-        Weighted sums of the batches' means, biased and unbiased variances.
+        Weighted sums of the batches' means, biased variances and unbiased variances.
     """
 
     batches: Array
@@ -55,7 +55,7 @@ class RunningMoments(Mergeable):
         """The running unbiased variance, as PyTorch keeps it."""
 
     def merge(self: R, *others: R) -> R:
-        """Return the statistic of all batches: those of each operand after those of the one before."""
+        """Return the statistic of the batches of all operands, in order."""
         return reduce(type(self)._then, others, self)
 
     def _then(self: R, later: R) -> R:
@@ -71,9 +71,9 @@ class RunningMoments(Mergeable):
 
     @classmethod
     def _of_batches(cls: type[R], batches: Moments, weights: Array, kept: float) -> R:
-        """Sum batches up, given as the rows of the moments' arrays."""
+        """Return the weighted sums over batches; the moments have one row per batch."""
         number, channels = batches.count.shape
-        # Of values that differ it is not to become 0, be it too small for a double, or divided by the number of batches.
+        # The variance of distinct values must not become 0 by underflow, here or when divided by the number of batches.
         variances = (np.where(batches.m2 > 0, np.maximum(v, NORMAL), v) for v in map(batches.variance, (0, 1)))
         return cls(
             batches.count.sum(axis=0),
@@ -85,12 +85,12 @@ class RunningMoments(Mergeable):
 
 
 class BatchAverage(RunningMoments):
-    r"""The plain average over mini-batches, each as good as any other, whatever its size.
+    r"""The unweighted average over mini-batches, whatever their sizes.
 
     .. math:: \bar\mu = \frac1T \sum_t \mu_t, \qquad \bar\sigma^2 = \frac1T \sum_t \sigma^2_t
 
-    It is what PyTorch's layers keep under ``momentum=None``. The order of the batches does not matter, so
-    averages of different batches merge.
+    PyTorch's layers keep it with ``momentum=None``. The order of the batches does not matter, so averages of
+    different batches merge.
 
     References
     ----------
@@ -130,18 +130,18 @@ class BatchAverage(RunningMoments):
 
     @classmethod
     def of_batches(cls, batches: Moments) -> BatchAverage:
-        """Return the statistic of mini-batches, of which each has a row in the arrays of the moments."""
+        """Return the statistic of mini-batches; the arrays of the moments have one row per batch."""
         return cls._of_batches(batches, np.ones(len(batches)), 1.0)
 
 
 class MovingAverage(RunningMoments):
-    r"""The exponential moving average over mini-batches in their order, from mean 0 and variance 1.
+    r"""The exponential moving average over mini-batches in order, starting from mean 0 and variance 1.
 
     .. math:: r_t = (1 - m)\, r_{t-1} + m\, s_t
               \quad\Rightarrow\quad r_T = (1 - m)^T r_0 + \sum_t m (1 - m)^{T - t} s_t
 
-    The sum is linear in the batches' statistics, so runs of batches are summed apart and then put in order; a run
-    knows nothing of the batches before it. Averages that both began at the first batch do not merge.
+    The sum is linear in the batches' statistics, so consecutive runs of batches can be summed separately and then
+    merged in order. Averages that both start at the first batch cannot be merged.
 
     References
     ----------
@@ -180,7 +180,7 @@ class MovingAverage(RunningMoments):
 
     @classmethod
     def of_batches(cls, batches: Moments, momentum: float) -> MovingAverage:
-        """Return the statistic of mini-batches in their order, of which each has a row in the arrays of the moments."""
+        """Return the statistic of mini-batches in order; the arrays of the moments have one row per batch."""
         number, kept = len(batches), 1.0 - momentum
         weights = momentum * kept ** np.arange(number - 1, -1, -1, dtype=np.float64)
         return cls._of_batches(batches, weights, kept**number)

@@ -18,10 +18,10 @@ __all__ = ["Squares"]
 
 @dataclass(frozen=True, eq=False)
 class Squares(Extrema):
-    r"""Extrema and sum of squares of each feature; no square overflows or vanishes, however large or small the values.
+    r"""Extrema and sum of squares of each feature, computed so that no square overflows or underflows.
 
-    Values are divided by the largest of them before they are squared. That ``unit`` follows from the extrema, and sums
-    merge after they are brought to the larger one:
+    Values are divided by the largest absolute value before they are squared. This ``unit`` follows from the extrema;
+    sums are converted to the larger unit before they are merged:
 
     .. math:: S = \sum_k S_k (u_k / u)^2, \qquad u = \max_k u_k .
 
@@ -57,12 +57,12 @@ class Squares(Extrema):
 
     @property
     def unit(self) -> Array:
-        """The largest absolute value; 1 where that is 0."""
+        """The largest absolute value; 1 where it is 0."""
         return _unit(self)
 
     @property
     def norm(self) -> Array:
-        """The 2-norm of each feature; infinity where it is no double."""
+        """The 2-norm of each feature; inf if it overflows float64."""
         with np.errstate(over="ignore"):
             return self.unit * np.sqrt(self.square)
 
@@ -87,7 +87,7 @@ class Squares(Extrema):
         return cls(**Extrema.missing(features, rows).arrays(), square=np.zeros(features))
 
     @classmethod
-    def _combined(  # type: ignore[override]  # one more array
+    def _combined(  # type: ignore[override]  # takes one more array
         cls, rows: Reductions, count: Array, invalid: Array, min: Array, max: Array, square: Array
     ) -> Squares:
         xp, units = namespace(square), _unit(Extrema(count, invalid, min, max))

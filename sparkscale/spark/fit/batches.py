@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql.types import ArrayType, DoubleType, StructType
 
-from sparkscale.errors import BatchError, RangeOverflowError, marked
+from sparkscale.errors import BatchError, RangeOverflowError, tag_error
 from sparkscale.layout import Layout
 from sparkscale.spark import tasks
 from sparkscale.spark.columns import FeatureColumn, KeyColumn
@@ -24,7 +24,7 @@ from sparkscale.spark.fit.partials import Partial
 from sparkscale.spark.fit.scan import Summary, in_column_order
 from sparkscale.spark.fit.selection import Group, column_groups
 from sparkscale.spark.frame import Frame
-from sparkscale.spark.jobs import of_jobs
+from sparkscale.spark.jobs import translate_job_errors
 from sparkscale.statistics import Moments, RunningMoments
 
 __all__ = ["Batches", "key_text"]
@@ -111,7 +111,7 @@ class Batches:
         moments = batches.moments(frame.df).repartition(1).sortWithinPartitions("b", "group")
         average = _Average(batches.groups, batches.pool, self.skip, statistic_class, of_batches)
         rows = tasks.map_in_arrow(moments, average, partials.schema())
-        with of_jobs():
+        with translate_job_errors():
             parts = [partials.of_row(row, statistic_class) for row in partials.collect(rows)]
         return in_column_order(sorted(parts, key=lambda part: part.group), batches.groups) if parts else None
 
@@ -180,7 +180,7 @@ class _OfBatches:
                 f"a batch needs at least {LEAST_VALUES} in each channel to have a variance. Join small batches, or leave "
                 "them out."
             )
-            raise BatchError(marked(BatchError, message))
+            raise BatchError(tag_error(BatchError, message))
         return keys, moments
 
 
@@ -221,7 +221,7 @@ class _Scales(_OfBatches):
                     f"The mean or variance of batch {keys[int(broken[0])].as_py()!r} is not representable as a double. "
                     "Bring the values to another unit first."
                 )
-                raise RangeOverflowError(marked(RangeOverflowError, message))
+                raise RangeOverflowError(tag_error(RangeOverflowError, message))
             columns |= {"b": keys, f"c{k}": _lists(center), f"s{k}": _lists(scale)}
             if k == len(self.groups) - 1 and len(keys):
                 yield pa.RecordBatch.from_pydict(columns)

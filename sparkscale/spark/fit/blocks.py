@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sparkscale.blocks import Block
-from sparkscale.errors import SizeMismatchError, marked
+from sparkscale.errors import SizeMismatchError, tag_error
 from sparkscale.layout import Layout
 from sparkscale.spark import gpu
 from sparkscale.spark.fit import partials
@@ -62,7 +62,7 @@ class Pool:
         try:
             self.layout.check(group.column.name, size)
         except SizeMismatchError as failed:
-            raise SizeMismatchError(marked(SizeMismatchError, str(failed))) from None
+            raise SizeMismatchError(tag_error(SizeMismatchError, str(failed))) from None
 
     def missing(self, statistic_class: type[Statistic], size: int, rows: float, group: Group) -> Any:
         """Return the statistic of rows without a value."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
-from sparkscale.errors import EmptyDataError, InvalidValueError, ParamError, SizeMismatchError, marked
+from sparkscale.errors import EmptyDataError, InvalidValueError, ParamError, SizeMismatchError, tag_error
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.fit.selection import MOST_FEATURES, Group, too_many
 
@@ -94,7 +94,7 @@ def _vectors(
     if size is None:
         return [], null, None
     if size > MOST_FEATURES:
-        raise ParamError(marked(ParamError, too_many(group.column, size)))
+        raise ParamError(tag_error(ParamError, too_many(group.column, size)))
     _check_indices(group.column, indices, stored, size)
     dense = present & (stored == 0) & (lengths > 0)
     _same(group.column, lengths[dense], size)
@@ -129,17 +129,17 @@ def _check_indices(column: FeatureColumn, indices: npt.NDArray[Any], stored: npt
         f"Column '{column.name}' holds a sparse vector of size {size} with the indices {shown}: they must be from 0 to "
         f"{size - 1} and in strictly ascending order. Correct the rows."
     )
-    raise InvalidValueError(marked(InvalidValueError, message))
+    raise InvalidValueError(tag_error(InvalidValueError, message))
 
 
 def _same(column: FeatureColumn, sizes: npt.NDArray[Any], size: int | None) -> None:
     wrong = sizes[sizes != size]
     if len(wrong):
-        raise SizeMismatchError(marked(SizeMismatchError, mismatch(column, int(size or 0), int(wrong[0]))))
+        raise SizeMismatchError(tag_error(SizeMismatchError, mismatch(column, int(size or 0), int(wrong[0]))))
     if size is not None and size <= 0:
         what = "vectors of size" if column.kind == "vector" else "arrays of length"
         message = f"Column '{column.name}' has no feature: it holds {what} {size}. Drop those rows, or the column."
-        raise EmptyDataError(marked(EmptyDataError, message))
+        raise EmptyDataError(tag_error(EmptyDataError, message))
 
 
 def mismatch(column: FeatureColumn, one: int, other: int) -> str:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql.types import ArrayType, DataType, DoubleType, IntegerType, StructType
 
-from sparkscale.errors import SizeMismatchError, marked
+from sparkscale.errors import SizeMismatchError, tag_error
 from sparkscale.spark import sql, tasks
 from sparkscale.spark.fit.decoding import mismatch
 from sparkscale.spark.fit.selection import Group
@@ -268,7 +268,7 @@ def merge_run(run: Iterable[Partial], groups: Sequence[Group]) -> Partial:
 
 def refuse_sizes(group: Group, one: int, other: int) -> NoReturn:
     """Raise because rows of a column differ in length."""
-    raise SizeMismatchError(marked(SizeMismatchError, mismatch(group.column, one, other)))
+    raise SizeMismatchError(tag_error(SizeMismatchError, mismatch(group.column, one, other)))
 
 
 def merge_on_executors(df: DataFrame, groups: Sequence[Group], statistic_class: type[Statistic]) -> DataFrame:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from sparkscale.errors import EmptyDataError, ParamError, marked
+from sparkscale.errors import EmptyDataError, ParamError, tag_error
 from sparkscale.layout import Layout
 from sparkscale.spark import gpu, jvm, tasks
 from sparkscale.spark.columns import FeatureColumn, readable
@@ -20,7 +20,7 @@ from sparkscale.spark.fit.blocks import Pool, add_batch
 from sparkscale.spark.fit.decoding import stack_features
 from sparkscale.spark.fit.partials import JOINT, Partial
 from sparkscale.spark.fit.selection import Group, column_groups, select
-from sparkscale.spark.jobs import of_jobs
+from sparkscale.spark.jobs import translate_job_errors
 from sparkscale.statistics import Fold, Mergeable, Statistic
 from sparkscale.statistics.co_moments import MOST_FEATURES
 
@@ -86,7 +86,7 @@ def summarize(
     DeviceError
         If a task has no GPU under ``"gpu"``.
     """
-    with of_jobs():
+    with translate_job_errors():
         if statistic_class.joint:
             _check_features(sum(c.size or 0 for c in columns))
         df, read, _ = readable(df, [*columns, *([weight] if weight else [])])
@@ -106,7 +106,7 @@ def _check_features(features: int) -> None:
             f"The columns hold {features} features; a matrix of all features together is computed for {MOST_FEATURES} at "
             "most. Name fewer columns, or reduce the features first."
         )
-        raise ParamError(marked(ParamError, message))
+        raise ParamError(tag_error(ParamError, message))
 
 
 def _has_rows(statistic: Statistic) -> bool:
