@@ -199,7 +199,7 @@ def test_an_unknown_column_is_refused_with_those_that_exist(untouchable, scaler)
 def test_a_column_that_is_not_numeric_is_refused_with_its_type(untouchable, column, kind):
     """Only numbers and booleans, arrays of such and vectors can be scaled."""
     with pytest.raises(
-        ColumnTypeError, match=f"'{column}' is of type {kind}.*numeric or boolean, an array of such, or a vector"
+        ColumnTypeError, match=f"'{column}' is of type {kind}.*numeric or boolean, an array of these, or a vector"
     ):
         MinMaxScaler(inputCol=column).fit(untouchable)
 
@@ -225,8 +225,8 @@ class PandasOnSpark:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (pd.DataFrame({"x": [1.0]}), r"Got a pandas\.DataFrame\. Make it one with spark\.createDataFrame"),
-        (PandasOnSpark(), r"Got a pandas-on-Spark PandasOnSpark\. Pass what its to_spark\(\) returns"),
+        (pd.DataFrame({"x": [1.0]}), r"Got a pandas\.DataFrame\. Convert it with spark\.createDataFrame"),
+        (PandasOnSpark(), r"Got a pandas-on-Spark PandasOnSpark\. Pass the result of its to_spark\(\)"),
         (None, r"Got a builtins\.NoneType"),
     ],
     ids=["pandas", "pandas-on-Spark", "None"],
@@ -264,7 +264,8 @@ def test_a_stream_is_refused_where_all_rows_are_needed(spark):
         ("normalizeBatches", batches.normalizeBatches),
     ):
         with pytest.raises(
-            DatasetError, match=f"{name} needs a table.*Got a stream.*foreachBatch.*(update the model|call {name})"
+            DatasetError,
+            match=f"{name} needs a static DataFrame.*Got a stream.*foreachBatch.*(update the model|call {name})",
         ):
             taker(stream)
     assert model.transform(stream).isStreaming

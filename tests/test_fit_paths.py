@@ -558,12 +558,12 @@ def test_sparse_batches_are_put_together_up_to_a_budget(monkeypatch):
     rows = [(1, SPARSE), (3, SPARSE), (1, DENSE), (2, DENSE), (1, NULL), *[(2, SPARSE)] * 4]
     batches = [batch(*each) for each in rows]
     monkeypatch.setattr(batching, "SPARSE_BYTES", 3 * batches[-1].nbytes)
-    found = list(batching.gathered(iter(batches), Cpu().gathered))
+    found = list(batching.rebatch(iter(batches), Cpu().rebatch))
 
     assert [b.num_rows for b in found] == [4, 1, 2, 1, 6, 2]
     assert pa.Table.from_batches(found).to_pydict() == pa.Table.from_batches(batches).to_pydict()
-    assert list(batching.gathered(iter([]), Cpu().gathered)) == []
-    assert [b.num_rows for b in batching.gathered(iter(batches), Gpu(None).gathered)] == [4, 4, 6, 2]
+    assert list(batching.rebatch(iter([]), Cpu().rebatch)) == []
+    assert [b.num_rows for b in batching.rebatch(iter(batches), Gpu(None).rebatch)] == [4, 4, 6, 2]
 
 
 def test_short_sparse_rows_are_put_together_up_to_a_number(monkeypatch):
@@ -572,7 +572,7 @@ def test_short_sparse_rows_are_put_together_up_to_a_number(monkeypatch):
     batches = [batch(n, SPARSE) for n in (2, 3, 1, 9, 4)]
 
     for device in (Cpu(), Gpu(None)):
-        assert [b.num_rows for b in batching.gathered(iter(batches), device.gathered)] == [5, 1, 9, 4]
+        assert [b.num_rows for b in batching.rebatch(iter(batches), device.rebatch)] == [5, 1, 9, 4]
 
 
 @pytest.mark.parametrize("row", [DENSE, SPARSE], ids=["dense", "sparse"])
@@ -580,7 +580,7 @@ def test_a_large_batch_is_computed_before_the_next_is_read(monkeypatch, row):
     """No more of them are held than without."""
     monkeypatch.setattr(batching, "SPARSE_BYTES", 1)
     read = []
-    found = batching.gathered(reading(read, [batch(n, row) for n in (1, 2, 3)]), Cpu().gathered)
+    found = batching.rebatch(reading(read, [batch(n, row) for n in (1, 2, 3)]), Cpu().rebatch)
 
     assert next(found).num_rows == 1
     assert read == [0]

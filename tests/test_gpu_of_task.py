@@ -92,7 +92,7 @@ def test_a_part_of_a_device_has_a_name(standin, monkeypatch):
     """CUDA takes it from the environment alone."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "before")  # so that it is taken back
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr(gpu, "_parts", [])
+    monkeypatch.setattr(gpu, "_mig_devices", [])
     for _ in range(2):
         device_of_task("gpu", Task(["MIG-1234"]))
 
@@ -117,7 +117,7 @@ REASONS = {
     "no device": "finds no device",
     "not there": "Spark assigned device 9, but CuPy finds 8 only",
     "not usable": "device 7 cannot be used (CUDARuntimeError: cudaErrorDevicesUnavailable",
-    "another part": "Spark assigned MIG-2 to a worker that has begun on MIG-1",
+    "another part": "Spark assigned MIG-2 to a worker that already uses MIG-1",
 }
 
 
@@ -136,9 +136,9 @@ def reason(request, standin, monkeypatch):
     elif request.param == "not usable":
         monkeypatch.setattr(standin, "asarray", unusable)
     elif request.param == "another part":
-        monkeypatch.setattr(gpu, "_parts", ["MIG-1"])
+        monkeypatch.setattr(gpu, "_mig_devices", ["MIG-1"])
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1")
-    gpu._tell.cache_clear()
+    gpu._warn_once.cache_clear()
     return request.param
 
 
@@ -389,10 +389,10 @@ def test_auto_asks_tasks_of_a_session_that_has_gpus(name, caplog):
 
 def test_batches_are_put_together_up_to_a_budget(standin, monkeypatch):
     """In their order, and none is lost; one that is larger stays alone."""
-    monkeypatch.setattr("sparkscale.spark.gpu.BUDGET", 100)
+    monkeypatch.setattr("sparkscale.spark.gpu.BLOCK_BYTES", 100)
     batches = [pa.record_batch({"x": pa.array(np.full(n, float(n)))}) for n in (3, 4, 100, 2, 0, 5)]
-    found = list(Gpu(standin).gathered(iter(batches)))
+    found = list(Gpu(standin).rebatch(iter(batches)))
 
     assert [b.num_rows for b in found] == [7, 100, 7]
     assert pa.Table.from_batches(found).to_pydict() == pa.Table.from_batches(batches).to_pydict()
-    assert list(Gpu(standin).gathered(iter([]))) == []
+    assert list(Gpu(standin).rebatch(iter([]))) == []

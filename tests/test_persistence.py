@@ -100,7 +100,7 @@ def _no_pauses(monkeypatch, request):
     """What fails is not tried again, and no other save waited for, except where other writers are what a test is about."""
     if "writers" not in request.node.name:
         monkeypatch.setattr(storage, "PAUSES", ())
-        monkeypatch.setattr(storage, "LONGEST", -1.0)
+        monkeypatch.setattr(storage, "MAX_SAVE_SECONDS", -1.0)
 
 
 @pytest.fixture
@@ -741,7 +741,7 @@ def test_data_of_an_earlier_save_are_refused(store):
     for n in (1, 2):
         save(numbered(n), f"m{n}", store)
     store.folders[data_in(store, "m1")] = store.folders[data_in(store, "m2")]
-    with pytest.raises(PersistenceError, match="are not those that were saved with the metadata"):
+    with pytest.raises(PersistenceError, match="do not match the metadata"):
         load(MaxAbsScalerModel, "m1", store)
 
 
@@ -1121,7 +1121,7 @@ def test_statistics_that_cannot_be_removed_are_left(store, caplog):
 
     assert load(MaxAbsScalerModel, "m", store).maxAbs[0] == 2.0
     assert old in store.folders
-    assert f"'{old}', which is of no use any more, cannot be removed: the power went" in caplog.text
+    assert f"'{old}' is no longer used, but cannot be removed: the power went" in caplog.text
 
 
 def test_statistics_of_writers_that_go_on_are_left(store, monkeypatch):
@@ -1147,7 +1147,7 @@ def test_statistics_of_writers_that_were_killed_are_removed_in_time(store, monke
     save(numbered(1), "m", store)
     monkeypatch.setattr(storage, "PAUSES", ())
     now, killed = time.time(), []
-    for then in (now - 2 * storage.LONGEST, now):
+    for then in (now - 2 * storage.MAX_SAVE_SECONDS, now):
         before = {*store.folders}
         monkeypatch.setattr(time, "time", lambda then=then: then)
         overwrite_until(2, BEFORE, numbered(2), "m", store)
@@ -1208,7 +1208,7 @@ def test_a_path_is_a_path_and_no_pattern(spark, tmp_path):
 @pytest.mark.core
 def test_a_path_that_could_not_be_read_again_is_refused(spark, tmp_path):
     """Before anything is written."""
-    with pytest.raises(PersistenceError, match=r"takes no colon beside any of .*Rename it"):
+    with pytest.raises(PersistenceError, match=r"allows no colon together with any of .*Rename it"):
         numbered(1).save(str(tmp_path / "a:b" / "c[1]"))
 
     assert os.listdir(tmp_path) == []

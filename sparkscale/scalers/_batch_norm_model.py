@@ -194,7 +194,7 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
     @classmethod
     def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable]:
         classes: dict[str, type[Mergeable]] = {c.__name__: c for c in (Moments, BatchAverage, MovingAverage)}
-        name = storage.part(extra, "statistic", str)
+        name = storage.typed_entry(extra, "statistic", str)
         if name not in classes:
             raise storage.MalformedError(f"statistic is {name!r}, not one of {', '.join(classes)}")
         return classes[name]

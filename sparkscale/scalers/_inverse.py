@@ -222,7 +222,7 @@ class InverseModel(HasColumns, MapModel, Generic[F]):
 
     @classmethod
     def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
-        saved = storage.part(extra, "forward", dict)
+        saved = storage.typed_entry(extra, "forward", dict)
         return _forward_class(saved)._saved_statistic_class(saved)
 
     def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
@@ -242,7 +242,7 @@ class InverseModel(HasColumns, MapModel, Generic[F]):
 
 def _forward_class(saved: Mapping[str, Any]) -> type[MapModel]:
     """Return the class of a saved model inside of an inverse: one of ours, since any other would be imported."""
-    name = storage.part(saved, "class", str)
+    name = storage.typed_entry(saved, "class", str)
     forward_class = persistence.public(name)
     is_model = isinstance(forward_class, type) and issubclass(forward_class, MapModel)
     if not is_model or issubclass(forward_class, InverseModel):

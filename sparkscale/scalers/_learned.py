@@ -191,8 +191,8 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
         return cls._statistic_class
 
     def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
-        columns = saved_columns.from_json(storage.part(extra, "columns", list))
-        self._learn(columns, statistic, skips=storage.part(extra, "skips", bool))
+        columns = saved_columns.from_json(storage.typed_entry(extra, "columns", list))
+        self._learn(columns, statistic, skips=storage.typed_entry(extra, "skips", bool))
         entries = sum(c.size or 0 for c in self._entry_columns())
         if entries != len(statistic):
             raise storage.MalformedError(f"columns are of {entries} features, and the statistics of {len(statistic)}")

@@ -24,7 +24,7 @@ from pyspark.ml.util import DefaultParamsReader, MLReadable, MLReader, MLWritabl
 
 from sparkscale.errors import PersistenceError
 from sparkscale.spark import paths, storage
-from sparkscale.spark.storage import METADATA, MalformedError, part
+from sparkscale.spark.storage import METADATA, MalformedError, typed_entry
 from sparkscale.statistics import Mergeable
 
 __all__ = ["StageReader", "Writable"]
@@ -93,8 +93,8 @@ def params_of(stage: Params) -> dict[str, Any]:
 
 def with_params(stage: Any, metadata: Mapping[str, Any]) -> Any:
     """Give a new stage the saved uid and Params."""
-    stage._resetUid(part(metadata, "uid", str))
-    saved = {name: part(metadata, name, dict) for name in ("paramMap", "defaultParamMap")}
+    stage._resetUid(typed_entry(metadata, "uid", str))
+    saved = {name: typed_entry(metadata, name, dict) for name in ("paramMap", "defaultParamMap")}
     unknown = [name for params in saved.values() for name in params if not stage.hasParam(name)]
     if unknown:
         raise MalformedError(f"{type(stage).__name__} has no Param {unknown[0]!r}")
@@ -167,7 +167,7 @@ class StageWriter(MLWriter):
         }  # data is that of Spark's own models
 
     def _metadata(self, path: str, name: str) -> list[dict[str, Any]]:
-        return storage.patiently(lambda: storage.undamaged(self.sparkSession, path, name))
+        return storage.retry_unsettled(lambda: storage.undamaged(self.sparkSession, path, name))
 
     def _write(self, path: str, params: Mapping[str, Any], statistic: Mergeable | None, mode: str) -> dict[str, Any]:
         """Write the statistic, then the metadata, which is returned."""
@@ -202,7 +202,7 @@ class StageReader(MLReader[Any]):
         """Load from ``path``."""
         path = os.fspath(path)
         try:
-            return storage.patiently(lambda: self._stage(path))
+            return storage.retry_unsettled(lambda: self._stage(path))
         except PersistenceError:
             raise
         except Exception as failure:

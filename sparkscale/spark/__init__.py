@@ -1,1 +1,1 @@
-"""All that knows Spark: columns, fit as one scan, transform as expressions."""
+"""Everything that depends on Spark: columns, fit as one scan, transform as expressions."""

@@ -1,4 +1,4 @@
-"""Columns of a DataFrame as features: scalar, array or vector, checked before any job runs."""
+"""Columns of a DataFrame as features: scalars, arrays or vectors, checked before any job runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 
-KEYS = (BooleanType, DateType, NumericType, StringType, TimestampNTZType, TimestampType)
+KEY_TYPES = (BooleanType, DateType, NumericType, StringType, TimestampNTZType, TimestampType)
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,19 @@ class FeatureColumn:
     name : str
         The column's name as given.
     kind : {"scalar", "array", "vector"}
-        How the features are held.
+        The form of the column's values.
     single : bool
-        Whether the values are of single precision, which outputs keep.
+        Whether the values are in single precision; outputs keep it.
     size : int or None
-        Number of features; ``None`` while the schema does not tell.
+        Number of features; ``None`` if the schema does not contain it.
     attributes : tuple of str or None
         The names of a vector's ML attributes, if it has any.
     nested : bool
-        Whether the name is to be read as Spark reads it: quoted, or the path of a struct's field.
+        Whether the name is parsed like an identifier of Spark: quoted, or the path of a struct's field.
     boolean : bool
-        Whether the values are booleans, which count as 0 and 1.
+        Whether the values are booleans, which are converted to 0 and 1.
     integral : bool
-        Whether the schema tells that the values are whole numbers, of which none is NaN or infinite.
+        Whether the values are of an integer type, and so never NaN or infinite.
     """
 
     name: str
@@ -77,12 +77,12 @@ class FeatureColumn:
 
     @property
     def path(self) -> Sequence[str]:
-        """The names of the column to read and of the fields in it."""
+        """The names of the column to read and of nested fields."""
         return path_parts(self.name) if self.nested else [self.name]
 
     @property
     def sql(self) -> str:
-        """The column's numbers as SQL text."""
+        """The column as SQL text; booleans as numbers."""
         text = sql.path(self.path)
         if self.boolean:
             return f"cast({text} AS {'double' if self.kind == 'scalar' else 'array<double>'})"
@@ -90,46 +90,46 @@ class FeatureColumn:
 
     @property
     def sql_type(self) -> str:
-        """The type of what the column becomes, in SQL text; vectors are arrays there."""
+        """The SQL type of the mapped column; vectors are arrays."""
         number = "float" if self.single else "double"
         return number if self.kind == "scalar" else f"array<{number}>"
 
     def read_from(self, source: str) -> FeatureColumn:
-        """Return the column as one that is read under another name."""
+        """Return the column, to be read from a column of another name."""
         return _Renamed(**{**vars(self), "source": source})
 
     @property
     def values(self) -> Column:
-        """The column as it is."""
+        """The column, unchanged."""
         return column(self.path)
 
     def renamed(self, name: str) -> FeatureColumn:
-        """Return the column under another name, of which no schema tells how it is to be read: as the old one was."""
+        """Return the column under another name, which is parsed in the same way as the old one."""
         return replace(self, name=name, nested=bool(path_parts(name)) and (self.nested or "`" in name))
 
     def output(self, name: str) -> FeatureColumn:
-        """Return the column of numbers of this kind that is made under a name."""
+        """Return the output column of this kind under a name."""
         return replace(self, name=name, nested=False, boolean=False, integral=False)
 
     def feature_name(self, feature: int) -> str:
-        """Return the name of a feature, as VectorAssembler makes it."""
+        """Return the name of a feature, in the form that VectorAssembler uses."""
         if self.kind == "scalar":
             return self._label
         return self.attributes[feature] if self.attributes else f"{self._label}_{feature}"
 
     @property
     def _label(self) -> str:
-        """The name without quotes, if it has any."""
+        """The name without quotes."""
         return unquoted(self.name) if self.nested else self.name
 
     def feature_names(self) -> list[str]:
-        """Return one name a feature."""
+        """Return the name of each feature."""
         return [self.feature_name(i) for i in range(self.size or 0)]
 
 
 @dataclass(frozen=True)
 class _Renamed(FeatureColumn):
-    """A column that is read under another name than its own, which messages and outputs have."""
+    """A column that is read from another column; messages and outputs use its own name."""
 
     source: str = ""
 
@@ -140,7 +140,7 @@ class _Renamed(FeatureColumn):
 
 @dataclass(frozen=True)
 class KeyColumn:
-    """A column whose values are told apart and ordered.
+    """A column whose values identify groups of rows, and can be sorted.
 
     Parameters
     ----------
@@ -149,9 +149,9 @@ class KeyColumn:
     type : DataType
         The type of ``sql``.
     path : tuple of str
-        The names of the column to read and of the fields in it.
+        The names of the column to read and of nested fields.
     pattern : str
-        What makes of the SQL text of its values, at ``{}``, that of the keys.
+        SQL text of the keys, with ``{}`` in place of the values.
     """
 
     name: str
@@ -161,16 +161,16 @@ class KeyColumn:
 
     @property
     def plain(self) -> str:
-        """The values as SQL text."""
+        """The values as SQL text, unchanged."""
         return sql.path(self.path)
 
     @property
     def sql(self) -> str:
-        """The keys as SQL text, without NaN: what Python tells apart as Spark does."""
+        """The keys as SQL text, with null for NaN, so that Python distinguishes them as Spark does."""
         return self.pattern.format(self.plain)
 
     def read_from(self, source: str) -> KeyColumn:
-        """Return the column as one that is read under another name."""
+        """Return the column, to be read from a column of another name."""
         return replace(self, path=(source,))
 
 
@@ -178,20 +178,20 @@ C = TypeVar("C", FeatureColumn, KeyColumn)
 
 
 def temp_column_name() -> str:
-    """Return a name that no column has."""
+    """Return a unique name for a temporary column."""
     return f"sparkscale_{uuid4().hex[:12]}"
 
 
 def resolve(df: DataFrame, names: Sequence[str]) -> list[FeatureColumn]:
-    """Find the named columns and their kinds.
+    """Look up columns by name, and check their types.
 
     Parameters
     ----------
     df : pyspark.sql.DataFrame
-        Where to look.
+        The data.
     names : sequence of str
-        Column names. One that is no column as it stands is read as Spark reads it: ``a.b`` names field ``b`` of struct
-        ``a``, and backticks enclose names with dots.
+        Column names. If no column has exactly this name, it is parsed like an identifier of Spark: ``a.b`` is field ``b``
+        of struct ``a``, and backticks quote names with dots.
 
     Returns
     -------
@@ -201,11 +201,11 @@ def resolve(df: DataFrame, names: Sequence[str]) -> list[FeatureColumn]:
     Raises
     ------
     DatasetError
-        If ``df`` is no Spark DataFrame.
+        If ``df`` is not a Spark DataFrame.
     ColumnNotFoundError
-        If a name is not a column, or is the name of several.
+        If no column, or more than one, has the name.
     ColumnTypeError
-        If a column is not numeric or boolean, an array of such, or a vector.
+        If a column is not numeric or boolean, an array of numbers or booleans, or a vector.
     """
     check_dataset(df)
     fields = by_name(df.schema)
@@ -213,20 +213,20 @@ def resolve(df: DataFrame, names: Sequence[str]) -> list[FeatureColumn]:
 
 
 def resolve_key(df: DataFrame, name: str) -> KeyColumn:
-    """Find a column of keys.
+    """Look up a key column.
 
     Raises
     ------
     ColumnNotFoundError
-        If there is none of the name, or several.
+        If no column, or more than one, has the name.
     ColumnTypeError
-        If its values have no parts that could be ordered: arrays, maps, structs, vectors.
+        If its type is not atomic: an array, map, struct or vector.
     """
     place = single_place(df, by_name(df.schema), name)
-    if not isinstance(place.type, KEYS):
+    if not isinstance(place.type, KEY_TYPES):
         raise ColumnTypeError(
-            f"Column '{name}' is of type {place.type.simpleString()}, by whose values rows cannot be told apart: it "
-            "must be of numbers, strings, dates or timestamps. Cast it."
+            f"Column '{name}' is of type {place.type.simpleString()}, which cannot be a key: it must hold numbers, "
+            "booleans, strings, dates or timestamps. Cast it."
         )
     if isinstance(place.type, TimestampType):
         # Python cannot tell the repeated hour of a clock change apart; compare microseconds.
@@ -238,21 +238,21 @@ def resolve_key(df: DataFrame, name: str) -> KeyColumn:
 
 
 def readable(df: DataFrame, columns: Sequence[C]) -> tuple[DataFrame, list[C], list[str]]:
-    """Let SQL text read columns whose names it cannot hold: it finds these under temporary names.
+    """Copy columns whose names cannot be written in SQL text to temporary columns.
 
     Parameters
     ----------
     df : pyspark.sql.DataFrame
-        With the columns.
+        The data.
     columns : sequence of FeatureColumn or of KeyColumn
-        What is to be read.
+        The columns to read.
 
     Returns
     -------
     pyspark.sql.DataFrame
-        With the temporary columns beside.
+        The data, with the temporary columns added.
     list of FeatureColumn or of KeyColumn
-        In the order of the columns; those that text can name are as they were.
+        In the order of the columns; those that SQL text can name are unchanged.
     list of str
         The temporary names.
     """
@@ -264,63 +264,63 @@ def readable(df: DataFrame, columns: Sequence[C]) -> tuple[DataFrame, list[C], l
 
 
 def _column(name: str, place: Place) -> FeatureColumn:
-    kind = place.type
-    element = kind.elementType if isinstance(kind, ArrayType) else kind
+    data_type = place.type
+    element = data_type.elementType if isinstance(data_type, ArrayType) else data_type
     if isinstance(element, NumericType | BooleanType):
         return FeatureColumn(
             name,
-            "array" if isinstance(kind, ArrayType) else "scalar",
+            "array" if isinstance(data_type, ArrayType) else "scalar",
             isinstance(element, FloatType),
-            None if isinstance(kind, ArrayType) else 1,
+            None if isinstance(data_type, ArrayType) else 1,
             nested=place.parsed,
             boolean=isinstance(element, BooleanType),
             integral=isinstance(element, IntegralType),
         )
-    from pyspark.ml.linalg import VectorUDT  # noqa: PLC0415  # with pyspark.ml comes pandas, which workers need not import
+    from pyspark.ml.linalg import VectorUDT  # noqa: PLC0415  # pyspark.ml imports pandas, which workers do not need
 
-    if isinstance(kind, VectorUDT):
+    if isinstance(data_type, VectorUDT):
         return replace(_vector(name, place.metadata.get("ml_attr", {})), nested=place.parsed)
-    if type(kind).__module__.startswith("pyspark.mllib."):
+    if type(data_type).__module__.startswith("pyspark.mllib."):
         raise ColumnTypeError(
-            f"Column '{name}' holds vectors of pyspark.mllib, which cannot be scaled. Make them vectors of pyspark.ml: "
+            f"Column '{name}' holds vectors of pyspark.mllib, which cannot be scaled. Convert them to vectors of pyspark.ml: "
             "MLUtils.convertVectorColumnsToML(df) of pyspark.mllib.util."
         )
     raise ColumnTypeError(
-        f"Column '{name}' is of type {kind.simpleString()}, which cannot be scaled: it must be numeric or boolean, an "
-        "array of such, or a vector. Cast it, or leave it out."
+        f"Column '{name}' is of type {data_type.simpleString()}, which cannot be scaled: it must be numeric or boolean, an "
+        "array of these, or a vector. Cast it, or leave it out."
     )
 
 
 def _vector(name: str, group: dict[str, Any]) -> FeatureColumn:
     attributes = sorted(
-        (a["idx"], a.get("name")) for kind in group.get("attrs", {}).values() for a in kind if "idx" in a
+        (a["idx"], a.get("name")) for attrs in group.get("attrs", {}).values() for a in attrs if "idx" in a
     )
     size = group.get("num_attrs", len(attributes) or None)
     names = tuple(str(n) for _, n in attributes if n is not None)
     return FeatureColumn(name, "vector", False, size, names if names and len(names) == size else None)
 
 
-def as_fitted(found: Sequence[FeatureColumn], fitted: Sequence[FeatureColumn]) -> list[FeatureColumn]:
-    """Check columns against those of fit, and give them their sizes. Arrays and vectors are features alike."""
-    for now, then in zip(found, fitted, strict=True):
+def as_fitted(columns: Sequence[FeatureColumn], fitted: Sequence[FeatureColumn]) -> list[FeatureColumn]:
+    """Check columns against those of fit, and set their sizes. Arrays and vectors are interchangeable."""
+    for now, then in zip(columns, fitted, strict=True):
         if (now.kind == "scalar") != (then.kind == "scalar"):
             raise ColumnTypeError(
                 f"Column '{now.name}' is of kind {now.kind}, but the model was fitted on {then.kind}. "
-                "Convert it to the kind that fit saw, or fit again."
+                "Convert it to the same kind as in fit, or fit again."
             )
         if now.size is not None and now.size != then.size:
             raise SizeMismatchError(
                 f"Column '{now.name}' has {now.size} features, but the model was fitted on {then.size}. "
-                "Give it the features that fit saw, or fit again."
+                "Give it the same features as in fit, or fit again."
             )
     return [
         replace(now, size=then.size, attributes=then.attributes or now.attributes)
-        for now, then in zip(found, fitted, strict=True)
+        for now, then in zip(columns, fitted, strict=True)
     ]
 
 
 def attribute_metadata(names: Sequence[str] | None, size: int) -> dict[str, Any]:
-    """Return the metadata that Spark ML reads feature names and the vector's size from."""
+    """Return Spark ML metadata with the vector's size and feature names."""
     group: dict[str, Any] = {"num_attrs": size}
     if names:
         group["attrs"] = {"numeric": [{"idx": i, "name": n} for i, n in enumerate(names)]}

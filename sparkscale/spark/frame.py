@@ -1,4 +1,4 @@
-"""A DataFrame while columns are added to it, and the one place where SQL text gets the form that the session wants."""
+"""A DataFrame with temporary columns, and the place where SQL text is rendered for the session."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ __all__ = ["Frame"]
 
 Metadata = dict[str, Any]
 
-# Expressions that may be too much for one Java method: 20 clipped scalars are not, 40 are. Ten, in one, take 0.6 times
-# what they take in several. Of so many or more each so-many-th is written twice: any so many in a row, if not all are
-# selected, hold one. Scattered ones may hold none; each eighth would reach most, and made transform of 1,000 columns
-# 1.07 times as long.
+# From this number on, expressions may exceed the limit of one Java method: 20 clipped scalars do not, 40 do. Ten
+# expressions take 0.6 times as long in one method as in several. Of longer lists, every 24th expression gets a rare
+# branch, so that any 24 consecutive ones contain one even if only some columns are selected later. Scattered selections
+# may contain none; a rare branch in every 8th would cover most of them, but made transform of 1,000 columns 1.07 times
+# as long.
 EXPRESSIONS_PER_METHOD = 24
 
 
 class Frame:
-    """A DataFrame to which expressions are added under temporary names, until `finish` drops these.
+    """A DataFrame to which expressions are added under temporary names, which `finish` drops.
 
     Parameters
     ----------
     df : pyspark.sql.DataFrame
-        The data; the attribute ``df`` is what it has become.
+        The data. The attribute ``df`` is the current DataFrame.
     """
 
     def __init__(self, df: DataFrame) -> None:
@@ -38,7 +39,7 @@ class Frame:
 
     @cached_property
     def has_plugin(self) -> bool:
-        """Whether the RAPIDS Accelerator runs the session's SQL; on Connect to ask is a round trip."""
+        """Whether the RAPIDS Accelerator runs the session's SQL; a round trip on Connect."""
         return gpu.has_plugin(self.df.sparkSession)
 
     def expr(self, text: str) -> Column:
@@ -49,7 +50,7 @@ class Frame:
         return rendered(text, interpreted=not self.has_plugin)
 
     def read(self, columns: Sequence[C]) -> list[C]:
-        """Return columns as SQL text can read them; see `columns.readable`."""
+        """Make columns readable by SQL text; see `columns.readable`."""
         self.df, readable_columns, names = readable(self.df, columns)
         self._temporary += names
         return readable_columns
@@ -61,59 +62,59 @@ class Frame:
     def add_all(self, expressions: Sequence[str | Column], metadata: Sequence[Metadata] | None = None) -> list[str]:
         """Add expressions in one select, each under a temporary name, and return the names."""
         names = [temp_column_name() for _ in expressions]
-        of_name = dict(zip(names, metadata, strict=True)) if metadata else None
-        self.add_named(dict(zip(names, expressions, strict=True)), of_name)
+        metadata_by_name = dict(zip(names, metadata, strict=True)) if metadata else None
+        self.add_named(dict(zip(names, expressions, strict=True)), metadata_by_name)
         self._temporary += names
         return names
 
     def add_named(
         self, expressions: Mapping[str, str | Column], metadata: Mapping[str, Metadata] | None = None
     ) -> None:
-        """Add expressions in one select, each under its own name, to stay."""
+        """Add expressions in one select, each under its own name, as permanent columns."""
         if metadata is None and all(isinstance(e, str) for e in expressions.values()):
             texts = (f"{self._rendered(str(text))} AS {sql.quoted(name)}" for name, text in expressions.items())
             self.df = sql.select(self.df, "*", *texts)
             return
         columns = {name: self.expr(e) if isinstance(e, str) else e for name, e in expressions.items()}
-        given = metadata or {}
-        self.df = self.df.select("*", *(c.alias(n, metadata=given.get(n)) for n, c in columns.items()))
+        metadata = metadata or {}
+        self.df = self.df.select("*", *(c.alias(n, metadata=metadata.get(n)) for n, c in columns.items()))
 
     def add_by(self, transform: Callable[[DataFrame], DataFrame], output: str) -> str:
-        """Add the output of a stage of Spark's, which has a temporary name, and return the name."""
+        """Add the output of a Spark ML stage, which has a temporary name, and return the name."""
         self.df = transform(self.df)
         self._temporary.append(output)
         return output
 
     def join(self, table: DataFrame, key: str, table_key: str) -> None:
-        """Add the columns of a table to the rows of the same key, to be dropped in the end; null where there is none."""
+        """Left join a table on a key; its columns are temporary."""
         self.df = self.df.join(table, on=self.df[key] == table[table_key], how="left")
         self._temporary += table.columns
 
     def where(self, conditions: Sequence[str]) -> None:
         """Keep the rows for which all conditions are true."""
-        texts = self.in_methods(conditions, "({0} OR {1})")
+        texts = self.split_methods(conditions, "({0} OR {1})")
         self.df = sql.where(self.df, self._rendered(" AND ".join(texts)))
 
-    def in_methods(self, texts: Sequence[str], again: str) -> list[str]:
-        """Return the expressions of one select or filter; if there are many, so that Java gets several methods of them.
+    def split_methods(self, texts: Sequence[str], repeated: str) -> list[str]:
+        """Return the expressions of one select or filter; if there are many, Spark splits them into several Java methods.
 
         Parameters
         ----------
         texts : sequence of str
             SQL.
-        again : str
-            What leaves the value of ``{0}`` as it is, and asks ``{1}`` for the same in a case that is rare.
+        repeated : str
+            Text with the value of ``{0}`` that evaluates ``{1}``, the same expression, only in rare cases.
         """
         if len(texts) < EXPRESSIONS_PER_METHOD or self.has_plugin or any(RARE in text for text in texts):
             return list(texts)
-        return [t if k % EXPRESSIONS_PER_METHOD else again.format(t, rare(t)) for k, t in enumerate(texts)]
+        return [t if k % EXPRESSIONS_PER_METHOD else repeated.format(t, rare(t)) for k, t in enumerate(texts)]
 
     def select(self, *expressions: str | Column) -> DataFrame:
-        """Return what expressions make of each row, and no more."""
+        """Return a DataFrame of these expressions only."""
         if all(isinstance(e, str) for e in expressions):
             return sql.select(self.df, *(self._rendered(str(text)) for text in expressions))
         return self.df.select(*(self.expr(e) if isinstance(e, str) else e for e in expressions))
 
     def finish(self) -> DataFrame:
-        """Return the DataFrame without what was temporary."""
+        """Return the DataFrame without temporary columns."""
         return self.df.drop(*self._temporary) if self._temporary else self.df

@@ -1,4 +1,4 @@
-"""What a task computes on: the GPU that is its own, or the CPU."""
+"""The device of a task: its GPU, or the CPU."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ __all__ = ["Cpu", "Gpu", "Kernel", "concat_batches", "device_of_task", "effectiv
 T = TypeVar("T")
 W = TypeVar("W", bound="Cpu")
 Array = npt.NDArray[np.floating[Any]]
-Kernel = Callable[[Any], Any]  # from rows of any array library to rows of it
+Kernel = Callable[[Any], Any]  # from rows to rows, as arrays of any library
 
-RESOURCE = "gpu"  # by the name that Spark's and the plugin's documentation give it
+RESOURCE = "gpu"  # the name used in the documentation of Spark and of the plugin
 AMOUNT, PLUGIN = f"spark.task.resource.{RESOURCE}.amount", "spark.rapids.sql.python.gpu.enabled"
 SQL_PLUGIN = "com.nvidia.spark.SQLPlugin"
-_parts: list[str] = []  # of devices, that this worker began on
+_mig_devices: list[str] = []  # that this worker has used
 VISIBLE, POOLED = "CUDA_VISIBLE_DEVICES", "RAPIDS_POOLED_MEM_ENABLED"
-BUDGET = 1 << 28  # bytes of Arrow batches that become one block
-ROWS = 1024
+BLOCK_BYTES = 1 << 28  # of Arrow batches that become one block on a GPU
+CPU_STACKED_ROWS = 1024  # rows of several columns that are stacked at a time on a CPU
 LOG = logging.getLogger("sparkscale")
 REMEDY = (
     "Give tasks a GPU (spark.executor.resource.gpu.amount, spark.task.resource.gpu.amount and "
@@ -45,14 +45,14 @@ REMEDY = (
 
 
 def effective_device(device: str, spark: SparkSession) -> str:
-    """Return what to ask of tasks: of "auto" it is "cpu" in a session that gives its tasks no GPU, which is logged."""
+    """Return the device for tasks: "auto" becomes "cpu" in a session whose tasks get no GPU. The choice is logged."""
     if device != "auto":
         return device
     amount, plugin = _conf(spark, AMOUNT) or "0", _conf(spark, PLUGIN) or "false"
-    there = float(amount) > 0 or plugin.lower() == "true"
-    where = "GPUs" if there else "the CPU"
+    has_gpu = float(amount) > 0 or plugin.lower() == "true"
+    where = "GPUs" if has_gpu else "the CPU"
     LOG.warning("device='auto': computing on %s, since %s is %s and %s is %s.", where, AMOUNT, amount, PLUGIN, plugin)
-    return device if there else "cpu"
+    return device if has_gpu else "cpu"
 
 
 def has_plugin(spark: SparkSession) -> bool:
@@ -61,7 +61,7 @@ def has_plugin(spark: SparkSession) -> bool:
 
 
 def _conf(spark: SparkSession, key: str) -> str:
-    """Return what a session is configured to; nothing where it does not say, as on services that keep it to themselves."""
+    """Return a session's setting; an empty string if it is not set, or if a service does not allow reading it."""
     try:
         return spark.conf.get(key, "") or ""
     except PySparkException:
@@ -69,7 +69,7 @@ def _conf(spark: SparkSession, key: str) -> str:
 
 
 class Cpu:
-    """What a task computes on if it has no GPU, or is not to use it; by ``with``, what it holds is given back."""
+    """The CPU, as the device of a task without a GPU. As a context manager, it frees its memory on exit."""
 
     def __enter__(self: W) -> W:
         return self
@@ -82,72 +82,72 @@ class Cpu:
         return statistic_class.of(block)
 
     def apply(self, kernel: Kernel, rows: Array) -> Array:
-        """Return what a kernel makes of rows."""
+        """Apply a kernel to rows."""
         with np.errstate(all="ignore"):
-            found: Array = kernel(rows)
-        return found
+            results: Array = kernel(rows)
+        return results
 
-    def gathered(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Return Arrow batches in sizes that suit the device."""
+    def rebatch(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Combine Arrow batches into a size that suits the device."""
         return batches
 
     def rows(self, features: int) -> int:
-        """Return how many rows of columns are put beside each other at a time."""
-        return ROWS
+        """Return how many rows of several columns to stack at a time."""
+        return CPU_STACKED_ROWS
 
     def free(self) -> None:
-        """Give memory back that is held for the next array."""
+        """Release memory that is kept for the next array."""
 
 
 @dataclass(frozen=True)
 class Gpu(Cpu):
-    """A device that is there.
+    """The GPU of a task.
 
     Parameters
     ----------
     cupy : module
-        CuPy, with the task's device made current.
+        CuPy, with the task's device as the current one.
     partition : int
-        What the task computes.
+        The partition that the task computes.
     """
 
     cupy: Any
     partition: int = 0
 
     def of(self, statistic_class: type[Statistic], block: Block) -> Statistic:
-        """Return the statistic of a block, computed on the device; of a sparse one on the CPU."""
+        """Return the statistic of a block, computed on the GPU if it is dense, else on the CPU."""
         if not isinstance(block, DenseBlock) or not block.rows:
             return statistic_class.of(block)
         compute = partial(self._of, statistic_class)
-        return statistic_class.join_blocks(*zip(*self._in_parts(block, compute, add), strict=True))
+        return statistic_class.join_blocks(*zip(*self._split_on_oom(block, compute, add), strict=True))
 
     def _of(self, statistic_class: type[Statistic], block: DenseBlock) -> list[tuple[Statistic, Runs | None]]:
-        put = self.cupy.asarray
-        weights = None if block.weights is None else put(block.weights)
-        statistic = statistic_class.of(DenseBlock(put(block.values), weights, block.runs))
+        to_device = self.cupy.asarray
+        weights = None if block.weights is None else to_device(block.weights)
+        statistic = statistic_class.of(DenseBlock(to_device(block.values), weights, block.runs))
         arrays = {name: self.cupy.asnumpy(array) for name, array in statistic.arrays().items()}
         return [(statistic_class(**arrays), block.runs)]
 
     def apply(self, kernel: Kernel, rows: Array) -> Array:
-        """Return what a kernel makes of rows on the device."""
+        """Apply a kernel to rows on the GPU."""
 
-        def made(part: DenseBlock) -> Array:
-            found: Array = self.cupy.asnumpy(kernel(self.cupy.asarray(part.values)))
-            return found
+        def compute(block: DenseBlock) -> Array:
+            results: Array = self.cupy.asnumpy(kernel(self.cupy.asarray(block.values)))
+            return results
 
-        return self._in_parts(DenseBlock(rows), made, lambda one, other: np.concatenate([one, other]))
+        return self._split_on_oom(DenseBlock(rows), compute, lambda first, second: np.concatenate([first, second]))
 
-    def _in_parts(self, block: DenseBlock, compute: Callable[[DenseBlock], T], join: Callable[[T, T], T]) -> T:
-        """Compute of a block; where the device has no room for it, half by half.
+    def _split_on_oom(self, block: DenseBlock, compute: Callable[[DenseBlock], T], join: Callable[[T, T], T]) -> T:
+        """Compute on a block, or recursively on its halves if it does not fit into the GPU's memory.
 
         Raises
         ------
         DeviceError
-            If it fails otherwise, or has no room for a single row.
+            If the computation fails, or a single row does not fit.
         """
         try:
             return compute(block)
-        except MemoryError as failed:  # CuPy's own, and that of the memory manager of RAPIDS
+        except MemoryError as failed:  # of CuPy, and of the RAPIDS memory manager
             if block.rows < 2:  # noqa: PLR2004
                 raise self._failed(failed, "Let fewer tasks share it, or set device to 'cpu'.") from failed
         except ScalingError:
@@ -156,81 +156,81 @@ class Gpu(Cpu):
             raise self._failed(failed, "See the executor's log, or set device to 'cpu'.") from failed
         self.free()
         half = block.rows // 2
-        return join(self._in_parts(block[:half], compute, join), self._in_parts(block[half:], compute, join))
+        return join(self._split_on_oom(block[:half], compute, join), self._split_on_oom(block[half:], compute, join))
 
-    def _failed(self, why: Exception, remedy: str) -> DeviceError:
-        text = f"The GPU failed in partition {self.partition}: {type(why).__name__}: {why}. {remedy}"
+    def _failed(self, cause: Exception, remedy: str) -> DeviceError:
+        text = f"The GPU failed in partition {self.partition}: {type(cause).__name__}: {cause}. {remedy}"
         return DeviceError(tag_error(DeviceError, text))
 
-    def gathered(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Return Arrow batches put together until they have ``BUDGET`` bytes: a device is slow with little at a time."""
-        return concat_batches(batches, BUDGET)
+    def rebatch(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Concatenate Arrow batches up to ``BLOCK_BYTES``: a GPU is slow on small batches."""
+        return concat_batches(batches, BLOCK_BYTES)
 
     def rows(self, features: int) -> int:
-        """Return how many rows of columns are put beside each other at a time."""
-        return max(1, BUDGET // (8 * max(features, 1)))
+        """Return how many rows of several columns to stack at a time."""
+        return max(1, BLOCK_BYTES // (8 * max(features, 1)))
 
     def free(self) -> None:
-        """Give memory back that is held for the next array, since tasks share the device."""
+        """Release memory that is kept for the next array, since tasks share the device."""
         self.cupy.get_default_memory_pool().free_all_blocks()
         self.cupy.get_default_pinned_memory_pool().free_all_blocks()
 
 
 def device_of_task(device: str) -> Cpu:
-    """Return the GPU of the task that runs, or the CPU.
+    """Return the GPU of the running task, or the CPU.
 
-    The GPU is, in this order: the first that ``CUDA_VISIBLE_DEVICES`` shows, as the RAPIDS Accelerator sets it; the
-    address that Spark assigned to the task; without either, as in local mode, one of all by the partition's number.
+    The GPU is, in this order: the first of ``CUDA_VISIBLE_DEVICES``, which the RAPIDS Accelerator sets; the address that
+    Spark assigned to the task; otherwise, as in local mode, one of all GPUs, chosen by the partition's number.
 
     Parameters
     ----------
     device : {"cpu", "auto", "gpu"}
-        What is asked for.
+        The Param ``device``.
 
     Returns
     -------
     Cpu
-        A `Gpu`; not under "cpu", and not under "auto" if there is none, which is logged.
+        A `Gpu`, except with "cpu", or with "auto" if there is no GPU, which is logged.
 
     Raises
     ------
     DeviceError
-        Under "gpu", if there is none.
+        With "gpu", if there is none.
     """
     if device == "cpu":
         return Cpu()
     try:
-        return _found(task())
-    except _Missing as failed:
+        return _gpu_of_task(task_context())
+    except _NoGpu as failed:
         if device == "gpu":
             raise DeviceError(tag_error(DeviceError, f"device='gpu', but {failed}. {REMEDY}")) from failed
-        _tell(str(failed))
+        _warn_once(str(failed))
         return Cpu()
 
 
 def partition_id() -> int:
-    """Return the number of the partition that a task computes."""
-    context = task()
+    """Return the partition number of the running task."""
+    context = task_context()
     return context.partitionId() if context else 0
 
 
-def task() -> Any:
-    """Return Spark's word on the task that runs, or ``None``."""
+def task_context() -> Any:
+    """Return the context of the running task, or ``None``."""
     from pyspark import TaskContext  # noqa: PLC0415  # a pure Connect client lacks it; workers have it
 
     return TaskContext.get()
 
 
-@cache  # once a worker, which has many tasks
-def _tell(reason: str) -> None:
+@cache  # once per worker, which runs many tasks
+def _warn_once(reason: str) -> None:
     LOG.warning("device='auto': computing on the CPU, since %s.", reason)
 
 
-class _Missing(Exception):  # noqa: N818  # the reason, not yet an error
-    """Why there is no device."""
+class _NoGpu(Exception):  # noqa: N818  # caught here
+    """The reason why there is no GPU."""
 
 
-def _found(context: Any) -> Gpu:
+def _gpu_of_task(context: Any) -> Gpu:
     address = _address(context)
     visible = os.environ.get(VISIBLE)
     pooled = os.environ.get(POOLED, "").lower() == "true"
@@ -238,69 +238,71 @@ def _found(context: Any) -> Gpu:
         cupy = arrays.cupy(pooled=pooled)
     except ImportError as failed:
         what = "CuPy and rmm cannot both" if pooled else "CuPy cannot"
-        raise _Missing(f"{what} be imported by the worker's Python ({failed})") from failed
+        raise _NoGpu(f"{what} be imported by the worker's Python ({failed})") from failed
     try:
         devices = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as failed:
-        raise _Missing(f"CuPy {cupy.__version__} finds no device ({failed})") from failed
+        raise _NoGpu(f"CuPy {cupy.__version__} finds no device ({failed})") from failed
     if not devices:
-        raise _Missing(f"CuPy {cupy.__version__} finds no device")
+        raise _NoGpu(f"CuPy {cupy.__version__} finds no device")
     if visible:
-        index = 0  # CUDA numbers those that it shows
+        index = 0  # CUDA numbers the visible ones
     elif address:
         index = int(address)
         if index >= devices:
-            raise _Missing(f"Spark assigned device {address}, but CuPy finds {devices} only")
+            raise _NoGpu(f"Spark assigned device {address}, but CuPy finds {devices} only")
     else:
         index = context.partitionId() % devices if context else 0
     try:
         cupy.cuda.Device(index).use()
-        cupy.asnumpy(cupy.asarray(np.ones(1)) + 1.0)  # a device may be there and not be usable, or no kernel compile
+        cupy.asnumpy(cupy.asarray(np.ones(1)) + 1.0)  # the device may be unusable, or compilation of kernels may fail
     except Exception as failed:
-        raise _Missing(f"device {index} cannot be used ({type(failed).__name__}: {failed})") from failed
+        raise _NoGpu(f"device {index} cannot be used ({type(failed).__name__}: {failed})") from failed
     return Gpu(cupy, context.partitionId() if context else 0)
 
 
 def _address(context: Any) -> str | None:
-    """Return what Spark assigned to the task; a part of a device, which has a name and no number, is made visible."""
+    """Return the address that Spark assigned to the task; a MIG device, which has a name, is set as the visible device."""
     visible = os.environ.get(VISIBLE)
     if visible is not None and not visible.strip():
-        raise _Missing(f"{VISIBLE} is empty")
+        raise _NoGpu(f"{VISIBLE} is empty")
     assigned = context.resources().get(RESOURCE) if context else None
     address: str | None = assigned.addresses[0] if assigned and assigned.addresses else None
     if address is None or address.isdecimal():
         return address
-    if visible in _parts and visible != address:
-        raise _Missing(
-            f"Spark assigned {address} to a worker that has begun on {visible}, from which CUDA cannot change: set "
-            "spark.python.worker.reuse to false, or give each executor one part"
+    if visible in _mig_devices and visible != address:
+        raise _NoGpu(
+            f"Spark assigned {address} to a worker that already uses {visible}, and CUDA cannot change devices: set "
+            "spark.python.worker.reuse to false, or give each executor one MIG device"
         )
     if not visible:
-        _parts.append(address)
+        _mig_devices.append(address)
         os.environ[VISIBLE] = address
     return address
 
 
-def concat_batches(batches: Iterable[pa.RecordBatch], most: float, most_rows: float = inf) -> Iterator[pa.RecordBatch]:
-    """Put batches together up to ``most`` bytes and so many rows; one that is larger stays alone."""
-    held: list[pa.RecordBatch] = []
+def concat_batches(
+    batches: Iterable[pa.RecordBatch], max_bytes: float, max_rows: float = inf
+) -> Iterator[pa.RecordBatch]:
+    """Concatenate batches up to ``max_bytes`` and ``max_rows``; a larger batch is returned unchanged."""
+    pending: list[pa.RecordBatch] = []
     size = rows = 0
     for batch in batches:
-        if held and (size + batch.nbytes > most or rows + batch.num_rows > most_rows):
-            yield _one(held)
+        if pending and (size + batch.nbytes > max_bytes or rows + batch.num_rows > max_rows):
+            yield _concat(pending)
             size = rows = 0
-        held.append(batch)
+        pending.append(batch)
         size, rows = size + batch.nbytes, rows + batch.num_rows
         del batch  # drop our reference so that the consumer can free the batch
-        if size >= most or rows >= most_rows:
-            yield _one(held)
+        if size >= max_bytes or rows >= max_rows:
+            yield _concat(pending)
             size = rows = 0
-    if held:
-        yield _one(held)
+    if pending:
+        yield _concat(pending)
 
 
-def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """Empty the list into one batch."""
+def _concat(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Concatenate the batches of the list, and empty it."""
     if len(batches) == 1:
         return batches.pop()
     table = pa.Table.from_batches(batches).combine_chunks()

@@ -1,6 +1,6 @@
-"""The only module that reaches into the JVM.
+"""The only module that accesses the JVM.
 
-On Connect there is none: what is asked then answers ``None``, and what moves and removes is for where `has_jvm`.
+On Connect there is no JVM: queries return ``None``; functions that move and remove files need `has_jvm`.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ __all__ = [
     "standard_scaler",
 ]
 
-NEW = re.compile(r"\.sparkscale_[0-9a-f]{12}")  # what the name of a path has at its end while a table is written
+TEMP_SUFFIX = re.compile(r"\.sparkscale_[0-9a-f]{12}")  # of the path to which a new table is written
 CANCELLED = re.compile(r"org\.apache\.spark\.SparkException: (\[SPARK_JOB_CANCELLED\] )?Job \d+ cancelled\b")
-ABOVE = {"Project", "Filter", "SubqueryAlias", "View"}  # what may stand above a cache
-OLD, GONE = ".old", ".gone"  # at the end of what was replaced, and of that while it is removed
+NODES_ABOVE_CACHE = {"Project", "Filter", "SubqueryAlias", "View"}  # plan nodes that `cache` looks through
+OLD_SUFFIX, DELETED_SUFFIX = ".old", ".gone"  # of a replaced table, and of one that is being deleted
 
 
 def has_jvm(df: DataFrame) -> bool:
-    """Whether there is a JVM to ask."""
+    """Whether the session has a JVM in this process's reach."""
     return hasattr(df, "_jdf")
 
 
 def partitions(df: DataFrame) -> int | None:
-    """Return the number of partitions if it is known without running a job.
+    """Return the number of partitions, or ``None`` if it is unknown without running a job.
 
-    An adaptive plan only knows it after its shuffles have run.
+    With an adaptive plan it is known only after its shuffles have run.
     """
     if not has_jvm(df):
         return None
@@ -59,13 +59,13 @@ def partitions(df: DataFrame) -> int | None:
         if "Exchange" in plan.toString() or "Adaptive" in plan.nodeName() or "Subquery" in plan.toString():
             return None
         return int(plan.execute().getNumPartitions())
-    except Py4JError:  # a cluster that allows no such call
+    except Py4JError:  # a cluster that refuses the call
         return None
 
 
 @dataclass(frozen=True)
 class Cache:
-    """What a cache holds, and on how many tasks the session can work at once."""
+    """Size of a cache, and the number of tasks that the session can run at once."""
 
     partitions: int
     rows: int
@@ -74,11 +74,11 @@ class Cache:
 
 
 def cache(df: DataFrame) -> Cache | None:
-    """Return what is cached of a DataFrame that is no more than selects and filters over one cache.
+    """Return the cache that a DataFrame reads, if its plan has only selects and filters above one cache.
 
-    ``None`` also of a cache that has not been computed yet, or not all of it, and where the user has set how many tasks
-    there are to be. Spark does not tell of what it has dropped from a cache since. The plan of ``df`` is settled by this,
-    so that it does not know of later caches: ask a frame that is yours.
+    ``None`` if the cache is not fully computed, or if the user has set the number of tasks. Blocks that Spark has
+    evicted from the cache since are counted, too. This call analyzes the plan of ``df``, which then ignores later
+    caches: pass only a DataFrame that is not shared with the user.
     """
     if not has_jvm(df):
         return None
@@ -86,21 +86,21 @@ def cache(df: DataFrame) -> Cache | None:
 
     try:
         context = df.sparkSession.sparkContext
-        held = df._jdf.queryExecution().withCachedData()
-        while held.nodeName() in ABOVE:
-            held = held.children().head()
-        if held.nodeName() != "InMemoryRelation" or context.getConf().contains("spark.default.parallelism"):
+        node = df._jdf.queryExecution().withCachedData()
+        while node.nodeName() in NODES_ABOVE_CACHE:
+            node = node.children().head()
+        if node.nodeName() != "InMemoryRelation" or context.getConf().contains("spark.default.parallelism"):
             return None
-        if not held.cacheBuilder().isCachedColumnBuffersLoaded():
+        if not node.cacheBuilder().isCachedColumnBuffersLoaded():
             return None
-        statistics = held.stats()
+        statistics = node.stats()
         return Cache(
-            held.cacheBuilder().cachedColumnBuffers().getNumPartitions(),
+            node.cacheBuilder().cachedColumnBuffers().getNumPartitions(),
             statistics.rowCount().get(),
             statistics.sizeInBytes(),
             context.defaultParallelism,
         )
-    except Py4JError:  # a cluster that allows no such call
+    except Py4JError:  # a cluster that refuses the call
         return None
 
 
@@ -110,7 +110,7 @@ def plan(df: DataFrame) -> str | None:
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """Return what a call of the JVM may raise."""
+    """Return the exceptions that a call into the JVM may raise."""
     try:
         from py4j.protocol import Py4JError
     except ImportError:
@@ -119,19 +119,19 @@ def errors() -> tuple[type[Exception], ...]:
 
 
 def message(failure: BaseException) -> str | None:
-    """Return what the JVM says of a failure that PySpark has not made its own, or ``None`` if it is none of these."""
-    found = getattr(failure, "java_exception", None)
-    if found is None:
+    """Return the JVM's message for a Py4J error that PySpark has not converted, or ``None``."""
+    cause = getattr(failure, "java_exception", None)
+    if cause is None:
         return None
-    while found.getCause() is not None:
-        found = found.getCause()
-    return str(found.toString())
+    while cause.getCause() is not None:
+        cause = cause.getCause()
+    return str(cause.toString())
 
 
 def cancelled(failure: BaseException) -> PySparkException | None:
-    """Return PySpark's exception for the cancellation of a job, which it leaves to Py4J's; ``None`` if it is none.
+    """Return PySpark's exception for the cancellation of a job, which PySpark leaves as a Py4J error; otherwise ``None``.
 
-    Where rows come as Arrow, Py4J's exception says only that a result was awaited.
+    For results in Arrow format, the message of the Py4J error says only that a result was awaited.
     """
     cause = getattr(failure, "java_exception", None)
     if cause is None:
@@ -148,24 +148,24 @@ def cancelled(failure: BaseException) -> PySparkException | None:
 
 
 def is_cancelled(failure: BaseException) -> bool:
-    """Whether a query failed since it was cancelled, on classic or on Connect."""
+    """Whether a query failed because it was cancelled, on classic Spark or on Connect."""
     return cancelled(failure) is not None or "OPERATION_CANCELED" in str(failure)
 
 
 def exists(spark: SparkSession, path: str) -> bool | None:
-    """Return whether there is something at a path; on Connect it cannot be asked for."""
+    """Return whether a path exists; ``None`` on Connect."""
     if not hasattr(spark, "_jsparkSession"):
         return None
     files, place = _files(spark, path)
     return bool(files.exists(place))
 
 
-def replace_path(spark: SparkSession, made: str, path: str) -> None:
-    """Move what is complete to where it belongs; what is there already is kept until then, and removed after.
+def replace_path(spark: SparkSession, source_path: str, path: str) -> None:
+    """Move a complete table to its final path; a table that is there is renamed first, and deleted afterwards.
 
-    Between two renames there is nothing at the path. `recover_path` ends what was killed there.
+    Between the two renames the path does not exist. `recover_path` completes a run that was killed at that point.
     """
-    files, source, target, old = _files(spark, made, path, f"{made}{OLD}")
+    files, source, target, old = _files(spark, source_path, path, f"{source_path}{OLD_SUFFIX}")
     replaces = files.exists(target)
     try:
         if replaces:
@@ -175,7 +175,7 @@ def replace_path(spark: SparkSession, made: str, path: str) -> None:
         complete = files.exists(target)
         if replaces and not complete:
             _rename(files, old, target)
-        # Another run may have taken this one for killed, and ended it.
+        # Another run may have completed this one, assuming that it was killed.
         if not (isinstance(failure, OSError) and complete and not files.exists(source)):
             raise
     if replaces:
@@ -183,20 +183,20 @@ def replace_path(spark: SparkSession, made: str, path: str) -> None:
 
 
 def recover_path(spark: SparkSession, path: str, stale_after: float) -> None:
-    """End what killed runs of `replace_path` have begun, and remove what they left behind.
+    """Complete killed runs of `replace_path`, and remove their leftovers.
 
-    If there is nothing at the path and an old one was renamed away, the new one is complete, and takes its place; without
-    a new one the old one goes back. An old one beside a complete path is removed. A new one that is not in place may
-    belong to a run that is going on: it is removed only when nothing in it has changed for a long time.
+    If the path does not exist and an old table was renamed away, the new table is complete and is moved to the path;
+    without a new table, the old one is moved back. If the path exists, old tables are deleted. A new table that has not
+    been moved may belong to a running process: it is deleted only if nothing in it has changed for a long time.
 
     Parameters
     ----------
     spark : pyspark.sql.SparkSession
         The session.
     path : str
-        Where a table is written.
+        The path that a table is written to.
     stale_after : float
-        The age in seconds from which on a new one belongs to no run.
+        Age in seconds from which a new table is considered abandoned.
     """
     path = path.rstrip("/")
     files, target = _files(spark, path)
@@ -204,57 +204,57 @@ def recover_path(spark: SparkSession, path: str, stale_after: float) -> None:
     if parent is None or not files.exists(parent):
         return
     name = target.getName()
-    beside = spark._jvm.org.apache.hadoop.fs.GlobFilter(f"{paths.escaped(name)}.sparkscale_*")  # type: ignore[union-attr]
-    suffixes = [status.getPath().getName()[len(name) :] for status in files.listStatus(parent, beside)]
-    ours = [s for s in suffixes if NEW.fullmatch(s.removesuffix(GONE).removesuffix(OLD))]
-    places = {suffix: _files(spark, f"{path}{suffix}")[1] for suffix in ours}
-    old = {suffix.removesuffix(OLD) for suffix in places if suffix.endswith(OLD)}
+    pattern = spark._jvm.org.apache.hadoop.fs.GlobFilter(f"{paths.escaped(name)}.sparkscale_*")  # type: ignore[union-attr]
+    suffixes = [status.getPath().getName()[len(name) :] for status in files.listStatus(parent, pattern)]
+    suffixes = [s for s in suffixes if TEMP_SUFFIX.fullmatch(s.removesuffix(DELETED_SUFFIX).removesuffix(OLD_SUFFIX))]
+    places = {suffix: _files(spark, f"{path}{suffix}")[1] for suffix in suffixes}
+    old = {suffix.removesuffix(OLD_SUFFIX) for suffix in places if suffix.endswith(OLD_SUFFIX)}
     if old and not files.exists(target):
-        pairs = old & places.keys() or {f"{suffix}{OLD}" for suffix in old}
-        newest = max(pairs, key=lambda suffix: files.getFileStatus(places[suffix]).getModificationTime())
+        candidates = old & places.keys() or {f"{suffix}{OLD_SUFFIX}" for suffix in old}
+        newest = max(candidates, key=lambda suffix: files.getFileStatus(places[suffix]).getModificationTime())
         try:
             _rename(files, places[newest], target)
         except OSError:
-            if not files.exists(target):  # else a run that was going on has gone on
+            if not files.exists(target):  # else a concurrent run has created it
                 raise
-    _remove_left(files, target, places, time.time() - stale_after)
+    _remove_leftovers(files, target, places, time.time() - stale_after)
 
 
-def _remove_left(files: Any, target: Any, places: Mapping[str, Any], stale: float) -> None:
-    """Remove old ones beside what is complete, and new ones that have not changed since a time."""
-    there = files.exists(target)
-    places = {suffix: place for suffix, place in places.items() if files.exists(place)}  # one may be in place by now
-    new = {suffix: place for suffix, place in places.items() if not suffix.endswith((OLD, GONE))}
+def _remove_leftovers(files: Any, target: Any, places: Mapping[str, Any], stale: float) -> None:
+    """Delete old tables if the target exists, and new tables that have not changed since a time."""
+    target_exists = files.exists(target)
+    places = {suffix: place for suffix, place in places.items() if files.exists(place)}  # one may have been moved
+    new = {suffix: place for suffix, place in places.items() if not suffix.endswith((OLD_SUFFIX, DELETED_SUFFIX))}
     in_use = {suffix for suffix, place in new.items() if not _is_older(files, place, stale)}
     for suffix, place in places.items():
-        if suffix.endswith(OLD) and there and suffix.removesuffix(OLD) not in in_use:
+        if suffix.endswith(OLD_SUFFIX) and target_exists and suffix.removesuffix(OLD_SUFFIX) not in in_use:
             _delete(files, place)
-        elif suffix.endswith(GONE) or (suffix in new and suffix not in in_use):
+        elif suffix.endswith(DELETED_SUFFIX) or (suffix in new and suffix not in in_use):
             files.delete(place, True)
 
 
 def _files(spark: SparkSession, *paths: str) -> tuple[Any, ...]:
-    """Return the file system of paths, and each of them as its objects."""
+    """Return the file system of the paths, and the paths as Hadoop objects."""
     objects = [spark._jvm.org.apache.hadoop.fs.Path(path) for path in paths]  # type: ignore[union-attr]
     return objects[-1].getFileSystem(spark._jsc.hadoopConfiguration()), *objects
 
 
 def _rename(files: Any, source: Any, target: Any) -> None:
-    """Rename what is there to what is not: into a folder that is there it would be moved."""
+    """Rename a path to one that does not exist; an existing folder would become its parent."""
     if files.exists(target) or not files.rename(source, target):
         raise OSError(f"'{source.toString()}' could not be renamed to '{target.toString()}'.")
 
 
 def _delete(files: Any, old: Any) -> None:
-    """Delete what was replaced, under a name by which nobody puts it back when half of it is gone."""
-    if files.exists(old):  # else another run has done it
-        gone = old.suffix(GONE)
-        _rename(files, old, gone)
-        files.delete(gone, True)
+    """Rename a replaced table before deleting it, so that no other run restores it half deleted."""
+    if files.exists(old):  # else another run has deleted it
+        renamed = old.suffix(DELETED_SUFFIX)
+        _rename(files, old, renamed)
+        files.delete(renamed, True)
 
 
 def _is_older(files: Any, path: Any, when: float) -> bool:
-    """Whether a folder and all files in it were last changed before a time."""
+    """Whether a folder and all files in it were last modified before a time."""
     if files.getFileStatus(path).getModificationTime() >= when * 1000:
         return False
     listed = files.listFiles(path, True)
@@ -265,7 +265,7 @@ def _is_older(files: Any, path: Any, when: float) -> bool:
 
 
 def remove_path(spark: SparkSession, path: str) -> bool:
-    """Remove a path with all that is in it, and return whether that could be asked for; on Connect it cannot."""
+    """Remove a path recursively; return ``False`` on Connect, where that is not possible."""
     if not hasattr(spark, "_jsparkSession"):
         return False
     files, place = _files(spark, path)
@@ -274,7 +274,7 @@ def remove_path(spark: SparkSession, path: str) -> bool:
 
 
 def children(spark: SparkSession, path: str) -> list[str] | None:
-    """Return the names of what is in a folder, or that of a file; on Connect it cannot be asked for."""
+    """Return the names of the entries of a folder, or that of a file; ``None`` on Connect."""
     if not hasattr(spark, "_jsparkSession"):
         return None
     files, place = _files(spark, path)
@@ -284,7 +284,7 @@ def children(spark: SparkSession, path: str) -> list[str] | None:
 def standard_scaler(
     df: DataFrame, source: str, name: str, center: Any, scale: Any
 ) -> Callable[[DataFrame], DataFrame] | None:
-    """Return what adds, by Spark's own model, ``(x - center) / scale``, twice as fast as an expression over arrays.
+    """Return a function that adds ``(x - center) / scale`` by Spark's own model, twice as fast as an array expression.
 
     ``None`` on Connect, and on clusters that refuse JVM constructors.
     """

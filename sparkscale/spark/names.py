@@ -1,4 +1,4 @@
-"""Names of columns: what they mean in a DataFrame, and when two are one."""
+"""Column names: which column or field a name refers to, and which names are equal."""
 
 from __future__ import annotations
 
@@ -30,46 +30,46 @@ __all__ = [
     "unquoted",
 ]
 
-PART = re.compile(r"`((?:[^`]|``)+)`|([^`.]+)")  # of a path, as Spark reads it
-PATH = re.compile(rf"(?:{PART.pattern})(?:\.(?:{PART.pattern}))*")
-NO_KEYS = (ArrayType, MapType, StructType)  # of a map, that Spark does not look up by a string
-SHOWN = 10  # columns in a message
+PATH_PART = re.compile(r"`((?:[^`]|``)+)`|([^`.]+)")  # as Spark parses it
+PATH = re.compile(rf"(?:{PATH_PART.pattern})(?:\.(?:{PATH_PART.pattern}))*")
+NO_STRING_LOOKUP = (ArrayType, MapType, StructType)  # key types of maps that Spark does not look up by a string
+MAX_LISTED_COLUMNS = 10  # in a message
 
 
 def check_dataset(df: Any, *, whole: str | None = None) -> None:
-    """Refuse what is no DataFrame of Spark's; for a method that needs the ``whole`` of the rows, a stream, too.
+    """Refuse what is not a Spark DataFrame, and streams in a method, ``whole``, that needs all rows.
 
     Raises
     ------
     DatasetError
-        That says what to pass.
+        With the type of ``df``, and what to pass.
     """
-    kind = type(df)
-    if hasattr(kind, "isStreaming"):  # whether of classic Spark or of Connect, whose classes may be unrelated
+    df_class = type(df)
+    if hasattr(df_class, "isStreaming"):  # the classes of classic Spark and Connect may be unrelated
         if whole and df.isStreaming:
-            use = "fit on a table, and update the model with them" if whole == "fit" else f"call {whole} on them"
+            use = "fit on one, and update the model with each" if whole == "fit" else f"call {whole} on each"
             raise DatasetError(
-                f"{whole} needs a table, whose rows come to an end. Got a stream. Its batches are tables, which "
-                f"foreachBatch hands out: {use}."
+                f"{whole} needs a static DataFrame. Got a stream. foreachBatch passes its batches as static DataFrames: "
+                f"{use}."
             )
         return
-    name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
-    remedy = "Make it one with spark.createDataFrame."
-    if callable(getattr(kind, "to_spark", None)):
-        name, remedy = f"pandas-on-Spark {kind.__name__}", "Pass what its to_spark() returns."
+    name = f"{df_class.__module__.partition('.')[0]}.{df_class.__name__}"
+    remedy = "Convert it with spark.createDataFrame."
+    if callable(getattr(df_class, "to_spark", None)):
+        name, remedy = f"pandas-on-Spark {df_class.__name__}", "Pass the result of its to_spark()."
     raise DatasetError(f"A Spark DataFrame is needed. Got a {name}. {remedy}")
 
 
 def attribute(path: Sequence[str]) -> str:
-    """Return names as `F.col` and ``withField`` take them, and never SQL text.
+    """Return a path as the attribute name that `F.col` and ``withField`` take.
 
-    Of such a name Spark reads quotes and dots, and puts in no variable.
+    It is not SQL text: Spark parses quotes and dots in it, but substitutes no variables.
     """
     return ".".join("`" + part.replace("`", "``") + "`" for part in path)
 
 
 def column(path: Sequence[str]) -> Column:
-    """Return a column, or a field in it, which no table or alias of the column's name can hide."""
+    """Return a column, or a nested field; a table or alias of the same name does not shadow it."""
     values = F.col(attribute(path[:1]))
     for name in path[1:]:
         values = values.getField(name)
@@ -77,35 +77,35 @@ def column(path: Sequence[str]) -> Column:
 
 
 def same_name(df: DataFrame, one: str, other: str) -> bool:
-    """Whether two names are one to the session."""
+    """Whether two names are equal, under the case sensitivity of the session."""
     if one == other or folded(one) != folded(other):
         return one == other
     return not is_on(df.sparkSession, "spark.sql.caseSensitive")
 
 
 def folded(name: str) -> str:
-    """Return what is the same for names that differ in case alone, letter by letter as Spark compares them.
+    """Fold the case of a name letter by letter, as Spark does to compare names.
 
-    So "\u00df" is not "ss". Of what has no single letter in the other case nothing changes.
+    So "\u00df" is not "ss": letters without a single-letter counterpart are unchanged.
     """
     if name.isascii():
         return name.lower()
     capitals = (c if len(c.upper()) > 1 else c.upper() for c in name)
-    return "".join(c.lower()[0] for c in capitals)  # of the only one that has more, the i with a dot, Java takes the i
+    return "".join(c.lower()[0] for c in capitals)  # only the dotted capital I has two: Java takes the i
 
 
 def unquoted(name: str) -> str:
-    """Return a name without the backticks that Spark would read as quotes."""
+    """Return a name without the backticks that Spark parses as quotes."""
     return ".".join(path_parts(name)) or name if "`" in name else name
 
 
 def find_places(df: DataFrame, names: Sequence[str]) -> list[Place | None]:
-    """Find where each name stands in a DataFrame, read as `columns.resolve` reads it; ``None`` if nowhere.
+    """Look up names in a DataFrame, parsed as in `columns.resolve`; ``None`` for those that do not exist.
 
     Parameters
     ----------
     df : pyspark.sql.DataFrame
-        Where to look.
+        The data.
     names : sequence of str
         Column names, or paths of fields of structs.
 
@@ -120,84 +120,84 @@ def find_places(df: DataFrame, names: Sequence[str]) -> list[Place | None]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a name stands in a DataFrame.
+    """The column or field that a name refers to.
 
     Parameters
     ----------
     path : tuple of str
-        The names of the column and of the fields in it, as the schema spells them.
+        The names of the column and of nested fields, as spelled in the schema.
     type : DataType
-        What is there.
+        Its type.
     metadata : dict
-        That of the column or the last field.
-    within : bool
-        Whether it is part of each element of an array, or the value of a key of a map.
-    alike : int
-        The number of columns, or fields of one struct, that have the name.
+        The metadata of the column or the innermost field.
+    in_collection : bool
+        Whether it is inside of an array or a map.
+    matches : int
+        Number of columns, or of fields of one struct, that have the name.
     parsed : bool
-        Whether the name is no column as it stands.
+        Whether the name was parsed, since no column has exactly this name.
     """
 
     path: tuple[str, ...]
     type: DataType
     metadata: dict[str, Any] = field(default_factory=dict)
-    within: bool = False
-    alike: int = 1
+    in_collection: bool = False
+    matches: int = 1
     parsed: bool = False
 
 
 def _place(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> Place | None:
-    """Find a name, which may be a column as it stands, else is read as Spark reads it."""
-    alike = _alike(df, columns, name)
-    if alike:
-        return Place((alike[0].name,), alike[0].dataType, alike[0].metadata, alike=len(alike))
+    """Look up a name: first as the name of a column, then parsed as a path."""
+    matches = _matching_columns(df, columns, name)
+    if matches:
+        return Place((matches[0].name,), matches[0].dataType, matches[0].metadata, matches=len(matches))
     place: Place | None = None
     for part in path_parts(name):
         if place is not None and isinstance(place.type, MapType):
-            if isinstance(place.type.keyType, NO_KEYS):
+            if isinstance(place.type.keyType, NO_STRING_LOOKUP):
                 return None
-            place = replace(place, path=(*place.path, part), type=place.type.valueType, metadata={}, within=True)
+            place = replace(place, path=(*place.path, part), type=place.type.valueType, metadata={}, in_collection=True)
             continue
-        kind: Any = place.type if place else None
-        array = isinstance(kind, ArrayType)
-        kind = kind.elementType if array else kind
-        fields = by_name(kind) if isinstance(kind, StructType) else {}
-        alike = [f for f in fields.get(folded(part), []) if same_name(df, f.name, part)]
-        alike = alike if place else _alike(df, columns, part)
-        if not alike:
+        parent: Any = place.type if place else None
+        array = isinstance(parent, ArrayType)
+        parent = parent.elementType if array else parent
+        fields = by_name(parent) if isinstance(parent, StructType) else {}
+        matches = [f for f in fields.get(folded(part), []) if same_name(df, f.name, part)]
+        matches = matches if place else _matching_columns(df, columns, part)
+        if not matches:
             return None
-        of = alike[0].dataType
+        data_type = matches[0].dataType
         place = Place(
-            (*(place.path if place else ()), alike[0].name),
-            ArrayType(of) if array else of,
-            alike[0].metadata,
-            within=array or (place is not None and place.within),
-            alike=max(len(alike), place.alike if place else 1),
+            (*(place.path if place else ()), matches[0].name),
+            ArrayType(data_type) if array else data_type,
+            matches[0].metadata,
+            in_collection=array or (place is not None and place.in_collection),
+            matches=max(len(matches), place.matches if place else 1),
             parsed=True,
         )
     return place
 
 
-def _alike(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> list[StructField]:
-    """Return the columns that Spark may read by a name: first it looks for the name in lower case."""
-    alike = columns.get(folded(name), [])
-    return [c for c in alike if c.name.lower() == name.lower() and same_name(df, c.name, name)]
+def _matching_columns(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> list[StructField]:
+    """Return the columns that Spark may resolve a name to: it compares names in lower case first."""
+    candidates = columns.get(folded(name), [])
+    return [c for c in candidates if c.name.lower() == name.lower() and same_name(df, c.name, name)]
 
 
 def single_place(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> Place:
-    """Find a name that is to be of one column or field; ColumnNotFoundError if it is of none or of several."""
+    """Look up the one column or field of a name; ColumnNotFoundError if there is none, or more than one."""
     place = _place(df, columns, name)
     if place is None:
-        raise ColumnNotFoundError(f"Column '{name}' does not exist. {_surroundings(df, columns, name)}.")
-    if place.alike > 1:
+        raise ColumnNotFoundError(f"Column '{name}' does not exist. {_alternatives(df, columns, name)}.")
+    if place.matches > 1:
         raise ColumnNotFoundError(
-            f"Column '{name}' is ambiguous: the DataFrame has {place.alike} of that name. Rename or drop all but one."
+            f"Column '{name}' is ambiguous: the DataFrame has {place.matches} of that name. Rename or drop all but one."
         )
     return place
 
 
-def _surroundings(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> str:
-    """Return what is there where a name is missing: the fields of the struct that its path leads to, or the columns."""
+def _alternatives(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> str:
+    """List names for the message about a missing one: the fields of the struct on its path, or the columns."""
     parts = path_parts(name)
     for end in range(len(parts) - 1, 0, -1):
         place = _place(df, columns, attribute(parts[:end]))
@@ -207,24 +207,24 @@ def _surroundings(df: DataFrame, columns: dict[str, list[StructField]], name: st
 
 
 def listed(columns: Sequence[str], name: str) -> str:
-    """Return columns for a message on one that is not there; of many the first, those of names like it before others."""
-    if len(columns) <= SHOWN:
+    """List columns for the message about a missing one; of many columns, those with similar names and the first ones."""
+    if len(columns) <= MAX_LISTED_COLUMNS:
         return ", ".join(columns)
-    near = get_close_matches(name, columns, SHOWN)
-    near += [c for c in columns if c not in near][: SHOWN - len(near)]
-    return f"{', '.join(near)} and {len(columns) - len(near):,} more"
+    similar = get_close_matches(name, columns, MAX_LISTED_COLUMNS)
+    similar += [c for c in columns if c not in similar][: MAX_LISTED_COLUMNS - len(similar)]
+    return f"{', '.join(similar)} and {len(columns) - len(similar):,} more"
 
 
 def path_parts(name: str) -> list[str]:
-    """Return the parts of a path as Spark reads it, with quotes taken off; none if it is not a path."""
+    """Split a path into names as Spark parses it, without quotes; an empty list if it is not a path."""
     if not PATH.fullmatch(name):
         return []
-    return [quotes.replace("``", "`") or plain for quotes, plain in PART.findall(name)]
+    return [quoted.replace("``", "`") or plain for quoted, plain in PATH_PART.findall(name)]
 
 
 def by_name(schema: StructType) -> dict[str, list[StructField]]:
-    """Return the fields by what is the same for names that Spark may take for one."""
+    """Return the fields of a schema by their names in folded case."""
     fields: dict[str, list[StructField]] = {}
-    for one in schema.fields:
-        fields.setdefault(folded(one.name), []).append(one)
+    for struct_field in schema.fields:
+        fields.setdefault(folded(struct_field.name), []).append(struct_field)
     return fields

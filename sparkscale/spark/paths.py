@@ -1,4 +1,4 @@
-"""Paths as they are: Spark's reader takes each path for a pattern."""
+"""Literal paths: Spark's reader interprets every path as a glob pattern."""
 
 from __future__ import annotations
 
@@ -16,32 +16,31 @@ SPECIAL = re.compile(r"([\\*?{}\[\]])")
 
 
 def escaped(path: str) -> str:
-    """Return the pattern that matches this path alone.
+    """Return the pattern that matches only this path.
 
-    The reader's option ``__globPaths__`` would turn patterns off, but Connect passes it on in lower case, where it means
-    nothing.
+    The reader's option ``__globPaths__`` turns patterns off, but Connect passes it in lower case, where it has no effect.
     """
     return SPECIAL.sub(r"\\\1", path)
 
 
 def exists(spark: SparkSession, path: str) -> bool:
-    """Whether there is something at a path."""
+    """Whether a path exists."""
     return _read(spark, path, "false", lambda df: df.schema.names) != []
 
 
 def lines(spark: SparkSession, path: str) -> list[str]:
-    """Return the lines of the text files in a path, in any order and each more than once; none where there is no path."""
+    """Return the lines of the text files in a path, in any order, each more than once; none if the path does not exist."""
     return _read(spark, path, "false", lambda df: [row[0] for row in df.collect()])
 
 
 def files(spark: SparkSession, path: str) -> list[str]:
-    """Return the files below a path as URIs, without hidden ones; the path alone if it is a file."""
+    """Return the URIs of the files below a path, except hidden ones; that of the path itself if it is a file."""
     return _read(spark, path, "true", lambda df: df.inputFiles())
 
 
 def _read(spark: SparkSession, path: str, recursive: str, action: Callable[[DataFrame], list[str]]) -> list[str]:
     reader = spark.read.schema(LINES).option("recursiveFileLookup", recursive)
-    try:  # Connect looks for the path when it is read
+    try:  # Connect checks the path only when it is read
         return action(
             reader.text([escaped(path)] * 2)
         )  # twice: Spark logs the trace of a single path that does not exist

@@ -1,8 +1,8 @@
-"""SQL text: names and strings in it, and its only way to Spark's parser.
+"""SQL text: quoting of names and strings, and the only place where text is passed to Spark's parser.
 
-In all text that it parses, inside quotes too, Spark puts the value of a setting or an environment variable, or nothing,
-in place of ``${...}``. No text with these two characters is handed to it. Under a setting it reads quoted names as
-patterns; where it does, names that could be patterns are in no text.
+In all text that it parses, even inside quotes, Spark replaces ``${...}`` by the value of a setting or an environment
+variable, or by nothing. Text with these two characters is never passed to it. With a certain setting, Spark interprets
+quoted names as regular expressions; then, names that could be such expressions are never written in SQL text.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = [
 ]
 
 VARIABLE = "${"
-PLAIN = re.compile(r"\w+", re.ASCII)  # a name that is no pattern of others
-SHOWN = 60  # characters of a text that a message shows
+PLAIN = re.compile(r"\w+", re.ASCII)  # a name that is not a regular expression
+MAX_SHOWN_CHARACTERS = 60  # of SQL text in a message
 
 
 def quoted(name: str) -> str:
@@ -39,21 +39,21 @@ def quoted(name: str) -> str:
     Raises
     ------
     ParamError
-        If the text would be another name to Spark.
+        If Spark would substitute a variable in the name.
     """
     return "`" + without_variables(name, f"Column '{name}'").replace("`", "``") + "`"
 
 
 def path(names: Sequence[str]) -> str:
-    """Return a column, or a field in it, as SQL text.
+    """Return a column, or a nested field, as SQL text.
 
-    Fields are taken out of the column by a string: in ``s.x`` Spark sees column ``x`` of a table or an alias ``s`` first.
+    Fields are accessed by strings, since Spark first resolves ``s.x`` as column ``x`` of a table or alias ``s``.
     """
     return quoted(names[0]) + "".join(f"[{string(name)}]" for name in names[1:])
 
 
 def unreadable(spark: SparkSession, paths: Sequence[Sequence[str]]) -> list[bool]:
-    """Whether Spark would read something else in the SQL text of a path, under the session's settings."""
+    """Whether Spark would misinterpret the SQL text of each path, under the session's settings."""
     special = [not PLAIN.fullmatch(top) for top, *_ in paths]
     escaped = [any(c in name for name in fields for c in "'\\") for _, *fields in paths]
     if any(special) and not is_on(spark, "spark.sql.parser.quotedRegexColumnNames"):
@@ -64,45 +64,45 @@ def unreadable(spark: SparkSession, paths: Sequence[Sequence[str]]) -> list[bool
 
 
 def is_on(spark: SparkSession, setting: str) -> bool:
-    """Whether a setting that is off by default is on; on Connect to ask is a round trip."""
+    """Whether a setting that is off by default is on; a round trip on Connect."""
     return str(spark.conf.get(setting, "false")).lower() == "true"
 
 
 def string(text: str) -> str:
     """Return a string as SQL text.
 
-    Two literals beside each other are one string, so that ``$`` and ``{`` can stand apart. There is no escape for them
-    under ``spark.sql.parser.escapedStringLiterals``, where quotes and backslashes keep the backslash before them.
+    Adjacent literals form one string, so that ``$`` and ``{`` can be separated. They cannot be escaped under
+    ``spark.sql.parser.escapedStringLiterals``, where escaped quotes and backslashes keep their backslash.
     """
     literal = "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return literal.replace(VARIABLE, "$' '{")
 
 
 def without_variables(text: str, what: str) -> str:
-    """Return text as it is, if it is the same to Spark's parser; else ``what`` is to be renamed."""
+    """Return text unchanged; raise if Spark would substitute a variable, so that ``what`` must be renamed."""
     if VARIABLE in text:
         raise ParamError(
-            f"{what} holds '{VARIABLE}', in place of which Spark puts a setting or an environment variable into SQL "
-            "text. Rename it."
+            f"{what} holds '{VARIABLE}', which Spark replaces by a setting or an environment variable in SQL text. "
+            "Rename it."
         )
     return text
 
 
 def expr(text: str) -> Column:
     """Return an expression as a column."""
-    return F.expr(_checked(text))
+    return F.expr(_without_variables(text))
 
 
 def select(df: DataFrame, *texts: str) -> DataFrame:
-    """Return what expressions make of each row."""
-    return df.selectExpr(*map(_checked, texts))
+    """Return the DataFrame of these expressions."""
+    return df.selectExpr(*map(_without_variables, texts))
 
 
 def where(df: DataFrame, condition: str) -> DataFrame:
-    """Return the rows of which a condition is true."""
-    return df.where(_checked(condition))
+    """Return the rows for which a condition is true."""
+    return df.where(_without_variables(condition))
 
 
-def _checked(text: str) -> str:
-    at = max(text.find(VARIABLE) - SHOWN // 2, 0)
-    return without_variables(text, f"A name in SQL text, {text[at : at + SHOWN]!r},")
+def _without_variables(text: str) -> str:
+    at = max(text.find(VARIABLE) - MAX_SHOWN_CHARACTERS // 2, 0)
+    return without_variables(text, f"A name in SQL text, {text[at : at + MAX_SHOWN_CHARACTERS]!r},")

@@ -1,4 +1,4 @@
-"""The metadata and statistics of saved stages, in folders that other processes may write to at the same time."""
+"""Metadata and statistics of saved stages, in folders that other processes may write to concurrently."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ __all__ = [
     "metadata_lines",
     "new_folder",
     "parsed",
-    "part",
-    "patiently",
     "read_statistic",
     "remove",
+    "retry_unsettled",
+    "typed_entry",
     "undamaged",
     "wait",
     "write_metadata",
@@ -52,33 +52,33 @@ T = TypeVar("T")
 logger = logging.getLogger("sparkscale")
 
 METADATA = ("metadata", "metadata.next")
-FOLDER = re.compile(r"data(\.[0-9a-f]+)?")  # of statistics; format 1 had data and data.1
+FOLDER = re.compile(r"data(\.[0-9a-f]+)?")  # of statistics; format 1 used data and data.1
 UNIQUE = re.compile(r"data\.[0-9a-f]{20}")
-CHUNK = 4096  # features a row of the saved statistics
+FEATURES_PER_ROW = 4096  # of the saved statistics
 FAILURES: tuple[type[Exception], ...] = (PySparkException, OSError, *jvm.errors())
-# Seconds after which a step is tried again that met another writer: as often as there are pauses.
+# Seconds to wait before each retry of a step that conflicted with another writer.
 PAUSES: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8, 1.6)
-LONGEST = 3600.0  # seconds that a save may take from its statistics to its metadata: until then nobody removes them
+MAX_SAVE_SECONDS = 3600.0  # from writing statistics to writing metadata; newer statistics are never removed as unused
 
 
 class MalformedError(ValueError):
-    """A part of the metadata that is not what was saved."""
+    """An entry of the metadata is missing or invalid."""
 
 
 class UnsettledError(PersistenceError):
-    """A state that another writer may be about to change."""
+    """The saved state is inconsistent, possibly because another process is writing."""
 
 
-def part(saved: Any, name: str, kind: type) -> Any:
-    """Return a part of saved JSON, which must be of a type."""
+def typed_entry(saved: Any, name: str, value_type: type) -> Any:
+    """Return an entry of saved JSON, which must be of a type."""
     value = saved.get(name) if isinstance(saved, Mapping) else None
-    if type(value) is not kind:
-        raise MalformedError(f"{name} is {value!r}, not of type {kind.__name__}")
+    if type(value) is not value_type:
+        raise MalformedError(f"{name} is {value!r}, not of type {value_type.__name__}")
     return value
 
 
-def patiently(action: Callable[[], T]) -> T:
-    """Return what an action gives, once other writers let it."""
+def retry_unsettled(action: Callable[[], T]) -> T:
+    """Run an action; retry it while it conflicts with other writers."""
     for pause in PAUSES:
         try:
             return action()
@@ -91,7 +91,7 @@ def patiently(action: Callable[[], T]) -> T:
 
 
 def check_path(spark: SparkSession, path: str) -> None:
-    """Refuse a path that could not be read again."""
+    """Refuse a path that Spark could not read."""
     if not path.strip():
         raise PersistenceError("The path is empty. Name a folder to save to.")
     try:
@@ -99,54 +99,54 @@ def check_path(spark: SparkSession, path: str) -> None:
     except FAILURES as failure:
         if "URISyntaxException" not in str(failure):
             raise
-        wrong = (
-            "beside any of []{}*?\\ in a path. Rename it."
+        problem = (
+            "together with any of []{}*?\\ in a path. Rename it."
             if paths.escaped(path) != path
             else "in the first part of a relative path. Put ./ before it."
         )
-        raise PersistenceError(f"'{path}' cannot be read by Spark, which takes no colon {wrong}") from failure
+        raise PersistenceError(f"Spark cannot read '{path}': it allows no colon {problem}") from failure
 
 
 def children(spark: SparkSession, path: str) -> set[str]:
-    """Return the names of what is in a path; on Connect, of all folders below it that hold files."""
+    """Return the names of the entries of a folder; on Connect, of all folders below it that contain files."""
     names = jvm.children(spark, path)
     return {uri.rsplit("/", 2)[-2] for uri in paths.files(spark, path)} if names is None else {*names}
 
 
 def is_stage(spark: SparkSession, path: str) -> bool:
-    """Whether a path holds a part of a stage at least."""
+    """Whether a path contains a saved stage, complete or not."""
     return any(name in METADATA or FOLDER.fullmatch(name) for name in children(spark, path))
 
 
 def new_folder() -> str:
-    """Return a name for statistics that no other save gives, and that tells when it was given."""
+    """Return a unique folder name for statistics, which contains the current time."""
     return f"data.{int(time.time() * 1000):011x}{uuid4().hex[:9]}"
 
 
 def abandoned(names: Iterable[str]) -> set[str]:
-    """Return those of the folders that a save gave names to which has long ended."""
-    before = f"data.{int((time.time() - LONGEST) * 1000):011x}"
+    """Return the folders that are too old to belong to a save in progress."""
+    before = f"data.{int((time.time() - MAX_SAVE_SECONDS) * 1000):011x}"
     return {name for name in names if UNIQUE.fullmatch(name) and name < before}
 
 
 def metadata_lines(spark: SparkSession, path: str, name: str) -> list[str]:
-    """Return the lines of metadata in a folder of a path, the newest first."""
+    """Return the lines of metadata in a folder, newest first."""
     try:
         lines = paths.lines(spark, f"{path}/{name}")
     except FAILURES as failure:
-        if _gone(failure):
-            raise UnsettledError(f"'{path}' changes while it is read: another process writes to it.") from failure
+        if _is_missing_file(failure):
+            raise UnsettledError(f"'{path}' changed while it was read: another process is writing to it.") from failure
         raise PersistenceError(f"'{path}' cannot be read: {first_line(failure)}") from failure
     return sorted(set(lines), key=_timestamp, reverse=True)
 
 
 def first_line(failure: Exception) -> str:
-    """Return what a failure says, without the trace of the JVM."""
+    """Return the first line of an exception's message, without the JVM stack trace."""
     return (jvm.message(failure) or str(failure)).strip().partition("\n")[0] or type(failure).__name__
 
 
-def _gone(failure: Exception) -> bool:
-    """Whether a file is not there any more."""
+def _is_missing_file(failure: Exception) -> bool:
+    """Whether an exception says that a file does not exist."""
     return any(sign in str(failure) for sign in ("PATH_NOT_FOUND", "FILE_NOT_EXIST", "FileNotFound"))
 
 
@@ -156,7 +156,7 @@ def _timestamp(text: str) -> int:
 
 
 def parsed(text: str) -> dict[str, Any] | None:
-    """Return the object that a line of JSON holds, if it does."""
+    """Parse a line of JSON; ``None`` if it is not an object."""
     try:
         metadata = json.loads(text)
     except (ValueError, RecursionError):
@@ -165,23 +165,23 @@ def parsed(text: str) -> dict[str, Any] | None:
 
 
 def undamaged(spark: SparkSession, path: str, name: str) -> list[dict[str, Any]]:
-    """Return the metadata in a folder of a path that were not damaged, whoever wrote them."""
+    """Return the metadata in a folder whose checksums, if any, are right."""
     try:
         metadata = map(parsed, metadata_lines(spark, path, name))
     except UnsettledError:
         raise
-    except PersistenceError:  # a file that Spark cannot read is damaged
+    except PersistenceError:  # an unreadable file counts as damaged
         return []
     return [m for m in metadata if m and m.get("checksum") in (None, checksum(m))]
 
 
 def write_metadata(spark: SparkSession, path: str, metadata: Mapping[str, Any], mode: str) -> None:
-    """Write metadata as one line of JSON; an overwrite that meets another one is tried again."""
+    """Write metadata as one line of JSON; retry an overwrite that conflicts with another one."""
     lines = spark.createDataFrame([(json.dumps(metadata),)], paths.LINES)
     for pause in PAUSES if mode == "overwrite" else ():
         try:
             lines.coalesce(1).write.mode(mode).text(path)
-        except FAILURES:  # noqa: PERF203  # two writers remove each other's files; what fails to the end is raised below
+        except FAILURES:  # noqa: PERF203  # two writers remove each other's files; the last attempt is below
             wait(pause)
         else:
             return
@@ -189,22 +189,24 @@ def write_metadata(spark: SparkSession, path: str, metadata: Mapping[str, Any], 
 
 
 def wait(seconds: float) -> None:
-    """Let other writers go on for about so long."""
-    time.sleep(seconds * (0.5 + random()))  # noqa: S311  # writers that met must not meet again
+    """Sleep for about this long, with random jitter."""
+    time.sleep(seconds * (0.5 + random()))  # noqa: S311  # so that two writers do not conflict again
 
 
 def remove(spark: SparkSession, path: str, folders: set[str]) -> None:
-    """Remove statistics that no metadata names; on Connect, which removes no folder, what is in them."""
-    for name in sorted(name for name in folders if FOLDER.fullmatch(name)):  # and nothing else, whatever metadata say
+    """Remove statistics that no metadata refers to; on Connect, which cannot remove folders, only their content."""
+    for name in sorted(
+        name for name in folders if FOLDER.fullmatch(name)
+    ):  # and no other folder, whatever the metadata contain
         place = f"{path}/{name}"
         try:
             if not jvm.remove_path(spark, place) and paths.files(spark, place):
-                # By a column without values, so that no file is left in it.
-                nothing = spark.createDataFrame([], StructType([*paths.LINES, StructField("no", StringType())]))
-                writer = nothing.write.mode("overwrite").option("partitionOverwriteMode", "static")
+                # Overwrite by an empty table with a partition column, which leaves no file.
+                empty = spark.createDataFrame([], StructType([*paths.LINES, StructField("no", StringType())]))
+                writer = empty.write.mode("overwrite").option("partitionOverwriteMode", "static")
                 writer.partitionBy("no").text(place)
-        except FAILURES as failure:  # the stage is saved all the same
-            logger.warning("'%s', which is of no use any more, cannot be removed: %s", place, failure)
+        except FAILURES as failure:  # the stage itself has been saved
+            logger.warning("'%s' is no longer used, but cannot be removed: %s", place, failure)
 
 
 def checksum(metadata: Mapping[str, Any]) -> str:
@@ -214,13 +216,13 @@ def checksum(metadata: Mapping[str, Any]) -> str:
 
 
 def checksum_of(statistic: Mergeable) -> str:
-    """Return the checksum of a statistic's arrays, whatever the files that hold them."""
-    whole = hashlib.sha256()
+    """Return the checksum of a statistic's arrays, which does not depend on the file format."""
+    digest = hashlib.sha256()
     for name, array in statistic.arrays().items():
-        values = np.where(np.isnan(array), np.nan, array).astype("<f8")  # NaN of one kind
-        whole.update(json.dumps([name, array.shape]).encode())
-        whole.update(values.tobytes())
-    return whole.hexdigest()
+        values = np.where(np.isnan(array), np.nan, array).astype("<f8")  # one bit pattern for NaN
+        digest.update(json.dumps([name, array.shape]).encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
 
 
 def _schema(names: tuple[str, ...]) -> StructType:
@@ -231,7 +233,9 @@ def _schema(names: tuple[str, ...]) -> StructType:
 def write_statistic(spark: SparkSession, path: str, statistic: Mergeable) -> None:
     """Write the arrays of a statistic as Parquet."""
     arrays = statistic.arrays()
-    step = max(1, CHUNK * len(statistic) // max(a.size for a in arrays.values()))  # a matrix has rows of many numbers
+    step = max(
+        1, FEATURES_PER_ROW * len(statistic) // max(a.size for a in arrays.values())
+    )  # fewer features per row for a matrix
     rows = [
         (start, *(a[start : start + step].ravel().tolist() for a in arrays.values()))
         for start in range(0, len(statistic), step)
@@ -239,34 +243,36 @@ def write_statistic(spark: SparkSession, path: str, statistic: Mergeable) -> Non
     spark.createDataFrame(rows, _schema(statistic.names())).coalesce(1).write.mode("overwrite").parquet(path)
 
 
-def read_statistic(spark: SparkSession, path: str, metadata: Mapping[str, Any], kind: type[Mergeable]) -> Mergeable:
-    """Return the statistic that metadata names, if it is the one that was saved with it."""
-    folder, features = part(metadata, "data", str), part(metadata, "numFeatures", int)
+def read_statistic(
+    spark: SparkSession, path: str, metadata: Mapping[str, Any], statistic_class: type[Mergeable]
+) -> Mergeable:
+    """Return the statistic that the metadata refer to; raise if it is not the one that was saved with them."""
+    folder, features = typed_entry(metadata, "data", str), typed_entry(metadata, "numFeatures", int)
     if not FOLDER.fullmatch(folder):
-        raise MalformedError(f"data is {folder!r}, which is no folder of statistics")
+        raise MalformedError(f"data is {folder!r}, which is not a folder of statistics")
     place = f"{path}/{folder}"
     try:
-        # By a schema of our own: that of the files may name classes, which Spark would import.
-        df = spark.read.schema(_schema(kind.names())).parquet(paths.escaped(place))
+        # With a schema of our own: that in the files may name classes, which Spark would import.
+        df = spark.read.schema(_schema(statistic_class.names())).parquet(paths.escaped(place))
         rows = sorted(collect(df), key=lambda row: row["start"])
-        arrays = {name: np.concatenate([row[name] for row in rows]) for name in kind.names()}
+        arrays = {name: np.concatenate([row[name] for row in rows]) for name in statistic_class.names()}
     except Exception as failure:
-        raise (UnsettledError if _gone(failure) else PersistenceError)(
+        raise (UnsettledError if _is_missing_file(failure) else PersistenceError)(
             f"'{place}': the saved statistics are missing or cannot be read."
         ) from failure
-    counted = len(arrays["count"])
-    if counted != features:
-        raise PersistenceError(f"'{place}': the saved statistics are of {counted} features, not {features}.")
+    saved_features = len(arrays["count"])
+    if saved_features != features:
+        raise PersistenceError(f"'{place}': the saved statistics are of {saved_features} features, not {features}.")
     try:
-        statistic = kind.from_arrays({name: values for name, values in arrays.items() if len(values)})
+        statistic = statistic_class.from_arrays({name: values for name, values in arrays.items() if len(values)})
     except (KeyError, ValueError) as failure:
-        raise PersistenceError(f"'{place}': the saved statistics are not {kind.__name__}.") from failure
+        raise PersistenceError(f"'{place}': the saved statistics are not {statistic_class.__name__}.") from failure
     numbers = sum(array.size for array in statistic.arrays().values())
-    if any(len(a) != features for a in statistic.arrays().values()) or numbers != kind.numbers(features):
-        raise PersistenceError(f"'{place}': the saved statistics are not of {features} features throughout.")
+    if any(len(a) != features for a in statistic.arrays().values()) or numbers != statistic_class.numbers(features):
+        raise PersistenceError(f"'{place}': some of the saved statistics are not of {features} features.")
     counts = np.concatenate([statistic.count, statistic.invalid])
     if not np.all((counts >= 0) & np.isfinite(counts)):
-        raise PersistenceError(f"'{place}': the saved statistics hold counts that are negative, or no numbers.")
+        raise PersistenceError(f"'{place}': the saved statistics contain negative or non-finite counts.")
     if metadata.get("formatVersion") != 1 and metadata.get("dataChecksum") != checksum_of(statistic):
-        raise PersistenceError(f"'{place}': the saved statistics are not those that were saved with the metadata.")
+        raise PersistenceError(f"'{place}': the saved statistics do not match the metadata.")
     return statistic

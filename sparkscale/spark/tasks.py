@@ -1,8 +1,8 @@
-"""Tasks in Python: what holds up short ones is taken away at the start of each.
+"""Python tasks: preparation of workers that removes two delays of short tasks.
 
-Two causes, neither in the task itself. After each task a worker that is used again collects garbage, and passes over all
-that NumPy, pandas and PyArrow made when they were imported: 10 to 40 ms. And what the JVM writes last waits until the
-worker acknowledges what came before, which Linux delays by 40 ms.
+After each task, a reused worker collects garbage, and traverses all objects that NumPy, pandas and PyArrow created on
+import: 10 to 40 ms. And the last data that the JVM sends wait until the worker acknowledges the previous data, which
+Linux delays by 40 ms.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ __all__ = ["begin", "map_in_arrow"]
 
 Batches = Iterator[pa.RecordBatch]
 
-MOST_OBJECTS = 5000  # that a collection passes over in a fraction of a millisecond
-MOST_FREEZES = 3  # in a worker's life, so that garbage of others that is frozen stays little
+MOST_OBJECTS = 5000  # traversed by the garbage collector in a fraction of a millisecond
+MOST_FREEZES = 3  # per worker, so that little garbage of other libraries is ever frozen
 _freezes = 0
 
 
 def map_in_arrow(df: DataFrame, function: Callable[[Batches], Batches], schema: StructType) -> DataFrame:
-    """Return what a function makes of each partition's Arrow batches."""
+    """Apply a function to the Arrow batches of each partition."""
     return df.mapInArrow(_Task(function), schema)
 
 
 @dataclass(frozen=True)
 class _Task:
-    """A function that is called when its worker is ready."""
+    """A function that prepares its worker before it runs."""
 
     function: Callable[[Batches], Batches]
 
@@ -48,7 +48,7 @@ class _Task:
 
 
 def begin() -> None:
-    """Make the worker of a task ready for it; of one that no daemon of PySpark's has started, only its memory."""
+    """Prepare the worker of a task; outside of PySpark's daemon, only its memory allocation."""
     keep_freed_memory()
     frame = _frame_of_daemon()
     if frame is None:
@@ -61,7 +61,7 @@ def begin() -> None:
 def _frame_of_daemon() -> FrameType | None:
     frame: FrameType | None = sys._getframe()
     while frame is not None:
-        module = frame.f_globals.get("__spec__")  # the daemon's __name__ may be __main__
+        module = frame.f_globals.get("__spec__")  # the name of the daemon's module may be __main__
         if frame.f_code.co_name == "worker" and getattr(module, "name", None) == "pyspark.daemon":
             return frame
         frame = frame.f_back
@@ -69,17 +69,17 @@ def _frame_of_daemon() -> FrameType | None:
 
 
 def _acknowledge_at_once(connection: object) -> None:
-    """Acknowledge what the JVM has sent; Linux goes back to its delays by itself, and so for each task."""
+    """Turn off delayed acknowledgements; Linux turns them on again by itself, so this is done for each task."""
     if not isinstance(connection, socket.socket) or connection.family not in {socket.AF_INET, socket.AF_INET6}:
         return
     if hasattr(socket, "TCP_QUICKACK"):
-        with suppress(OSError):  # a kernel that has no such option
+        with suppress(OSError):  # a kernel without this option
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _freeze() -> None:
-    """Take what is there out of all later collections, if it is much; garbage is collected first."""
-    global _freezes  # noqa: PLW0603  # of the worker
+    """Collect garbage, then exclude the remaining objects from later collections if there are many."""
+    global _freezes  # noqa: PLW0603  # state of the worker process
     if _freezes < MOST_FREEZES and len(gc.get_objects()) > MOST_OBJECTS:
         gc.collect()
         _freezes += 1

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from sparkscale.spark.gpu import concat_batches
 
-__all__ = ["ROWS_IN_BATCH", "by_partition", "drop_zero_weight", "gathered"]
+__all__ = ["ROWS_IN_BATCH", "by_partition", "drop_zero_weight", "rebatch"]
 
 Gathered = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
@@ -60,7 +60,7 @@ def _cut(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatc
                 start, rows = start + taken, rows + taken
 
 
-def gathered(batches: Iterator[pa.RecordBatch], others: Gathered) -> Iterator[pa.RecordBatch]:
+def rebatch(batches: Iterator[pa.RecordBatch], others: Gathered) -> Iterator[pa.RecordBatch]:
     """Return Arrow batches, those that hold sparse rows put together, the ``others`` as the device wants them."""
     for sparse, run in groupby(batches, key=_is_sparse):
         yield from concat_batches(run, SPARSE_BYTES, SPARSE_ROWS) if sparse else others(run)  # noqa: B031  # either way once

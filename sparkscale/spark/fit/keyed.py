@@ -168,7 +168,7 @@ class KeyedScan:
         partition, order = gpu.partition_id(), 0
         states = [KeyedState(group.column.size) for group in self.groups]
         with gpu.device_of_task(self.device) as worker:
-            for batch in worker.gathered(batching.drop_zero_weight(batches)):
+            for batch in worker.rebatch(batching.drop_zero_weight(batches)):
                 keys, runs, ordered = by_key(batch)
                 for start, stop in self._ranges(runs, states):
                     for state in states:

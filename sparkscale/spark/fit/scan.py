@@ -244,7 +244,7 @@ class Scan:
         """Return what a partition holds of each group, none if it has no row, and jointly; ``None`` if it is too much."""
         states, joint = [GroupState(group.column.size) for group in self.groups], Fold()
         rows, is_joint = 0, self.statistic_class.joint
-        for batch in batching.gathered(batching.drop_zero_weight(batches), worker.gathered):
+        for batch in batching.rebatch(batching.drop_zero_weight(batches), worker.rebatch):
             rows += batch.num_rows
             decoded = add_batch(states, batch, self.groups, self.statistic_class, self.skip, worker, self.pool)
             sizes = [state.size for state in states if state.size]

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from sparkscale.errors import InvalidValueError, ParamError, SizeMismatchError
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.expression import failure, guarded, paired
+from sparkscale.spark.expression import failure, guarded, indices_checked
 from sparkscale.spark.frame import Frame
 
 __all__ = ["MOST_FEATURES", "Group", "column_groups", "select", "too_many"]
@@ -115,7 +115,7 @@ def _vector_texts(k: int, column: FeatureColumn, handle_invalid: str) -> list[st
     u = f"u{k}"
     values, indices = f"{u}.values", f"{u}.indices"
     values = guarded(replace(column, kind="array"), values, values, handle_invalid, compiled=True)
-    stored = paired(column, u, f"coalesce({indices}, cast(array() AS array<int>))")
+    stored = indices_checked(column, u, f"coalesce({indices}, cast(array() AS array<int>))")
     size = f"coalesce({u}.size, size({u}.values))"
     if column.size is not None:
         wrong = failure(

@@ -65,7 +65,7 @@ def check_outputs(df: DataFrame, outputs: Sequence[str], inputs: Sequence[str] =
 
 def _replaceable(output: str, place: Place) -> tuple[str, ...]:
     """Return the path of a place, if there is one column or field to replace."""
-    if place.within or place.alike > 1:
+    if place.in_collection or place.matches > 1:
         raise OutputColumnError(
             f"Output column '{output}' cannot be replaced: it is within an array or a map, or one name of several "
             "columns. Name another output."
@@ -134,7 +134,7 @@ def add_outputs(frame: Frame, outputs: Sequence[FeatureColumn], texts: Mapping[s
         added = frame.add_all([texts[name] for name in metadata], [*metadata.values()])
         texts |= zip(metadata, added, strict=True)
     scalars = [out.name for out in outputs if out.kind == "scalar"]
-    texts |= zip(scalars, frame.in_methods([texts[name] for name in scalars], "nanvl({0}, {1})"), strict=True)
+    texts |= zip(scalars, frame.split_methods([texts[name] for name in scalars], "nanvl({0}, {1})"), strict=True)
     if replaced:
         _replace(frame, texts, replaced, metadata)
     else:

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from sparkscale.errors import SizeMismatchError
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata, temp_column_name
-from sparkscale.spark.expression import REFUSING, failure, guarded, is_valid, length_checked, paired
+from sparkscale.spark.expression import REFUSING, failure, guarded, indices_checked, is_valid, length_checked
 from sparkscale.spark.frame import Frame
 from sparkscale.spark.transform.column_map import ColumnMap, Entries, Staged
 
@@ -110,7 +110,7 @@ def _checked(frame: Frame, column: FeatureColumn, policy: str, size_remedy: str)
     )
     fits = "true" if column.size is None else f"{row_size} = {size}"
     right = f"CASE WHEN {parts} IS NULL THEN {when_null} WHEN {fits} THEN {column.sql} ELSE {wrong} END"
-    right = paired(column, parts, right)
+    right = indices_checked(column, parts, right)
     right = guarded(replace(column, kind="array"), f"{parts}.values", right, policy, compiled=True)
     # Under "error" the job fails at null, if it is looked at.
     vector = CheckedVector(frame, frame.add(right), "true" if policy == "error" else f"{parts} IS NOT NULL")
