@@ -439,9 +439,13 @@ def test_an_empty_vector_is_refused_where_the_size_is_known(spark):
     """From the model or from metadata: it is no row of zeros."""
     empty = vectors(spark, Vectors.dense([]))
 
-    with pytest.raises(SizeMismatchError, match="vector of size 0, but 2 was expected, as its metadata or the model"):
+    with pytest.raises(
+        SizeMismatchError, match="vector of size 0, but size 2 is expected from its metadata or the model"
+    ):
         of(MinMaxScalerModel(), "v").update(empty)
-    with pytest.raises(SizeMismatchError, match="vector of size 0, but 2 was expected, as its metadata or the model"):
+    with pytest.raises(
+        SizeMismatchError, match="vector of size 0, but size 2 is expected from its metadata or the model"
+    ):
         MinMaxScaler(inputCol="v").fit(empty.withMetadata("v", {"ml_attr": {"num_attrs": 2}}))
 
 

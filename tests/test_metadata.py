@@ -111,7 +111,7 @@ def test_a_source_that_refuses_is_read(spark, version_2, folder, monkeypatch, ca
     with caplog.at_level(logging.INFO, "sparkscale"):
         model = MinMaxScaler(inputCols=["byte", "int"]).fit(df)
 
-    assert "The extrema are taken from the rows" in caplog.text
+    assert "Computing extrema from the rows" in caplog.text
     assert model.originalMax.toArray().tolist() == [49.0, 999.0]
     assert model.invalidCounts == [0, ROWS // 4]
 

@@ -773,7 +773,7 @@ def test_one_name_of_several_columns_is_not_replaced(spark):
     """Which of them is meant cannot be known."""
     df = spark.range(1).selectExpr("1D AS y_scaled", "7D AS y", "7D AS y")
 
-    with pytest.raises(OutputColumnError, match=r"'y' cannot be replaced: .* one name of several columns"):
+    with pytest.raises(OutputColumnError, match=r"'y' cannot be replaced: .* several columns have this name"):
         of_y("y").inverseTransform(df, outputCol="y")
 
 

@@ -1,4 +1,4 @@
-"""Counts of values by bins."""
+"""Counts of values by bin."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["Histogram"]
 
 @dataclass(frozen=True, eq=False)
 class Histogram:
-    """How the valid values of a feature are spread.
+    """The distribution of the valid values of a feature.
 
     Parameters
     ----------
     edges : numpy.ndarray of float64, shape (n_bins + 1,)
-        From the least value to the largest, at equal steps. A constant has it twice, around its one bin; a feature
-        without a valid value has neither edges nor counts.
+        From the smallest value to the largest, in equal steps. For a constant, both edges of its only bin are equal; a
+        feature without a valid value has neither edges nor counts.
     counts : numpy.ndarray of int64, shape (n_bins,)
-        Number of values from each edge to the next.
+        Number of values in each bin.
     invalid : int
-        Number of null, NaN and infinite values, which are in no bin.
+        Number of null, NaN and infinite values, which are not in any bin.
     """
 
     edges: npt.NDArray[np.float64]
@@ -37,4 +37,4 @@ class Histogram:
     @property
     def constant(self) -> bool:
         """Whether all valid values are the same."""
-        return len(self.edges) == 2 and bool(self.edges[0] == self.edges[1])  # noqa: PLR2004  # the edges of one bin
+        return len(self.edges) == 2 and bool(self.edges[0] == self.edges[1])  # noqa: PLR2004  # edges of a single bin

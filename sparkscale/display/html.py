@@ -1,4 +1,4 @@
-"""What notebooks show of a stage: its Params and, once fitted, its features. Plain HTML, in the notebook's own colours."""
+"""HTML representation of a stage in notebooks: its Params and, once fitted, its features. It has no colours of its own."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["Extent", "Features", "HtmlReprMixin", "stage_html"]
 
 Array = npt.NDArray[np.float64]
 
-ROWS = 20  # features in a table
-NAMES = 5  # of features in a sentence
-ITEMS = 8  # of a list that is the value of a Param
-LETTERS = 60  # of a name or a value
-WIDTH, HEIGHT, MARGIN = 110, 14, 4  # of a mark, in pixels
+MAX_TABLE_FEATURES = 20  # rows of the table
+MAX_LISTED_NAMES = 5  # names of features in a sentence
+MAX_LIST_ITEMS = 8  # of a Param whose value is a list
+MAX_TEXT_LENGTH = 60  # characters of a name or a value
+MARK_WIDTH, MARK_HEIGHT, MARK_MARGIN = 110, 14, 4  # in pixels
 
 
 @dataclass(frozen=True)
 class Extent:
-    """From where to where the values of each feature are known to lie, and the middle where it is known."""
+    """The range of the values of each feature, and their middle if it is known."""
 
     low: Array
     high: Array
@@ -36,20 +36,20 @@ class Extent:
 
 @dataclass(frozen=True)
 class Features:
-    """What is shown of the features: a row of ``summary`` each, and where their values lie."""
+    """The features to show: a row of ``summary`` each, and the extent of their values."""
 
     summary: pd.DataFrame
     extent: Extent
 
 
 class HtmlReprMixin(Params):
-    """Mixin for stages that notebooks show."""
+    """Mixin for stages with an HTML representation in notebooks."""
 
     def _repr_html_(self) -> str:
         return stage_html(type(self).__name__, self, *self._overview())
 
     def _overview(self) -> tuple[str, Features | None]:
-        """Return what to say beside the name of the stage, and its features."""
+        """Return a description of the stage, and its features if it is fitted."""
         return "", None
 
 
@@ -59,23 +59,23 @@ def stage_html(title: str, params: Params, description: str, features: Features 
     Parameters
     ----------
     title : str
-        Its name.
+        The name of the stage.
     params : pyspark.ml.param.Params
-        Whose Params to show.
+        The stage whose Params to show.
     description : str
-        What to say beside the name.
+        Text after the name.
     features : Features, optional
-        What was learned.
+        The fitted features.
     """
     after_title = f": {escape(description)}" if description else ""
     divs = [f"<div><b>{escape(title)}</b>{after_title} <small>({escape(params.uid)})</small></div>", *_params(params)]
     if features is not None:
-        divs += [_marked(features.summary), _table(features), _legend(features)]
+        divs += [_remarks(features.summary), _table(features), _legend(features)]
     return f"<div>{''.join(divs)}</div>"
 
 
 def _params(params: Params) -> Iterable[str]:
-    """Return what was set, what has its default, and the names of what has no value, a line each."""
+    """Return one line each for Params that are set, that have their default, and that have no value."""
     given = [p for p in params.params if params.isSet(p)]
     default = [p for p in params.params if params.hasDefault(p) and not params.isSet(p)]
     for name, group in (("Set", given), ("Default", default)):
@@ -90,8 +90,8 @@ def _params(params: Params) -> Iterable[str]:
 
 
 def _param(param: Param[Any], value: Any) -> str:
-    if isinstance(value, list) and len(value) > ITEMS:
-        text = f"[{', '.join(map(_item, value[:ITEMS]))}, … {len(value):,} in all]"
+    if isinstance(value, list) and len(value) > MAX_LIST_ITEMS:
+        text = f"[{', '.join(map(_item, value[:MAX_LIST_ITEMS]))}, … {len(value):,} in all]"
     elif isinstance(value, list):
         text = f"[{', '.join(map(_item, value))}]"
     else:
@@ -104,11 +104,11 @@ def _item(value: Any) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LETTERS else f"{text[: LETTERS - 1]}…"
+    return text if len(text) <= MAX_TEXT_LENGTH else f"{text[: MAX_TEXT_LENGTH - 1]}…"
 
 
-def _marked(summary: pd.DataFrame) -> str:
-    """Name the features that need a look."""
+def _remarks(summary: pd.DataFrame) -> str:
+    """List features that need attention."""
     conditions = {
         "constant": summary["constant"],
         "without a valid value": summary["count"] == 0,
@@ -123,8 +123,8 @@ def _marked(summary: pd.DataFrame) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    listed = ", ".join(escape(_short(name)) for name in names[:NAMES])
-    return f"{listed} and {len(names) - NAMES:,} more" if len(names) > NAMES else listed
+    listed = ", ".join(escape(_short(name)) for name in names[:MAX_LISTED_NAMES])
+    return f"{listed} and {len(names) - MAX_LISTED_NAMES:,} more" if len(names) > MAX_LISTED_NAMES else listed
 
 
 def _table(features: Features) -> str:
@@ -132,7 +132,7 @@ def _table(features: Features) -> str:
     columns = [name for name in summary.columns if name != "constant"]
     heads = "".join(f"<th>{escape(name)}</th>" for name in ("feature", *columns, "values", ""))
     rows = []
-    for i in range(min(ROWS, len(summary))):
+    for i in range(min(MAX_TABLE_FEATURES, len(summary))):
         row = summary.iloc[i]
         name = str(summary.index[i])
         cells = [f'<th title="{escape(name)}">{escape(_short(name))}</th>']
@@ -148,7 +148,7 @@ def _number(value: Any) -> str:
 
 
 def _note(row: Any) -> str:
-    """Say in words what is special about a feature."""
+    """Describe what is special about a feature."""
     count, invalid = int(row["count"]), int(row["invalid"])
     if not count:
         return "<b>no valid value</b>"
@@ -159,14 +159,14 @@ def _note(row: Any) -> str:
 
 
 def _mark(low: float, high: float, middle: float | None) -> str:
-    """Draw where the values lie beside 0, on an axis of the feature's own; nothing where that is not known."""
+    """Draw the extent of the values and the position of 0, on the feature's own axis; an empty string if unknown."""
     if not (np.isfinite(low) and np.isfinite(high)):
         return ""
-    start, end = 0.5 * min(low, 0.0), 0.5 * max(high, 0.0)  # halves, since a range may be no double
+    start, end = 0.5 * min(low, 0.0), 0.5 * max(high, 0.0)  # halves, since the range may overflow
     length = (end - start) or 1.0
 
     def at(value: float) -> float:
-        return MARGIN + (WIDTH - 2 * MARGIN) * ((0.5 * value - start) / length)
+        return MARK_MARGIN + (MARK_WIDTH - 2 * MARK_MARGIN) * ((0.5 * value - start) / length)
 
     left, right = at(low), at(high)
     tooltip = (
@@ -174,19 +174,19 @@ def _mark(low: float, high: float, middle: float | None) -> str:
         if middle is None
         else f"mean {middle:.6g}, ± standard deviation {low:.6g} to {high:.6g}"
     )
-    zero, half = at(0.0), HEIGHT / 2
+    zero, half = at(0.0), MARK_HEIGHT / 2
     dot = "" if middle is None else f'<circle cx="{at(middle):.1f}" cy="{half:g}" r="3"/>'
     return (
-        f'<svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" fill="currentColor" '
+        f'<svg width="{MARK_WIDTH}" height="{MARK_HEIGHT}" viewBox="0 0 {MARK_WIDTH} {MARK_HEIGHT}" role="img" fill="currentColor" '
         f'style="vertical-align: middle"><title>{tooltip}</title>'
-        f'<rect x="{zero - 0.5:.1f}" y="0" width="1" height="{HEIGHT}"/>'
+        f'<rect x="{zero - 0.5:.1f}" y="0" width="1" height="{MARK_HEIGHT}"/>'
         f'<rect x="{left - 1:.1f}" y="{half - 3:g}" width="{right - left + 2:.1f}" height="6" fill-opacity="0.4"/>'
         f"{dot}</svg>"
     )
 
 
 def _legend(features: Features) -> str:
-    more = len(features.summary) - ROWS
+    more = len(features.summary) - MAX_TABLE_FEATURES
     rest = f"{more:,} more; model.summary() has all of them. " if more > 0 else ""
     bar = (
         "from the least to the largest"

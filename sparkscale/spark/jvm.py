@@ -41,7 +41,7 @@ OLD_SUFFIX, DELETED_SUFFIX = ".old", ".gone"  # of a replaced table, and of one 
 
 
 def has_jvm(df: DataFrame) -> bool:
-    """Whether the session has a JVM in this process's reach."""
+    """Whether the DataFrame is of classic Spark, with a JVM that can be called."""
     return hasattr(df, "_jdf")
 
 

@@ -1,4 +1,4 @@
-"""Mini-batches: the moments of each, wherever its rows lie, and their average in the order of the batches."""
+"""Mini-batches: the moments of each one, across partitions, and their average in the order of the batches."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from sparkscale.statistics import Moments, RunningMoments
 
 __all__ = ["Batches", "key_text"]
 
-LEAST_VALUES = 2  # of a channel that have a variance
+LEAST_VALUES = 2  # of a channel in a batch, to have a variance
 
 
 def key_text(key: KeyColumn) -> str:
-    """Return a row's batch as SQL text; null and NaN make the job fail."""
+    """Return the batch key of a row as SQL text; null and NaN make the job fail."""
     null = failure(
         BatchError,
         f"Batch column '{key.name}' is ",
         f"string({key.plain})",
-        ": every row must say which batch it is of. Fill the column, or leave those rows out.",
+        ": every row must belong to a batch. Fill the column, or drop those rows.",
         key.type.simpleString(),
     )
     return f"CASE WHEN {key.sql} IS NULL THEN {null} ELSE {key.sql} END"
@@ -46,18 +46,18 @@ def key_text(key: KeyColumn) -> str:
 
 @dataclass(frozen=True)
 class Batches:
-    """The mini-batches of some columns.
+    """Mini-batches of some columns.
 
     Parameters
     ----------
     columns : sequence of FeatureColumn
         The features.
     key : KeyColumn
-        The column that tells a row's batch, and by its order that of the batches.
+        The column that identifies the batch of a row; batches are processed in its sort order.
     layout : Layout or None
-        How arrays and vectors hold channels; ``None`` if each feature is one.
+        How arrays and vectors contain channels; ``None`` if each feature is a channel.
     handle_invalid : {"keep", "skip", "error", "keepNaN"}
-        Whether rows with an invalid value are dropped, or which make the job fail.
+        Whether rows with an invalid value are dropped, or which invalid values make the job fail.
     weight : FeatureColumn or None
         Row weights.
     device : {"cpu", "auto", "gpu"}
@@ -73,7 +73,7 @@ class Batches:
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """The columns as they travel."""
+        """The columns, grouped as they are sent to workers."""
         return column_groups(self.columns)
 
     @property
@@ -84,39 +84,39 @@ class Batches:
     def summarize(
         self, df: DataFrame, statistic_class: type[RunningMoments], of_batches: Callable[[Any], Any]
     ) -> Summary | None:
-        """Average the statistics of all batches, in their order, in one scan.
+        """Average the statistics of all batches, in order, in one scan.
 
         Parameters
         ----------
         df : pyspark.sql.DataFrame
             The data.
         statistic_class : type of RunningMoments
-            What is learned.
+            The class of the average.
         of_batches : callable
-            Makes it of the moments of batches, a row each, in their order.
+            Computes the average from the moments of batches, one row per batch, in order.
 
         Returns
         -------
         Summary or None
-            Of the channels; ``None`` if there is no row.
+            The average of each channel; ``None`` if there is no row.
 
         Raises
         ------
         BatchError
-            If a row is of no batch, or a batch has fewer than two valid values in a channel.
+            If a row belongs to no batch, or a batch has fewer than two valid values in a channel.
         """
         frame = Frame(df)
         batches = self.readable(frame)
-        # What meets in one task is a row a batch: the moments of its channels.
+        # One task averages all batches; it reads one row per batch, with the moments of its channels.
         moments = batches.moments(frame.df).repartition(1).sortWithinPartitions("b", "group")
         average = _Average(batches.groups, batches.pool, self.skip, statistic_class, of_batches)
         rows = tasks.map_in_arrow(moments, average, partials.schema())
         with translate_job_errors():
-            parts = [partials.of_row(row, statistic_class) for row in partials.collect(rows)]
-        return in_column_order(sorted(parts, key=lambda part: part.group), batches.groups) if parts else None
+            averages = [partials.of_row(row, statistic_class) for row in partials.collect(rows)]
+        return in_column_order(sorted(averages, key=lambda a: a.group), batches.groups) if averages else None
 
     def readable(self, frame: Frame) -> Batches:
-        """Let SQL text read all columns; see `Frame.read`."""
+        """Make all columns readable by SQL text; see `Frame.read`."""
         columns = frame.read([*self.columns, *([self.weight] if self.weight else [])])
         (key,) = frame.read([self.key])
         weight = columns.pop() if self.weight else None
@@ -124,11 +124,11 @@ class Batches:
 
     @property
     def pool(self) -> Pool:
-        """How features become channels."""
+        """How features are pooled into channels."""
         return Pool(self.layout)
 
     def moments(self, df: DataFrame) -> DataFrame:
-        """Return the moments of each batch's channels, by group of columns. All columns are `readable`."""
+        """Return the moments of each batch's channels, by group of columns. The columns must be `readable`."""
         return scan_by_key(
             df,
             self.columns,
@@ -142,7 +142,7 @@ class Batches:
         )
 
     def scales(self, df: DataFrame, of_batch: Callable[[Moments], tuple[Any, Any]]) -> DataFrame:
-        """Return one row a batch: ``b``, and of each group ``k`` the arrays ``c{k}``, ``s{k}`` that ``of_batch`` makes."""
+        """Return one row per batch: its key ``b``, and for each group ``k`` arrays ``c{k}`` and ``s{k}`` from ``of_batch``."""
         schema = StructType().add("b", self.key.type)
         for name in (f"{letter}{k}" for k in range(len(self.groups)) for letter in "cs"):
             schema.add(name, ArrayType(DoubleType()))
@@ -151,15 +151,15 @@ class Batches:
 
 
 @dataclass(frozen=True)
-class _OfBatches:
-    """Takes the moments of whole batches."""
+class _BatchTask:
+    """Base of tasks that read the moments of complete batches."""
 
     groups: Sequence[Group]
     pool: Pool
     skip: bool
 
-    def _complete(self, part: KeyedPart, k: int) -> tuple[pa.Array, Moments]:
-        """Return batches and their moments, with the rows that were null; refuse a batch that has no variance."""
+    def _with_nulls(self, part: KeyedPart, k: int) -> tuple[pa.Array, Moments]:
+        """Return batch keys and moments, null rows included; refuse a batch that is too small to have a variance."""
         group, keys = self.groups[k], part.keys
         statistic = part.statistic
         if statistic is None:
@@ -168,25 +168,25 @@ class _OfBatches:
         moments = statistic.scatter(part.places, len(keys))
         places = part.size // len(statistic.count.T) if part.size else 1
         moments = replace(moments, invalid=moments.invalid + (part.nulls * places)[:, None])
-        if self.skip:  # a batch of which no row is left
-            left = np.flatnonzero(moments.count.any(axis=1))
-            keys, moments = keys.take(pa.array(left)), moments.take(left)
-        few = np.argwhere(moments.count < LEAST_VALUES)
-        if len(few):
-            batch, entry = (int(n) for n in few[0])
+        if self.skip:  # drop batches without a row left
+            nonempty = np.flatnonzero(moments.count.any(axis=1))
+            keys, moments = keys.take(pa.array(nonempty)), moments.take(nonempty)
+        too_small = np.argwhere(moments.count < LEAST_VALUES)
+        if len(too_small):
+            batch, entry = (int(n) for n in too_small[0])
             place = f"'{group.scalars[entry].name}'" if group.scalars else f"'{group.column.name}', channel {entry}"
             message = (
                 f"Batch {keys[batch].as_py()!r} holds {int(moments.count[batch, entry])} valid value(s) of column {place}: "
-                f"a batch needs at least {LEAST_VALUES} in each channel to have a variance. Join small batches, or leave "
-                "them out."
+                f"a batch needs at least {LEAST_VALUES} in each channel to have a variance. Merge small batches, or "
+                "drop them."
             )
             raise BatchError(tag_error(BatchError, message))
         return keys, moments
 
 
 @dataclass(frozen=True)
-class _Average(_OfBatches):
-    """Averages batches in their order."""
+class _Average(_BatchTask):
+    """Averages batches in order."""
 
     statistic_class: type[RunningMoments]
     of_batches: Callable[[Any], Any]
@@ -194,31 +194,31 @@ class _Average(_OfBatches):
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         averages: dict[int, Partial] = {}
         for k, part in iter_parts(batches, self.groups, Moments):
-            keys, moments = self._complete(part, k)
+            keys, moments = self._with_nulls(part, k)
             if len(keys):
                 average = self.of_batches(moments)
                 if k in averages:
-                    average = averages[k].statistic.merge(average)  # type: ignore[union-attr]  # each has one
+                    average = averages[k].statistic.merge(average)  # type: ignore[union-attr]  # set above
                 averages[k] = Partial(0, k, 0, part.size, 0.0, average)
         for average in averages.values():
             yield partials.to_batch(average, self.statistic_class)
 
 
 @dataclass(frozen=True)
-class _Scales(_OfBatches):
-    """Puts what normalizes the groups of a batch into one row."""
+class _Scales(_BatchTask):
+    """Puts the centers and scales of all groups of a batch into one row."""
 
     of_batch: Callable[[Moments], tuple[Any, Any]]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         columns: dict[str, Any] = {}
         for k, part in iter_parts(batches, self.groups, Moments):
-            keys, moments = self._complete(part, k)
+            keys, moments = self._with_nulls(part, k)
             center, scale = self.of_batch(moments)
-            broken = np.flatnonzero(~(np.isfinite(center) & np.isfinite(scale)).all(axis=1))
-            if len(broken):
+            overflowing = np.flatnonzero(~(np.isfinite(center) & np.isfinite(scale)).all(axis=1))
+            if len(overflowing):
                 message = (
-                    f"The mean or variance of batch {keys[int(broken[0])].as_py()!r} is not representable as a double. "
+                    f"The mean or variance of batch {keys[int(overflowing[0])].as_py()!r} is not representable as a double. "
                     "Bring the values to another unit first."
                 )
                 raise RangeOverflowError(tag_error(RangeOverflowError, message))

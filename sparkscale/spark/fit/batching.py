@@ -1,4 +1,4 @@
-"""Arrow batches on their way into a fit: without rows of weight 0, in sizes that suit, and cut at partitions."""
+"""Preparation of Arrow batches for fit: drop rows of weight 0, combine small batches, and split at partitions."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from sparkscale.spark.gpu import concat_batches
 
 __all__ = ["ROWS_IN_BATCH", "by_partition", "drop_zero_weight", "rebatch"]
 
-Gathered = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+Rebatch = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
-# Up to so many bytes and rows sparse batches are put together: the statistic of a block takes time by all its features,
-# however few a row stores. With 100,000 features of which 50 are stored, 32 MB saved a quarter of the time in Python, 16 MB
-# an eighth. No more rows, since longer sums round more.
+# Sparse batches are concatenated up to this many bytes and rows: the time for the statistic of a block depends on the
+# number of features, however few entries are stored. With 100,000 features of which 50 are stored, 32 MB save a quarter
+# of the time in Python, 16 MB an eighth. The number of rows is limited since longer sums round more.
 SPARSE_BYTES, SPARSE_ROWS = 1 << 25, 1 << 16
 
-ROWS_IN_BATCH = 10_000  # that Spark puts into one, unless it is told otherwise
+ROWS_IN_BATCH = 10_000  # Spark's default for Arrow batches
 
 
 def drop_zero_weight(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Leave out empty batches and rows of weight 0."""
+    """Drop rows of weight 0, and empty batches."""
     for batch in batches:
         if "w" in batch.schema.names:
             positive = batch.column("w").to_numpy() > 0
@@ -37,17 +37,17 @@ def drop_zero_weight(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBat
 
 
 def by_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
-    """Return the batches of each partition that a task computes, where ``b`` tells them apart.
+    """Return the batches of each partition of a task; column ``b`` holds the partition of a row.
 
-    In each, every batch but the last has ``ROWS_IN_BATCH`` rows, wherever Spark's batches end, so that it does not matter which
-    partitions share a task.
+    Every batch of a partition but the last has ``ROWS_IN_BATCH`` rows, wherever Spark's batches end, so that results do
+    not depend on which partitions share a task.
     """
     for partition, run in groupby(_cut(batches), key=itemgetter(0)):
         yield partition, concat_batches((piece for _, piece in run), inf, ROWS_IN_BATCH)
 
 
 def _cut(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Cut batches where the partition changes, and after each ``ROWS_IN_BATCH`` rows of one."""
+    """Split batches where the partition changes, and after every ``ROWS_IN_BATCH`` rows of a partition."""
     current, rows = -1, 0
     for batch in batches:
         partitions = batch.column("b").to_numpy()
@@ -55,18 +55,18 @@ def _cut(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatc
             start, partition = int(first), int(partitions[first])
             current, rows = partition, rows if partition == current else 0
             while start < end:
-                taken = min(int(end) - start, ROWS_IN_BATCH - rows % ROWS_IN_BATCH)
-                yield partition, batch.slice(start, taken)
-                start, rows = start + taken, rows + taken
+                length = min(int(end) - start, ROWS_IN_BATCH - rows % ROWS_IN_BATCH)
+                yield partition, batch.slice(start, length)
+                start, rows = start + length, rows + length
 
 
-def rebatch(batches: Iterator[pa.RecordBatch], others: Gathered) -> Iterator[pa.RecordBatch]:
-    """Return Arrow batches, those that hold sparse rows put together, the ``others`` as the device wants them."""
+def rebatch(batches: Iterator[pa.RecordBatch], rebatch_dense: Rebatch) -> Iterator[pa.RecordBatch]:
+    """Concatenate sparse Arrow batches, and apply ``rebatch_dense``, a method of the device, to the others."""
     for sparse, run in groupby(batches, key=_is_sparse):
-        yield from concat_batches(run, SPARSE_BYTES, SPARSE_ROWS) if sparse else others(run)  # noqa: B031  # either way once
+        yield from concat_batches(run, SPARSE_BYTES, SPARSE_ROWS) if sparse else rebatch_dense(run)  # noqa: B031  # used once
 
 
 def _is_sparse(batch: pa.RecordBatch) -> bool:
-    """Whether a batch holds a vector of which some values are stored, and some are not."""
+    """Whether a batch contains a sparse vector with a stored value."""
     indices = (batch.column(name).flatten().to_numpy() for name in batch.schema.names if name.startswith("i"))
-    return any(found.max(initial=-1) >= 0 for found in indices)
+    return any(column.max(initial=-1) >= 0 for column in indices)

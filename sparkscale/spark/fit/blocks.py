@@ -1,4 +1,4 @@
-"""From an Arrow batch to the statistics of its blocks, by group of columns, and by key if there is one."""
+"""Statistics of the blocks of an Arrow batch, by group of columns, and by key if there is one."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ Runs = npt.NDArray[np.intp]
 
 
 class State(Protocol):
-    """What a task holds of a group of columns."""
+    """The state of a task for a group of columns."""
 
     size: int | None
 
     def add(self, statistic: Any, runs: Any) -> None:
-        """Take the statistic of the next block, or those of the runs of its rows that have these numbers."""
+        """Add the statistic of the next block, or those of its runs of rows, numbered by ``runs``."""
 
     def add_nulls(self, null: Mask, runs: Any) -> None:
-        """Count rows that are null altogether."""
+        """Count rows in which the whole array or vector is null."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """How the features of arrays and vectors become the entries of a statistic: channels, where there is a layout."""
+    """How the features of arrays and vectors become entries of a statistic: pooled into channels if there is a layout."""
 
     layout: Layout | None = None
 
@@ -50,7 +50,7 @@ class Pool:
         Raises
         ------
         SizeMismatchError
-            If the rows are of another length than the layout.
+            If the length of the rows differs from that of the layout.
         """
         if self.layout is None or group.column.kind == "scalar":
             return statistic
@@ -58,14 +58,14 @@ class Pool:
         return statistic.pooled(self.layout.features())
 
     def _check(self, group: Group, size: int) -> None:
-        assert self.layout is not None  # noqa: S101  # else there is nothing to check
+        assert self.layout is not None  # noqa: S101  # checked by the caller
         try:
             self.layout.check(group.column.name, size)
         except SizeMismatchError as failed:
             raise SizeMismatchError(tag_error(SizeMismatchError, str(failed))) from None
 
     def missing(self, statistic_class: type[Statistic], size: int, rows: float, group: Group) -> Any:
-        """Return the statistic of rows without a value."""
+        """Return the statistic of rows without a valid value."""
         return self.of(statistic_class.missing(size, rows), group)
 
     def with_nulls(self, part: Partial, group: Group, statistic_class: type[Statistic]) -> Any:
@@ -76,7 +76,7 @@ class Pool:
         return nulls if part.statistic is None else part.statistic.merge(nulls)
 
     def entries(self, groups: Sequence[Group], sizes: Sequence[int]) -> int:
-        """Return how many entries all groups have, given their sizes as far as they are known."""
+        """Return the number of entries of all groups, given the sizes that are known."""
         if self.layout is None:
             return sum(sizes)
         return sum(g.column.size or 0 if g.column.kind == "scalar" else self.layout.channels for g in groups)
@@ -92,26 +92,26 @@ def add_batch(
     pool: Pool,
     runs: Runs | None = None,
 ) -> list[list[Piece]]:
-    """Add the statistics of an Arrow batch to what is held; of a joint statistic only the counts.
+    """Add the statistics of an Arrow batch to the states; for a joint statistic, only the counts.
 
     Parameters
     ----------
     states : sequence of State
-        What is held of each group.
+        The state of each group.
     batch : pyarrow.RecordBatch
         The rows.
     groups : sequence of Group
         The columns.
     statistic_class : type of Statistic
-        What is computed.
+        The statistic to compute.
     skip : bool
         Whether rows with an invalid value are dropped.
     worker : Cpu
-        What computes.
+        The device.
     pool : Pool
-        How features become entries.
+        How features are pooled into entries.
     runs : numpy.ndarray of int, shape (n_rows,), optional
-        Ascending numbers: the statistics are those of each run of rows of one number.
+        Ascending run numbers: the statistics are computed for each run of rows.
 
     Returns
     -------
@@ -129,18 +129,18 @@ def add_batch(
         if keep is not None:
             keep &= _complete(pieces, batch.num_rows)
     for k, pieces in enumerate(decoded):
-        of_group = partials.class_of(statistic_class, k)
+        group_class = partials.class_of(statistic_class, k)
         for piece in pieces:
             block = piece.with_rows(weights, runs)
             if runs is not None and not block.rows:
                 continue
             kept = keep if keep is None or piece.rows is None else keep[piece.rows]
-            states[k].add(pool.of(_statistic(block, kept, of_group, worker), groups[k]), block.runs)
+            states[k].add(pool.of(_statistic(block, kept, group_class, worker), groups[k]), block.runs)
     return decoded
 
 
 def _statistic(block: Block, kept: Mask | None, statistic_class: type[Any], worker: gpu.Cpu) -> Any:
-    """Return the statistic of a block's rows that are kept; the counts of invalid values are of all."""
+    """Return the statistic of the rows that are kept; invalid values are counted over all rows."""
     if kept is None:
         return worker.of(statistic_class, block)
     invalid = Counts.of(block).invalid
@@ -153,7 +153,7 @@ def _statistic(block: Block, kept: Mask | None, statistic_class: type[Any], work
 
 
 def _complete(pieces: Sequence[Piece], rows: int) -> Mask:
-    """Return which rows hold no invalid value."""
+    """Return a mask of the rows without an invalid value."""
     complete = np.zeros(rows, dtype=bool)
     for piece in pieces:
         complete[slice(None) if piece.rows is None else piece.rows] = piece.block.complete()

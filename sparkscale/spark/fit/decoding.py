@@ -1,4 +1,4 @@
-"""From Arrow batches to blocks of features."""
+"""Decoding of Arrow batches into blocks of features."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import pyarrow as pa
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
 from sparkscale.errors import EmptyDataError, InvalidValueError, ParamError, SizeMismatchError, tag_error
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.fit.selection import MOST_FEATURES, Group, too_many
+from sparkscale.spark.fit.selection import MOST_FEATURES, Group, too_many_features
 
 __all__ = ["Mask", "Piece", "decode", "mismatch", "stack_features"]
 
 Mask = npt.NDArray[np.bool_]
-SHOWN_INDICES = 8  # in a message
+MAX_SHOWN_INDICES = 8  # in a message
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A block and the rows of the batch that it holds (``None`` for all)."""
+    """A block, and a mask of the rows of the batch that it contains (``None`` for all)."""
 
     block: Block
     rows: Mask | None = None
 
     def with_rows(self, weights: Any | None, runs: Any | None) -> Block:
-        """Return the block with the weights of its rows, and the numbers of their runs, given those of all rows."""
+        """Return the block with weights and run numbers, given those of all rows of the batch."""
         weights, runs = (a if a is None or self.rows is None else a[self.rows] for a in (weights, runs))
         return replace(self.block, weights=weights, runs=runs)
 
@@ -44,19 +44,19 @@ def decode(
     list of Piece
         Blocks without weights.
     numpy.ndarray of bool or None
-        Which rows are null altogether; ``None`` if none is.
+        Mask of the rows in which the whole array or vector is null; ``None`` if there is none.
     int or None
-        The number of features, once known.
+        The number of features, if known.
     """
     array = batch.column(f"a{k}")
     lengths = np.diff(array.offsets.to_numpy())
     flat = array.flatten().to_numpy(zero_copy_only=False)
     if group.column.kind == "vector":
         return _vectors(batch, k, group, size, lengths, flat)
-    null = _stands_for_null(array, lengths)
+    null = _null_rows(array, lengths)
     if size is None and not null.all():
         size = int(lengths[~null][0])
-    _same(group.column, lengths[~null], size)
+    _check_sizes(group.column, lengths[~null], size)
     if size is None:
         return [], null, None
     if not null.any():
@@ -65,8 +65,8 @@ def decode(
     return [Piece(DenseBlock(rows.reshape(-1, size)), ~null)], null, size
 
 
-def _stands_for_null(array: pa.ListArray, lengths: npt.NDArray[Any]) -> Mask:
-    """Return which rows of an array column were null."""
+def _null_rows(array: pa.ListArray, lengths: npt.NDArray[Any]) -> Mask:
+    """Return a mask of the null rows of an array column."""
     null = lengths == 1
     elements = array.flatten()
     if not elements.null_count:
@@ -82,7 +82,7 @@ def _vectors(
     array = batch.column(f"i{k}")
     stored = np.diff(array.offsets.to_numpy())
     indices = array.flatten().to_numpy()
-    missing, null = stored > lengths, None  # no other row has fewer values than indices: Spark has refused those
+    missing, null = stored > lengths, None  # only null rows have fewer values than indices: the query refuses others
     if missing.any():
         null, stored, indices = missing, np.where(missing, 0, stored), indices[~np.repeat(missing, stored)]
     present = np.ones(len(lengths), dtype=bool) if null is None else ~null
@@ -90,14 +90,14 @@ def _vectors(
     if sizes is not None:
         if size is None and present.any():
             size = int(sizes[present][0])
-        _same(group.column, sizes[present], size)
+        _check_sizes(group.column, sizes[present], size)
     if size is None:
         return [], null, None
     if size > MOST_FEATURES:
-        raise ParamError(tag_error(ParamError, too_many(group.column, size)))
+        raise ParamError(tag_error(ParamError, too_many_features(group.column, size)))
     _check_indices(group.column, indices, stored, size)
     dense = present & (stored == 0) & (lengths > 0)
-    _same(group.column, lengths[dense], size)
+    _check_sizes(group.column, lengths[dense], size)
     if dense.all():
         return [Piece(DenseBlock(flat.reshape(-1, size)))], null, size
     sparse = present & ~dense
@@ -115,16 +115,18 @@ def _vectors(
 
 
 def _check_indices(column: FeatureColumn, indices: npt.NDArray[Any], stored: npt.NDArray[Any], size: int) -> None:
-    """Refuse indices that are out of range, or not in strictly ascending order within their row."""
+    """Refuse indices that are out of range, or not strictly ascending within a row."""
     ends = np.cumsum(stored)
-    right = np.ones(len(indices), dtype=bool)
-    right[1:] = indices[1:] > indices[:-1]
-    right[ends[ends < len(indices)]] = True  # the first of a row
-    if not len(indices) or (right.all() and indices.min() >= 0 and indices.max() < size):
+    valid = np.ones(len(indices), dtype=bool)
+    valid[1:] = indices[1:] > indices[:-1]
+    valid[ends[ends < len(indices)]] = True  # the first of a row
+    if not len(indices) or (valid.all() and indices.min() >= 0 and indices.max() < size):
         return
-    row = int(np.searchsorted(ends, np.argmin(right & (indices >= 0) & (indices < size)), side="right"))
-    some = [*map(str, indices[ends[row] - stored[row] : ends[row]])]
-    shown = ", ".join([*some[:SHOWN_INDICES], "..."] if len(some) > SHOWN_INDICES else some)
+    row = int(np.searchsorted(ends, np.argmin(valid & (indices >= 0) & (indices < size)), side="right"))
+    row_indices = [*map(str, indices[ends[row] - stored[row] : ends[row]])]
+    shown = ", ".join(
+        [*row_indices[:MAX_SHOWN_INDICES], "..."] if len(row_indices) > MAX_SHOWN_INDICES else row_indices
+    )
     message = (
         f"Column '{column.name}' holds a sparse vector of size {size} with the indices {shown}: they must be from 0 to "
         f"{size - 1} and in strictly ascending order. Correct the rows."
@@ -132,7 +134,7 @@ def _check_indices(column: FeatureColumn, indices: npt.NDArray[Any], stored: npt
     raise InvalidValueError(tag_error(InvalidValueError, message))
 
 
-def _same(column: FeatureColumn, sizes: npt.NDArray[Any], size: int | None) -> None:
+def _check_sizes(column: FeatureColumn, sizes: npt.NDArray[Any], size: int | None) -> None:
     wrong = sizes[sizes != size]
     if len(wrong):
         raise SizeMismatchError(tag_error(SizeMismatchError, mismatch(column, int(size or 0), int(wrong[0]))))
@@ -143,10 +145,10 @@ def _same(column: FeatureColumn, sizes: npt.NDArray[Any], size: int | None) -> N
 
 
 def mismatch(column: FeatureColumn, one: int, other: int) -> str:
-    """Say that rows of a column differ in length."""
+    """Return the message for a column whose rows differ in length."""
     what = "vectors of size" if column.kind == "vector" else "arrays of length"
     return (
-        f"Column '{column.name}' holds {what} {one} and {other}: all rows of a column must have one length. "
+        f"Column '{column.name}' holds {what} {one} and {other}: all rows of a column must have the same length. "
         "Pad or drop the others."
     )
 
@@ -154,9 +156,9 @@ def mismatch(column: FeatureColumn, one: int, other: int) -> str:
 def stack_features(
     decoded: Sequence[Sequence[Piece]], groups: Sequence[Group], sizes: Sequence[int], rows: int, step: int
 ) -> Iterator[Block]:
-    """Put the features of all groups beside each other, in the order of the columns; a null row is a row of NaN.
+    """Stack the features of all groups horizontally, in the order of the columns; null rows become rows of NaN.
 
-    ``step`` rows at a time: what was sparse becomes dense.
+    Blocks have ``step`` rows, since sparse rows become dense.
     """
     if len(groups) == 1 and len(decoded[0]) == 1 and decoded[0][0].rows is None:
         yield decoded[0][0].block
@@ -168,7 +170,7 @@ def stack_features(
         values = np.full((min(step, rows - start), sum(sizes)), np.nan)
         for pieces, place in zip(decoded, places, strict=True):
             for piece in pieces:
-                there = np.ones(rows, dtype=bool) if piece.rows is None else piece.rows
-                first, here = int(there[:start].sum()), there[start : start + step]
-                values[np.ix_(here, place)] = piece.block.dense(first, first + int(here.sum()))
+                mask = np.ones(rows, dtype=bool) if piece.rows is None else piece.rows
+                first, selected = int(mask[:start].sum()), mask[start : start + step]
+                values[np.ix_(selected, place)] = piece.block.dense(first, first + int(selected.sum()))
         yield DenseBlock(values)

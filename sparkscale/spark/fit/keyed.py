@@ -1,7 +1,7 @@
-"""The scan with a key: the statistics of each key, wherever its rows lie.
+"""Scan by key: the statistics of each key, across partitions.
 
-Partitioning does not affect the result. A key and a feature are one index of the arrays that tasks compute with: no loop
-goes over keys, of which there may be as many as there are rows.
+Partitioning does not affect the result. Tasks compute on arrays that are indexed by key and feature, without a loop over
+keys, since there may be as many keys as rows.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ __all__ = ["KeyedPart", "KeyedScan", "iter_parts", "scan_by_key"]
 
 Numbers = npt.NDArray[np.intp]
 
-MOST_NUMBERS = 1 << 22  # that a task holds of all keys before they go on their way
-MERGED_NUMBERS = 1 << 18  # held in addition to twice what was merged last, before all is merged again
+MOST_NUMBERS = 1 << 22  # that a task keeps for all keys before it sends them
+MERGED_NUMBERS = 1 << 18  # a task merges again at this many numbers plus twice those of the last merge
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +40,13 @@ class KeyedPart:
     keys : pyarrow.Array
         Distinct keys.
     size : int
-        Number of features of the group; 0 if no row has shown it.
+        Number of features of the group; 0 if unknown.
     nulls : numpy.ndarray of float64, shape (n_keys,)
-        Number of rows of each key that were null altogether.
+        Number of rows of each key in which the whole array or vector is null.
     places : numpy.ndarray of int, shape (n,)
         Which keys have a statistic.
     statistic : PerFeature or None
-        Of these keys, with a row for each in its arrays; ``None`` if there are none.
+        The statistics of these keys, one row per key; ``None`` if there are none.
     """
 
     keys: pa.Array
@@ -68,24 +68,24 @@ def scan_by_key(
     device: str = "cpu",
     pool: Pool,
 ) -> DataFrame:
-    """Return the statistics of each key as rows of one schema, ``partials.schema(key.type)``, a key's in one partition.
+    """Return the statistics of each key as rows of ``partials.schema(key.type)``; each key is in one partition.
 
     Parameters
     ----------
     df : pyspark.sql.DataFrame
-        The data; SQL can read all columns.
+        The data. All columns must be readable by SQL text.
     columns : sequence of FeatureColumn
         The features.
     key : KeyColumn
-        What tells keys apart.
+        The key column.
     key_sql : str
-        The keys as SQL.
+        The keys as SQL text.
     statistic_class : type of PerFeature
-        What to compute.
+        The statistic to compute.
     handle_invalid, weight, device : str, FeatureColumn or None, and str
         As in `scan.summarize`.
     pool : Pool
-        How features become entries.
+        How features are pooled into entries.
     """
     groups, schema = column_groups(columns), partials.schema(key.type)
     selected = select(df, groups, handle_invalid, weight, key_sql)
@@ -96,17 +96,17 @@ def scan_by_key(
 
 
 class KeyedState:
-    """What a task holds of a group of columns by key."""
+    """The state of a task for a group of columns, by key."""
 
     def __init__(self, size: int | None) -> None:
         self.size = size
-        self.keys: pa.Array | None = None  # of the batch that is added
+        self.keys: pa.Array | None = None  # of the current batch
         self._statistics: list[tuple[pa.Array, Any]] = []
         self._nulls: list[tuple[pa.Array, npt.NDArray[np.float64]]] = []
-        self._merged = 0  # numbers, when last merged
+        self._merged = 0  # numbers after the last merge
 
     def add(self, statistic: Any, runs: Numbers) -> None:
-        """Take the statistics of the runs of a block."""
+        """Add the statistics of the runs of a block."""
         assert self.keys is not None  # noqa: S101  # set for each batch
         self._statistics.append((self.keys.take(pa.array(runs[run_starts(runs)])), statistic))
         if self.numbers > 2 * self._merged + MERGED_NUMBERS:
@@ -114,7 +114,7 @@ class KeyedState:
             self._merged = self.numbers
 
     def add_nulls(self, null: npt.NDArray[np.bool_], runs: Numbers) -> None:
-        """Count rows that are null altogether."""
+        """Count rows in which the whole array or vector is null."""
         assert self.keys is not None  # noqa: S101
         if null.any():
             numbers, counts = np.unique(runs[null], return_counts=True)
@@ -122,14 +122,14 @@ class KeyedState:
 
     @property
     def numbers(self) -> int:
-        """How many numbers are held."""
+        """How many numbers are in memory."""
         statistics: int = sum(s.count.size * len(s.names()) for _, s in self._statistics)
         return statistics + sum(len(counts) for _, counts in self._nulls)
 
     def rows(
         self, partition: int, group: int, order: int, statistic_class: type[PerFeature]
     ) -> Iterator[pa.RecordBatch]:
-        """Return what goes on its way, and begin anew."""
+        """Return the state as rows, and reset it."""
         size = self.size or 0
         if self._statistics:
             keys, statistic = merged(self._statistics)
@@ -142,7 +142,7 @@ class KeyedState:
 
 
 def merged(statistics: Sequence[tuple[pa.Array, Any]]) -> tuple[pa.Array, Any]:
-    """Merge statistics by key, each key's in their order."""
+    """Merge statistics by key, those of each key in order."""
     if len(statistics) == 1:
         return statistics[0]
     codes = pa.chunked_array([keys for keys, _ in statistics]).combine_chunks().dictionary_encode()
@@ -155,7 +155,7 @@ def merged(statistics: Sequence[tuple[pa.Array, Any]]) -> tuple[pa.Array, Any]:
 
 @dataclass(frozen=True)
 class KeyedScan:
-    """The work of a task: the statistics of each key in its partition."""
+    """A task that computes the statistics of each key in its partition."""
 
     groups: Sequence[Group]
     statistic_class: type[PerFeature]
@@ -202,7 +202,7 @@ class KeyedScan:
 
 
 def by_key(batch: pa.RecordBatch) -> tuple[pa.Array, Numbers, pa.RecordBatch]:
-    """Return the keys of a batch, the number of each row's key, and the batch, both in the order of these numbers."""
+    """Return the distinct keys of a batch, the index of each row's key, and the batch, both sorted by that index."""
     codes = batch.column("b").dictionary_encode()
     numbers = codes.indices.to_numpy().astype(np.intp)
     if np.any(np.diff(numbers) < 0):
@@ -213,13 +213,13 @@ def by_key(batch: pa.RecordBatch) -> tuple[pa.Array, Numbers, pa.RecordBatch]:
 
 @dataclass(frozen=True)
 class MergeByKey:
-    """The work of a task that merges what partitions say of the same key, in their order."""
+    """A task that merges the statistics of each key from several partitions, in order."""
 
     groups: Sequence[Group]
     statistic_class: type[PerFeature]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Return one row a key and group, or two if some of its rows were null."""
+        """Return one row per key and group."""
         for k, part in iter_parts(batches, self.groups, self.statistic_class):
             names = self.statistic_class.names()
             starts = np.zeros(len(part.keys), np.int32)
@@ -229,38 +229,38 @@ class MergeByKey:
                 keys = part.keys.take(pa.array(part.places))
                 nulls = part.nulls[part.places]
                 yield partials.encode(0, k, starts[part.places], part.size, nulls, arrays, keys)
-            without = np.setdiff1d(np.arange(len(part.keys)), part.places)
-            if len(without):
-                arrays = [np.empty((len(without), 0))] * len(names)
-                keys = part.keys.take(pa.array(without))
-                yield partials.encode(0, k, starts[without], part.size, part.nulls[without], arrays, keys)
+            only_null = np.setdiff1d(np.arange(len(part.keys)), part.places)
+            if len(only_null):
+                arrays = [np.empty((len(only_null), 0))] * len(names)
+                keys = part.keys.take(pa.array(only_null))
+                yield partials.encode(0, k, starts[only_null], part.size, part.nulls[only_null], arrays, keys)
 
 
 def iter_parts(
     batches: Iterator[pa.RecordBatch], groups: Sequence[Group], statistic_class: type[PerFeature]
 ) -> Iterator[tuple[int, KeyedPart]]:
-    """Return the statistics of whole keys, by group, from rows that are sorted by key; each key is in one of the parts."""
+    """Return the statistics of complete keys, by group, from rows sorted by key. No key is split over several parts."""
     sizes = [group.column.size or 0 for group in groups]
     for batch in _whole_keys(batches):
         codes = batch.column("b").dictionary_encode()
-        numbers, of_row = codes.indices.to_numpy().astype(np.intp), batch.column("group").to_numpy()
+        numbers, group_of_row = codes.indices.to_numpy().astype(np.intp), batch.column("group").to_numpy()
         for k in range(len(groups)):
-            rows = np.flatnonzero(of_row == k)
-            of_group = batch.take(pa.array(rows))
-            row_sizes, nulls, places, statistic = partials.decode(of_group, statistic_class)
+            rows = np.flatnonzero(group_of_row == k)
+            group_rows = batch.take(pa.array(rows))
+            row_sizes, nulls, places, statistic = partials.decode(group_rows, statistic_class)
             for size in np.unique(row_sizes[row_sizes > 0]):
                 if sizes[k] and size != sizes[k]:
                     partials.refuse_sizes(groups[k], sizes[k], int(size))
                 sizes[k] = int(size)
-            of_key = np.bincount(numbers[rows], weights=nulls, minlength=len(codes.dictionary)).astype(np.float64)
+            key_nulls = np.bincount(numbers[rows], weights=nulls, minlength=len(codes.dictionary)).astype(np.float64)
             if statistic is not None:
-                with_statistic = numbers[rows[places]]
-                statistic, places = statistic.merge_rows(with_statistic), with_statistic[run_starts(with_statistic)]
-            yield k, KeyedPart(codes.dictionary, sizes[k], of_key, places, statistic)
+                key_numbers = numbers[rows[places]]
+                statistic, places = statistic.merge_rows(key_numbers), key_numbers[run_starts(key_numbers)]
+            yield k, KeyedPart(codes.dictionary, sizes[k], key_nulls, places, statistic)
 
 
 def _whole_keys(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Cut batches where the key changes, so that all rows of a key are in one."""
+    """Split batches where the key changes, so that all rows of a key are in one batch."""
     rest: list[pa.RecordBatch] = []
     for batch in batches:
         if not batch.num_rows:

@@ -1,4 +1,4 @@
-"""Partial statistics on their way to the driver: rows of few features, merged in the order of the partitions."""
+"""Partial statistics: sent to the driver as rows, and merged in the order of the partitions."""
 
 from __future__ import annotations
 
@@ -33,46 +33,48 @@ __all__ = [
     "merge_on_executors",
     "merge_run",
     "of_row",
+    "over_limit",
     "refuse_sizes",
     "schema",
     "tiles",
     "to_batch",
     "to_batches",
-    "too_much",
 ]
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
-# Features in a row that goes to another executor. Spark puts 10,000 rows into an Arrow batch, whatever their size: of
-# these, 140 MB at most. What the driver collects is little, and faster in one piece.
+# Features in a row that is sent to another executor. Spark puts 10,000 rows into an Arrow batch, whatever their size: at
+# most 140 MB of these rows. The driver collects little data, which is faster in one row.
 CHUNK_FEATURES = 256
-CHUNKS_IN_BATCH = 1 << 10  # since they are copied on their way into one
-TILE_FEATURES = 32  # rows and columns of a matrix in such a row
-FAN_IN = 2048  # partitions whose partial statistics one task merges
-JOINT_FAN_IN = 1 << 30  # of a matrix: all; its tiles are tasks enough, and the driver collects it but once
-TOO_MUCH = -1  # in place of the first feature: the partition has more than it may send to the driver
-JOINT = -1  # in place of a group: what all of them have in one statistic
+CHUNKS_IN_BATCH = 1 << 10  # since chunks are copied into a batch
+TILE_FEATURES = 32  # rows and columns of a tile of a matrix
+FAN_IN = 2048  # number of partitions whose statistics one task merges
+JOINT_FAN_IN = (
+    1 << 30
+)  # for a matrix: all partitions, since its tiles give enough tasks, and the driver then collects it only once
+OVER_LIMIT = -1  # as first feature: the statistics of the partition exceed the limit for the driver
+JOINT = -1  # as group: the joint statistic of all groups
 
 
 @dataclass(frozen=True, eq=False)
 class Partial:
-    """What some rows say of some features of a group of columns.
+    """The statistic of some rows and some features of a group of columns.
 
     Parameters
     ----------
     partition : int
-        The first partition that it stems from.
+        The first partition that it covers.
     group : int
-        Which group; ``JOINT`` for all of them.
+        The group; ``JOINT`` for all groups.
     start : int
-        The first of these features among the group's.
+        Index of the first feature within the group.
     size : int
-        Number of features of the whole group; 0 while no row has shown it.
+        Number of features of the whole group; 0 if unknown.
     nulls : float
-        Number of rows that were null altogether; counted once, with the first features.
+        Number of rows in which the whole array or vector is null; counted only with the first features.
     statistic : Mergeable or None
-        Of the other rows, if there were any.
+        The statistic of the other rows; ``None`` if there are none.
     """
 
     partition: int
@@ -83,16 +85,17 @@ class Partial:
     statistic: Any | None
 
 
-def too_much(partition: int) -> Partial:
-    """Return what a partition sends that has more than it may send."""
-    return Partial(partition, 0, TOO_MUCH, 0, 0.0, None)
+def over_limit(partition: int) -> Partial:
+    """Return the message of a partition whose statistics exceed the limit for the driver."""
+    return Partial(partition, 0, OVER_LIMIT, 0, 0.0, None)
 
 
 def schema(key: DataType | None = None) -> StructType:
-    """Return the schema of partial statistics as rows, each of the key ``b`` if there is a type for it.
+    """Return the schema of partial statistics as rows, with the key ``b`` if its type is given.
 
-    ``numbers`` holds the size of the group, the number of nulls, the length of each array of the statistic, and the
-    arrays. One column for all, since each costs a task 0.3 ms: a fit of 400 partitions took 1.4 times as long with twelve.
+    ``numbers`` contains the size of the group, the number of nulls, the length of each array of the statistic, and the
+    arrays. It is a single column, since each column costs a task 0.3 ms: with twelve, a fit of 400 partitions took 1.4
+    times as long.
     """
     fields = StructType().add("b", key) if key is not None else StructType()
     for name in ("partition", "group", "start"):
@@ -120,14 +123,14 @@ def encode(
     size : int
         As in `Partial`.
     nulls : array_like of float
-        Number of null rows, of each row.
+        Number of null rows that each row stands for.
     arrays : sequence of numpy.ndarray, shape (n_rows, n)
-        Those of the statistics; the first is the count.
+        The arrays of the statistics; the first is the count.
     keys : pyarrow.Array, optional
         The key of each row.
     """
     starts, count = np.asarray(starts, np.int32), arrays[0]
-    sent = [count, *(_shortened(values, count.shape[1]) for values in arrays[1:])]  # by the count they get their length
+    sent = [count, *(_shortened(values, count.shape[1]) for values in arrays[1:])]  # the count restores their length
     head = np.zeros((len(starts), 2 + len(sent)))
     head[:, 0], head[:, 1], head[:, 2:] = size, nulls, [values.shape[1] for values in sent]
     numbers = np.concatenate([head, *sent], axis=1)
@@ -142,13 +145,13 @@ def encode(
 
 
 def _shortened(values: Array, features: int) -> Array:
-    """Return one value of each row, where it has the same for all features, as counts and weights mostly have."""
+    """Return one value per row if all features have the same value, as is usual for counts and weights."""
     bits = values.view(np.int64)
     return values[:, :1] if values.shape[1] == features and (bits == bits[:, :1]).all() else values
 
 
 def class_of(statistic_class: type[Any], group: int) -> type[Any]:
-    """Return the class of what a group sends: beside a joint statistic the counts alone."""
+    """Return the class of a group's statistic: only counts if the statistic itself is joint."""
     return Counts if statistic_class.joint and group != JOINT else statistic_class
 
 
@@ -178,7 +181,7 @@ def to_batches(part: Partial, statistic_class: type[Any], chunk: int | None) -> 
 
 
 def tiles(part: Partial, statistic_class: type[Statistic], size: int | None) -> Iterator[pa.RecordBatch]:
-    """Return what all groups have in one statistic as rows, each of a tile of the matrix, or as one row."""
+    """Return the joint statistic of all groups as one row per tile of its matrix, or as a single row."""
     if size and isinstance(part.statistic, CoMoments):
         for place, tile in part.statistic.tiles(size):
             yield to_batch(replace(part, start=place, statistic=tile), statistic_class)
@@ -187,14 +190,14 @@ def tiles(part: Partial, statistic_class: type[Statistic], size: int | None) -> 
 
 
 def collect(df: DataFrame) -> list[dict[str, Any]]:
-    """Bring rows of numbers and arrays to the driver, the arrays as NumPy's."""
-    # PySpark 3.5 has no public way.
+    """Collect rows of numbers and arrays, with arrays as NumPy arrays."""
+    # PySpark 3.5 has no public method.
     batches = df.toArrow().to_batches() if hasattr(df, "toArrow") else df._collect_as_arrow()  # type: ignore[operator]
     return [row for batch in batches for row in iter_rows(batch)]
 
 
 def iter_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    """Return the rows of a batch, arrays as NumPy's."""
+    """Return the rows of a batch, with arrays as NumPy arrays."""
     columns = [
         np.split(c.flatten().to_numpy(zero_copy_only=False), np.cumsum(np.diff(c.offsets.to_numpy()))[:-1])
         if pa.types.is_list(c.type)
@@ -206,7 +209,7 @@ def iter_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
 
 
 def of_row(row: dict[str, Any], statistic_class: type[Mergeable]) -> Partial:
-    """Return a row as the partial statistic that it is."""
+    """Decode a row into a partial statistic."""
     statistic_class = class_of(statistic_class, row["group"])
     names, numbers = statistic_class.names(), row["numbers"]
     (size, nulls), lengths, values = np.split(numbers, [2, 2 + len(names)])
@@ -218,18 +221,18 @@ def of_row(row: dict[str, Any], statistic_class: type[Mergeable]) -> Partial:
 
 
 def decode(batch: pa.RecordBatch, statistic_class: type[Any]) -> tuple[Places, Array, Places, Any]:
-    """Return many rows of one group at once.
+    """Decode many rows of one group at once.
 
     Returns
     -------
     sizes : numpy.ndarray of int, shape (n_rows,)
-        The size of the group, where the row knows it; else 0.
+        The size of the group; 0 if unknown.
     nulls : numpy.ndarray of float64, shape (n_rows,)
         Number of null rows.
     places : numpy.ndarray of int, shape (n,)
-        Which rows have a statistic.
+        The rows that have a statistic.
     statistic : statistic_class or None
-        Of these rows, with a row for each in its arrays; ``None`` if there are none.
+        The statistics of these rows, one row each; ``None`` if there are none.
     """
     names = statistic_class.names()
     column = batch.column("numbers")
@@ -240,23 +243,23 @@ def decode(batch: pa.RecordBatch, statistic_class: type[Any]) -> tuple[Places, A
     if not len(places):
         return sizes, nulls, places, None
     arrays = np.empty((len(names), len(places), int(lengths[places[0], 0])))
-    for of_each in np.unique(lengths[places], axis=0):  # few, since all are of the same features
-        alike = np.flatnonzero((lengths[places] == of_each).all(axis=1))
-        begin = starts[places[alike]] + 2 + len(names)
-        for k, length in enumerate(of_each):
-            arrays[k, alike] = numbers[begin[:, None] + np.arange(length)]
+    for array_lengths in np.unique(lengths[places], axis=0):  # few, since all rows are of the same features
+        same = np.flatnonzero((lengths[places] == array_lengths).all(axis=1))
+        begin = starts[places[same]] + 2 + len(names)
+        for k, length in enumerate(array_lengths):
+            arrays[k, same] = numbers[begin[:, None] + np.arange(length)]
             begin = begin + length
     return sizes, nulls, places, statistic_class(**dict(zip(names, arrays, strict=True)))
 
 
 def merge_run(run: Iterable[Partial], groups: Sequence[Group]) -> Partial:
-    """Merge what partitions say of the same features, in their order."""
+    """Merge the statistics of the same features from several partitions, in order."""
     first, size, nulls, fold = None, 0, 0.0, Fold()
     for part in run:
         first = first or part
         if size and part.size and size != part.size:
             if part.group == JOINT:
-                continue  # the same mismatch is reported for a group, with its column
+                continue  # the mismatch is also reported for a group, with its column
             refuse_sizes(groups[part.group], size, part.size)
         size = size or part.size
         nulls += part.nulls
@@ -267,12 +270,12 @@ def merge_run(run: Iterable[Partial], groups: Sequence[Group]) -> Partial:
 
 
 def refuse_sizes(group: Group, one: int, other: int) -> NoReturn:
-    """Raise because rows of a column differ in length."""
+    """Raise SizeMismatchError for a column whose rows differ in length."""
     raise SizeMismatchError(tag_error(SizeMismatchError, mismatch(group.column, one, other)))
 
 
 def merge_on_executors(df: DataFrame, groups: Sequence[Group], statistic_class: type[Statistic]) -> DataFrame:
-    """Merge the rows of every ``FAN_IN`` partitions; those of the same features meet in one task, in their order."""
+    """Merge the rows of every ``FAN_IN`` partitions, in order: one task for each chunk of features."""
     keys = ("task", "group", "start")
     fan_in = JOINT_FAN_IN if statistic_class.joint else FAN_IN
     sorted_rows = (
@@ -294,20 +297,20 @@ def _merge_task(
 
 
 def collect_partials(df: DataFrame, statistic_class: type[Statistic]) -> list[Partial] | None:
-    """Bring partial statistics to the driver; ``None`` if a partition has more than may go there."""
+    """Collect partial statistics; ``None`` if those of a partition exceed the limit for the driver."""
     parts = [of_row(row, statistic_class) for row in collect(df)]
-    return None if any(part.start == TOO_MUCH for part in parts) else parts
+    return None if any(part.start == OVER_LIMIT for part in parts) else parts
 
 
 def merge(parts: Sequence[Partial], groups: Sequence[Group], statistic_class: type[Statistic]) -> dict[int, Partial]:
-    """Merge partial statistics into one a group."""
+    """Merge partial statistics into one per group."""
     ordered = sorted(parts, key=lambda part: (part.group, part.start, part.partition))
     chunks = [merge_run(run, groups) for _, run in groupby(ordered, key=lambda part: (part.group, part.start))]
     return {group: _joined(list(run), statistic_class) for group, run in groupby(chunks, key=lambda part: part.group)}
 
 
 def _joined(chunks: Sequence[Partial], statistic_class: type[Statistic]) -> Partial:
-    """Put the features of one group next to each other."""
+    """Concatenate the features of one group."""
     first, statistics = chunks[0], [c.statistic for c in chunks if c.statistic is not None]
     if first.group == JOINT:
         whole: Any = CoMoments.of_tiles([(c.start, c.statistic) for c in chunks if c.statistic], first.size)

@@ -26,11 +26,11 @@ from sparkscale.statistics.co_moments import MOST_FEATURES
 
 __all__ = ["Summary", "in_column_order", "summarize"]
 
-DRIVER_BYTES = 1 << 28  # what the driver collects at most without merging on executors first
-MANY_PARTITIONS = 100_000  # nobody asks how many there are, if the driver may collect the statistics of so many
-USUAL_PARTITIONS, USUAL_FEATURES = 2000, 100  # what is expected where nobody knows
-SMALL_ROWS = batching.ROWS_IN_BATCH  # in a partition, on average, for several to share a task
-TASK_BYTES = 1 << 26  # of a cache, that such a task takes
+DRIVER_BYTES = 1 << 28  # maximum that the driver collects without merging on executors first
+MANY_PARTITIONS = 100_000  # the partitions are not counted if the driver may collect the statistics of this many
+USUAL_PARTITIONS, USUAL_FEATURES = 2000, 100  # assumed where the numbers are unknown
+SMALL_ROWS = batching.ROWS_IN_BATCH  # per partition, on average, up to which several share a task
+TASK_BYTES = 1 << 26  # of a cache that such a task reads
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,15 @@ def summarize(
     columns : sequence of FeatureColumn
         The features.
     statistic_class : type of Statistic
-        What to compute.
+        The statistic to compute.
     handle_invalid : {"keep", "skip", "error", "keepNaN"}
-        Whether rows with an invalid value are dropped, or which make the job fail.
+        Whether rows with an invalid value are dropped, or which invalid values make the job fail.
     weight : FeatureColumn, optional
         Row weights.
     device : {"cpu", "auto", "gpu"}
         Where tasks compute.
     layout : Layout, optional
-        How arrays and vectors hold channels, which then have one entry each. If left out, each feature has.
+        How arrays and vectors contain channels, which are pooled into one entry each. Default: one entry per feature.
 
     Returns
     -------
@@ -82,15 +82,15 @@ def summarize(
     SizeMismatchError
         If the rows of a column differ in length.
     ParamError
-        If a statistic of all features together has too many of them.
+        If there are too many features for a joint statistic.
     DeviceError
-        If a task has no GPU under ``"gpu"``.
+        If a task has no GPU, with ``"gpu"``.
     """
     with translate_job_errors():
         if statistic_class.joint:
             _check_features(sum(c.size or 0 for c in columns))
-        df, read, _ = readable(df, [*columns, *([weight] if weight else [])])
-        columns, weight = read[: len(columns)], read[-1] if weight else None
+        df, renamed, _ = readable(df, [*columns, *([weight] if weight else [])])
+        columns, weight = renamed[: len(columns)], renamed[-1] if weight else None
         if device == "cpu" and weight is None and aggregates.suits(df, columns, statistic_class, handle_invalid):
             statistic = aggregates.summarize(df, columns, statistic_class, handle_invalid=handle_invalid)
             if statistic is not None:
@@ -122,10 +122,10 @@ def _scan(
     device: str,
     pool: Pool,
 ) -> Summary | None:
-    """Make partial statistics where the rows are, and merge them.
+    """Compute partial statistics in each partition, and merge them.
 
-    How long arrays are shows only in the rows. A task that finds more than all may send to the driver says so and computes
-    no more; then the data are read once more, and partial statistics are merged on executors.
+    The length of arrays is known only once rows are read. A task that finds too many features for the driver stops and
+    reports that; then the data are read again, and partial statistics are merged on executors.
     """
     groups = column_groups(columns)
     selected = select(df, groups, handle_invalid, weight)
@@ -135,23 +135,26 @@ def _scan(
     if number:
         selected = select(df, groups, handle_invalid, weight, "spark_partition_id()").coalesce(number)
     scan = Scan(groups, statistic_class, handle_invalid == "skip", device, pool, by_partition=bool(number))
-    parts = None
+    collected = None
     if limit is not None:
         rows = tasks.map_in_arrow(selected, functools.partial(scan, limit=limit), partials.schema())
-        parts = partials.collect_partials(rows, statistic_class)
-    if parts is None:
-        cut = functools.partial(scan, chunk=partials.CHUNK_FEATURES, tile=partials.TILE_FEATURES)
-        rows = tasks.map_in_arrow(selected, cut, partials.schema())
-        parts = partials.collect_partials(partials.merge_on_executors(rows, groups, statistic_class), statistic_class)
-    return summary(partials.merge(parts, groups, statistic_class), scan) if parts else None
+        collected = partials.collect_partials(rows, statistic_class)
+    if collected is None:
+        chunked = functools.partial(scan, chunk=partials.CHUNK_FEATURES, tile=partials.TILE_FEATURES)
+        rows = tasks.map_in_arrow(selected, chunked, partials.schema())
+        collected = partials.collect_partials(
+            partials.merge_on_executors(rows, groups, statistic_class), statistic_class
+        )
+    return summary(partials.merge(collected, groups, statistic_class), scan) if collected else None
 
 
 def _number_of_tasks(cache: jvm.Cache | None) -> int | None:
-    """Return into how many tasks to put partitions, if they are a cache's, many, and small; ``None`` for one each.
+    """Return the number of tasks for many small partitions of a cache; ``None`` for one task per partition.
 
-    Each stays a partial statistic of its own, so that it does not matter which of them share a task: Spark puts those
-    together that lie on one machine. Never where rows come from a shuffle or a source, whose work would be on fewer
-    tasks, too. 200 partitions of 250 arrays of 100, cached, are fitted in 0.3 s in place of 1.0.
+    Each partition still gets a partial statistic of its own, so that results do not depend on which partitions Spark
+    coalesces, those of one machine. Rows from a shuffle or a source are not coalesced, since that would reduce the
+    parallelism of their computation. 200 cached partitions of 250 arrays of length 100 are fitted in 0.3 s instead of
+    1.0 s.
     """
     if cache is None or cache.rows > SMALL_ROWS * cache.partitions:
         return None
@@ -161,20 +164,20 @@ def _number_of_tasks(cache: jvm.Cache | None) -> int | None:
 
 @dataclass(frozen=True)
 class Limit:
-    """How much all partitions together may send to the driver, and their number, if it is known."""
+    """How many bytes all partitions may send to the driver in total, and the number of partitions, if known."""
 
     bytes: int
     partitions: int | None = None
 
     def exceeded(self, statistic_class: type[Statistic], features: int, partitions: int) -> bool:
-        """Whether they send more; ``partitions`` stands for their number where it is not known."""
+        """Whether they would send more; ``partitions`` is used if their number is unknown."""
         return statistic_class.numbers(features) * 8 * (self.partitions or partitions) > self.bytes
 
 
 def _limit(
     df: DataFrame, cache: jvm.Cache | None, groups: Sequence[Group], statistic_class: type[Statistic]
 ) -> Limit | None:
-    """Return what tasks must keep to, or ``None`` if it is to be expected that they have more for the driver."""
+    """Return the limit for tasks, or ``None`` if they are expected to exceed it."""
     limit = Limit(DRIVER_BYTES)
     features = sum(USUAL_FEATURES if group.column.size is None else group.column.size for group in groups)
     if not limit.exceeded(statistic_class, features, MANY_PARTITIONS):
@@ -184,27 +187,27 @@ def _limit(
 
 
 class GroupState:
-    """What a task holds of a group of columns."""
+    """The state of a task for a group of columns."""
 
     def __init__(self, size: int | None) -> None:
         self.size, self.nulls, self.fold = size, 0.0, Fold()
 
     def add(self, statistic: Any, runs: None) -> None:
-        """Take the statistic of the next block."""
+        """Add the statistic of the next block."""
         self.fold.add(statistic)
 
     def add_nulls(self, null: Any, runs: None) -> None:
-        """Count rows that are null altogether."""
+        """Count rows in which the whole array or vector is null."""
         self.nulls += float(null.sum())
 
     def partial(self, partition: int, group: int) -> Partial:
-        """Return what goes on its way to the driver."""
+        """Return the partial statistic."""
         return Partial(partition, group, 0, self.size or 0, self.nulls, self.fold.result())
 
 
 @dataclass(frozen=True)
 class Scan:
-    """The work of a task: the partial statistic of its partition, or of each of several that share it."""
+    """A task that computes the partial statistic of its partition, or of each of several partitions."""
 
     groups: Sequence[Group]
     statistic_class: type[Statistic]
@@ -220,28 +223,28 @@ class Scan:
         chunk: int | None = None,
         tile: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Return partial statistics, for executors in chunks and tiles."""
+        """Return partial statistics; in chunks and tiles if executors will merge them."""
         with gpu.device_of_task(self.device) as worker:
             runs = batching.by_partition(batches) if self.by_partition else [(gpu.partition_id(), batches)]
             for partition, run in runs:
                 statistics = self._of_partition(run, partition, worker, limit)
                 if statistics is None:
-                    for _ in batches:  # a worker that leaves some unread is lost
+                    for _ in batches:  # Spark does not reuse a worker that leaves input unread
                         pass
-                    yield partials.to_batch(partials.too_much(partition), self.statistic_class)
+                    yield partials.to_batch(partials.over_limit(partition), self.statistic_class)
                     return
                 states, joint = statistics
                 for k, state in enumerate(states):
                     yield from partials.to_batches(state.partial(partition, k), self.statistic_class, chunk)
-                whole = joint.result()
-                if whole is not None:
-                    joint_part = Partial(partition, JOINT, 0, len(whole), 0.0, whole)
+                joint_statistic = joint.result()
+                if joint_statistic is not None:
+                    joint_part = Partial(partition, JOINT, 0, len(joint_statistic), 0.0, joint_statistic)
                     yield from partials.tiles(joint_part, self.statistic_class, tile)
 
     def _of_partition(
         self, batches: Iterator[pa.RecordBatch], partition: int, worker: gpu.Cpu, limit: Limit | None
     ) -> tuple[list[GroupState], Fold] | None:
-        """Return what a partition holds of each group, none if it has no row, and jointly; ``None`` if it is too much."""
+        """Return a partition's state of each group, none if it is empty, and the joint one; ``None`` if over the limit."""
         states, joint = [GroupState(group.column.size) for group in self.groups], Fold()
         rows, is_joint = 0, self.statistic_class.joint
         for batch in batching.rebatch(batching.drop_zero_weight(batches), worker.rebatch):
@@ -252,26 +255,26 @@ class Scan:
                 _check_features(sum(sizes))
             if limit and limit.exceeded(self.statistic_class, self.pool.entries(self.groups, sizes), partition + 1):
                 return None
-            if is_joint and len(sizes) == len(self.groups):  # else no row is complete
+            if is_joint and len(sizes) == len(self.groups):  # otherwise every row has a null
                 for block in stack_features(decoded, self.groups, sizes, batch.num_rows, worker.rows(sum(sizes))):
                     joint.add(worker.of(self.statistic_class, block))
         return states if rows else [], joint
 
 
 def summary(merged: dict[int, Partial], scan: Scan) -> Summary:
-    """Add the rows that were null altogether, and put the features into the order of the columns."""
-    whole = []
+    """Count null rows as invalid values, and put the features into the order of the columns."""
+    complete = []
     for k, group in enumerate(scan.groups):
         part = merged[k]
         if not part.size:
             raise EmptyDataError(
-                f"Column '{group.column.name}' has no feature: every row is null or of length 0. "
-                "fit needs at least one row that is not."
+                f"Column '{group.column.name}' has no feature: every row is null or empty. fit needs at "
+                "least one row with values."
             )
-        whole.append(
+        complete.append(
             replace(part, statistic=scan.pool.with_nulls(part, group, partials.class_of(scan.statistic_class, k)))
         )
-    in_order = in_column_order(whole, scan.groups)
+    in_order = in_column_order(complete, scan.groups)
     if not scan.statistic_class.joint:
         return in_order
     counts = in_order.statistic
@@ -284,10 +287,10 @@ def in_column_order(parts: Sequence[Partial], groups: Sequence[Group]) -> Summar
     statistics: dict[int, Mergeable] = {}
     sizes: dict[int, int] = {}
     for group, part in zip(groups, parts, strict=True):
-        assert part.statistic is not None  # noqa: S101  # every group has one by now
+        assert part.statistic is not None  # noqa: S101  # set for every group by now
         columns = len(group.positions)
-        of_columns = part.statistic.split([len(part.statistic) // columns] * columns)
-        statistics.update(zip(group.positions, of_columns, strict=True))
+        by_column = part.statistic.split([len(part.statistic) // columns] * columns)
+        statistics.update(zip(group.positions, by_column, strict=True))
         sizes.update(dict.fromkeys(group.positions, part.size // columns))
     ordered = [statistics[i] for i in sorted(statistics)]
     return Summary(type(ordered[0]).concat(ordered), tuple(sizes[i] for i in sorted(sizes)))

@@ -1,4 +1,4 @@
-"""From DataFrame columns to what goes to the workers: what a statistic needs, in shapes that Arrow takes fast."""
+"""Selection of the data that workers need for a statistic, in forms that Arrow transfers fast."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.expression import failure, guarded, indices_checked
 from sparkscale.spark.frame import Frame
 
-__all__ = ["MOST_FEATURES", "Group", "column_groups", "select", "too_many"]
+__all__ = ["MOST_FEATURES", "Group", "column_groups", "select", "too_many_features"]
 
-# The rows that stand for null, since Spark's Arrow writer takes quadratic time over null arrays. No other row is of
-# one null element: in arrays of length 1 null becomes NaN.
+# Rows that represent null, since Spark's Arrow writer takes quadratic time for null arrays. No other row has a single
+# null element: in arrays of length 1, null becomes NaN.
 NULL_ARRAY = "cast(array(null) AS {sql_type})"
 NULL_VECTOR = "array(-1)"
 
-MOST_FEATURES = 1 << 26  # of a vector: an array of them is half a gigabyte, and a statistic has several
+MOST_FEATURES = 1 << 26  # of a vector: one array of this length is half a gigabyte, and a statistic has several
 
 
 @dataclass(frozen=True)
 class Group:
-    """Columns that travel together: all scalars as one packed array, or one array or vector column."""
+    """Columns that are sent to workers as one: all scalars as one packed array, or one array or vector column."""
 
     column: FeatureColumn
     positions: tuple[int, ...]
@@ -33,21 +33,21 @@ class Group:
 
     @property
     def sized(self) -> bool:
-        """Whether the schema tells the number of features."""
+        """Whether the number of features is known from the schema."""
         return self.column.size is not None
 
 
 def column_groups(columns: Sequence[FeatureColumn]) -> tuple[Group, ...]:
-    """Put scalars together and leave the others alone.
+    """Group all scalars into one array; every other column is a group of its own.
 
     Raises
     ------
     ParamError
-        If a vector has too many features, as its metadata say.
+        If a vector has too many features, according to its metadata.
     """
     for column in columns:
         if column.kind == "vector" and (column.size or 0) > MOST_FEATURES:
-            raise ParamError(too_many(column, column.size or 0))
+            raise ParamError(too_many_features(column, column.size or 0))
     scalars = [i for i, c in enumerate(columns) if c.kind == "scalar"]
     packed = FeatureColumn("scalars", "scalar", False, len(scalars))
     first = [Group(packed, tuple(scalars), tuple(columns[i] for i in scalars))] if scalars else []
@@ -57,20 +57,20 @@ def column_groups(columns: Sequence[FeatureColumn]) -> tuple[Group, ...]:
 def select(
     df: DataFrame, groups: Sequence[Group], handle_invalid: str, weight: FeatureColumn | None, key: str | None = None
 ) -> DataFrame:
-    """Select what the statistic needs, and no more, in shapes that Arrow takes fast.
+    """Select only the data that the statistic needs, in forms that Arrow transfers fast.
 
     Parameters
     ----------
     df : pyspark.sql.DataFrame
         The data.
     groups : sequence of Group
-        What to select.
+        The columns.
     handle_invalid : str
         Which invalid values make the job fail.
     weight : FeatureColumn or None
         Row weights.
     key : str or None
-        SQL text of what Python tells rows apart by, ``b``: their mini-batches, or partitions that share a task.
+        SQL text of the column ``b`` by which Python groups rows: their mini-batch, or their partition.
     """
     plain: list[str | Column] = []
     texts: list[str] = []
@@ -83,9 +83,9 @@ def select(
             texts.append(f"a{k}")
         elif column.kind == "array":
             array = source if column.single else f"cast({source} AS array<double>)"
-            kind = "float" if column.single else "double"
-            single = f"transform({array}, x -> coalesce(x, {kind}('NaN')))"
-            array = f"CASE WHEN size({source}) = 1 THEN {single} ELSE {array} END"
+            number = "float" if column.single else "double"
+            without_null = f"transform({array}, x -> coalesce(x, {number}('NaN')))"
+            array = f"CASE WHEN size({source}) = 1 THEN {without_null} ELSE {array} END"
             text = f"coalesce({guarded(column, source, array, handle_invalid)}, {NULL_ARRAY.format(sql_type=column.sql_type)})"
             plain.append(f"{text} AS a{k}")
             texts.append(f"a{k}")
@@ -94,15 +94,15 @@ def select(
             texts.extend(_vector_texts(k, column, handle_invalid))
     if weight is not None:
         source = weight.sql
-        bad = failure(
+        invalid = failure(
             InvalidValueError,
             f"Weight column '{weight.name}' holds ",
             source,
-            ": weights must be finite and >= 0. Clean the column, or leave those rows out.",
+            ": weights must be finite and >= 0. Clean the column, or drop those rows.",
             "double",
         )
-        good = f"{source} >= 0 AND double({source}) < double('Infinity')"
-        plain.append(f"CASE WHEN {good} THEN double({source}) ELSE {bad} END AS w")
+        valid = f"{source} >= 0 AND double({source}) < double('Infinity')"
+        plain.append(f"CASE WHEN {valid} THEN double({source}) ELSE {invalid} END AS w")
         texts.append("w")
     if key is not None:
         plain.append(f"{key} AS b")
@@ -122,7 +122,7 @@ def _vector_texts(k: int, column: FeatureColumn, handle_invalid: str) -> list[st
             SizeMismatchError,
             f"Column '{column.name}' holds a vector of size ",
             size,
-            f", but {column.size} was expected, as its metadata or the model says. Correct the rows, or the metadata.",
+            f", but size {column.size} is expected from its metadata or the model. Correct the rows, or the metadata.",
         )
         stored = f"CASE WHEN {size} <> {column.size} THEN {wrong} ELSE {stored} END"
     texts = [
@@ -132,8 +132,8 @@ def _vector_texts(k: int, column: FeatureColumn, handle_invalid: str) -> list[st
     return texts if column.size is not None else [*texts, f"coalesce({size}, 0) AS n{k}"]
 
 
-def too_many(column: FeatureColumn, size: int) -> str:
-    """Say that vectors have too many features."""
+def too_many_features(column: FeatureColumn, size: int) -> str:
+    """Return the message for vectors with too many features."""
     return (
         f"Column '{column.name}' holds vectors of size {size}; fit takes {MOST_FEATURES} features of a vector at most. Hash "
         "them into fewer, or correct the size."

@@ -1,1 +1,1 @@
-"""From columns to what a map makes of them."""
+"""Transform: maps applied to columns."""

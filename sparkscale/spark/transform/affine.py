@@ -26,7 +26,7 @@ __all__ = ["Affine"]
 
 @dataclass(frozen=True)
 class Affine(ColumnMap):
-    """``(x - center) / scale + offset``, then clipped between bounds if there are any."""
+    """``(x - center) / scale + offset``, then clipped to bounds if there are any."""
 
     affine: AffineMap
     bounds: Bounds = None
@@ -55,7 +55,7 @@ class Affine(ColumnMap):
         return partial(_entries, self.affine, self.bounds) if keeps_zero else None
 
     def by_stage(self, frame: Frame, vector: CheckedVector) -> Staged | None:
-        """Multiply by ElementwiseProduct, or map by Spark's StandardScalerModel, which takes a second one to add."""
+        """Map by ElementwiseProduct, or by Spark's StandardScalerModel; adding an offset takes a second one."""
         factor = _factor(self.affine)
         if self.bounds is not None or factor is None:
             return None
@@ -83,7 +83,7 @@ class Affine(ColumnMap):
 
 
 def _factor(affine: AffineMap) -> Any | None:
-    """Return what to multiply by, or ``None`` where a reciprocal would lose digits."""
+    """Return the factor by feature, or ``None`` if a reciprocal would lose digits."""
     if not affine.divides:
         return affine.scale
     with np.errstate(all="ignore"):

@@ -1,4 +1,4 @@
-"""Transform: from the maps of columns to output columns, whatever the columns hold and whatever computes."""
+"""Transform: apply maps to input columns of any type, by SQL or kernels, and add the output columns."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ __all__ = ["Plan", "apply", "slices_of", "to_sql", "transform"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What maps to what.
+    """Inputs, outputs and maps of a transform.
 
     Parameters
     ----------
     inputs : sequence of FeatureColumn
-        Columns that are read, with their sizes.
+        The columns to read, with their sizes.
     outputs : sequence of FeatureColumn
-        Columns that are added: as many as inputs and of their kinds, or one vector of all inputs, or the columns that
-        such a vector is taken apart into.
+        The columns to add: one per input and of its kind, or one vector assembled from all inputs, or the columns that
+        such a vector is disassembled into.
     maps : sequence of ColumnMap
-        One an input; where a vector is put together or taken apart, one of all its features.
+        One per input; for an assembled or disassembled vector, a single one for all its features.
     handle_invalid : {"keep", "skip", "error", "keepNaN"}
-        What happens to invalid values.
+        How invalid values are handled.
     shape : {"pairs", "assemble", "disassemble"}
-        Whether each input has its own output, or all inputs become one vector, or are taken out of one.
+        Whether each input has its own output, all inputs are assembled into one vector, or one is disassembled.
     device : {"cpu", "auto", "gpu"}
         Where tasks compute.
     features : sequence of slice
-        Of a vector that is taken apart, the features of each output.
+        The features of each output of a disassembled vector.
     replaced : mapping from str to tuple of str
-        The outputs that replace a column, or a field of a struct, and its path.
+        The paths of the columns, or fields of structs, that outputs replace.
     """
 
     inputs: Sequence[FeatureColumn]
@@ -58,13 +58,13 @@ class Plan:
 
 
 def slices_of(columns: Sequence[FeatureColumn]) -> list[slice]:
-    """Return the features of each column among those of all, one column after the other."""
+    """Return the slice of each column among the concatenated features of all columns."""
     ends = accumulate((c.size or 0 for c in columns), initial=0)
     return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def transform(df: DataFrame, plan: Plan) -> DataFrame:
-    """Add the outputs to a DataFrame; everything else stays as it was but for what the plan replaces."""
+    """Add the outputs to a DataFrame, and replace the columns that the plan names."""
     frame = Frame(df)
     inputs = frame.read(plan.inputs)
     if plan.handle_invalid == "skip":
@@ -73,32 +73,32 @@ def transform(df: DataFrame, plan: Plan) -> DataFrame:
 
 
 def apply(frame: Frame, plan: Plan) -> DataFrame:
-    """Add the outputs to a frame that has read the inputs."""
+    """Add the outputs to a frame that has already read the inputs."""
     inputs, policy = plan.inputs, plan.handle_invalid
     if plan.shape == "assemble":
         inputs = [vectors.assemble(frame, plan.inputs, policy)]
-    rows: list[_Rows] = []
+    rows: list[_MapInput] = []
     split: dict[int, Vectors] = {}
     for k, (column, column_map) in enumerate(zip(inputs, plan.maps, strict=True)):
         if plan.shape == "disassemble":
-            rows.append(_Rows(column, vectors.as_array(frame, column, policy), column_map))
+            rows.append(_MapInput(column, vectors.as_array(frame, column, policy), column_map))
         elif column.kind == "vector":
             native = plan.device == "cpu" and not column_map.prefers_kernel(column)
             split[k] = Vectors.split(frame, column, column_map, policy, native=native)
-            rows.append(_Rows(column, split[k].array or "", column_map))
+            rows.append(_MapInput(column, split[k].array or "", column_map))
         else:
-            rows.append(_Rows(column, column.sql, column_map, policy))
-    texts = _mapped(frame, rows, plan.device)
+            rows.append(_MapInput(column, column.sql, column_map, policy))
+    texts = _mapped_sql(frame, rows, plan.device)
     if plan.shape == "disassemble":
-        texts = _taken_apart(frame, frame.add(texts[0]), plan)
+        texts = _disassembled(frame, frame.add(texts[0]), plan)
     texts = [split[k].joined(frame, text) if k in split else text for k, text in enumerate(texts)]
     names = [out.name for out in plan.outputs]
     return add_outputs(frame, plan.outputs, dict(zip(names, texts, strict=True)), plan.replaced)
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """What a map takes: scalars or arrays of a column, or those of a vector's rows that go as arrays, if any do."""
+class _MapInput:
+    """The input of a map: scalars or arrays of a column, or the rows of a vector that are mapped as arrays."""
 
     column: FeatureColumn
     source: str
@@ -106,35 +106,35 @@ class _Rows:
     policy: str = "keep"
 
     def checked(self, result: str) -> str:
-        """Return ``result`` where the row has a length and values that can be mapped; otherwise the job fails."""
+        """Return ``result`` if the length and values of the row are valid; otherwise the job fails."""
         return guarded(self.column, self.source, self.column_map.guard(self.column, self.source, result), self.policy)
 
     def sql(self) -> str:
-        """Return what the map makes of a row, as SQL."""
+        """Return the mapped row as SQL."""
         return self.checked(self.column_map.sql(self.column, self.source))
 
 
-def _mapped(frame: Frame, rows: Sequence[_Rows], device: str) -> list[str]:
-    """Return what each map makes of its rows, as SQL over the frame."""
+def _mapped_sql(frame: Frame, rows: Sequence[_MapInput], device: str) -> list[str]:
+    """Return the result of each map as SQL over the frame."""
     by_kernel = [bool(r.source) and (device != "cpu" or r.column_map.prefers_kernel(r.column)) for r in rows]
-    sent = [*compress(rows, by_kernel)]
-    columns, maps = [r.column for r in sent], [r.column_map for r in sent]
-    results = iter(udf.mapped(frame, columns, [r.checked(r.source) for r in sent], maps, device))
+    kernel_rows = [*compress(rows, by_kernel)]
+    columns, maps = [r.column for r in kernel_rows], [r.column_map for r in kernel_rows]
+    results = iter(udf.mapped(frame, columns, [r.checked(r.source) for r in kernel_rows], maps, device))
     pairs = zip(rows, by_kernel, strict=True)
     return [next(results) if kernel else r.sql() if r.source else "" for r, kernel in pairs]
 
 
-def _taken_apart(frame: Frame, array: str, plan: Plan) -> list[str]:
-    """Return the outputs out of the array of all features, as SQL."""
+def _disassembled(frame: Frame, array: str, plan: Plan) -> list[str]:
+    """Return the outputs as SQL, given the array of all features."""
     texts = []
     for out, features in zip(plan.outputs, plan.features, strict=True):
-        text = _piece(out, array, features)
+        text = _slice_sql(out, array, features)
         text = f"cast({text} AS {out.sql_type})" if out.single else text
         texts.append(vectors.from_array(frame, text) if out.kind == "vector" else text)
     return texts
 
 
-def _piece(out: FeatureColumn, array: str, features: slice) -> str:
+def _slice_sql(out: FeatureColumn, array: str, features: slice) -> str:
     scalar = out.kind == "scalar"
     return f"get({array}, {features.start})" if scalar else f"slice({array}, {features.start + 1}, {out.size})"
 
@@ -142,35 +142,37 @@ def _piece(out: FeatureColumn, array: str, features: slice) -> str:
 def to_sql(plan: Plan) -> dict[str, str]:
     """Return plain SQL for each output; vectors are read and written as arrays of double."""
     if plan.shape == "disassemble":
-        rows = _rows_taken_apart(plan)
+        rows = _disassembled_inputs(plan)
     elif plan.shape == "assemble":
         whole = replace(plan.outputs[0], kind="vector", single=False)
         rows = [
-            _Rows(whole, f"concat({', '.join(_assembled(c, plan.handle_invalid) for c in plan.inputs)})", plan.maps[0])
+            _MapInput(
+                whole, f"concat({', '.join(_assembled_sql(c, plan.handle_invalid) for c in plan.inputs)})", plan.maps[0]
+            )
         ]
     else:
         arrays = [replace(c, kind="array") if c.kind == "vector" else c for c in plan.inputs]
-        rows = [_Rows(c, c.sql, m, plan.handle_invalid) for c, m in zip(arrays, plan.maps, strict=True)]
+        rows = [_MapInput(c, c.sql, m, plan.handle_invalid) for c, m in zip(arrays, plan.maps, strict=True)]
     return {out.name: rendered(r.sql(), interpreted=False) for out, r in zip(plan.outputs, rows, strict=True)}
 
 
-def _assembled(column: FeatureColumn, policy: str) -> str:
-    """Return a column's part of an assembled vector as SQL of an array, with NaN for null."""
+def _assembled_sql(column: FeatureColumn, policy: str) -> str:
+    """Return the features that a column contributes to an assembled vector as an SQL array, with NaN for null."""
     if column.kind == "scalar":
         return f"array(coalesce({guarded(column, column.sql, f'double({column.sql})', policy)}, double('NaN')))"
     array = vectors.checked_array(replace(column, kind="array"), policy)
     return f"coalesce(transform({array}, x -> coalesce(x, double('NaN'))), array_repeat(double('NaN'), {column.size}))"
 
 
-def _rows_taken_apart(plan: Plan) -> list[_Rows]:
-    """Return the rows of each output: what is taken of the array, and its part of the map."""
+def _disassembled_inputs(plan: Plan) -> list[_MapInput]:
+    """Return the input of the map of each output: a slice of the array, and the map of its features."""
     column, column_map = plan.inputs[0], plan.maps[0]
-    source, parts = column.sql, [column_map.part(features) for features in plan.features]
-    if None in parts:
+    source, maps = column.sql, [column_map.part(features) for features in plan.features]
+    if None in maps:
         source = column_map.sql(column, source)
     rows = []
-    for out, features, part in zip(plan.outputs, plan.features, parts, strict=True):
+    for out, features, part_map in zip(plan.outputs, plan.features, maps, strict=True):
         array = replace(out, kind="array") if out.kind == "vector" else out
         identity = Affine(AffineMap.identity(out.size or 0))
-        rows.append(_Rows(array, _piece(out, source, features), part or identity, plan.handle_invalid))
+        rows.append(_MapInput(array, _slice_sql(out, source, features), part_map or identity, plan.handle_invalid))
     return rows

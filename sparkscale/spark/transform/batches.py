@@ -1,4 +1,4 @@
-"""Each mini-batch mapped by its own statistics: a table of them, joined to the rows."""
+"""Normalization of each mini-batch by its own statistics, which are joined to the rows."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def normalize_batches(
     df : pyspark.sql.DataFrame
         The data.
     batches : Batches
-        Its mini-batches.
+        The mini-batches.
     outputs : sequence of str
         A name for each column.
     of_batch : callable
-        Makes center and scale of a batch's moments.
+        Computes center and scale from a batch's moments.
     gain_and_bias : pair of numpy.ndarray
-        Of the channels of all columns.
+        Gain and bias of the channels of all columns.
     replaced : mapping from str to tuple of str
-        The outputs that replace a column, or a field of a struct, and its path.
+        The paths of the columns, or fields of structs, that outputs replace.
     """
     named = [c.output(out) for c, out in zip(batches.columns, outputs, strict=True)]
     frame = Frame(df)
@@ -65,7 +65,7 @@ def normalize_batches(
         BatchError,
         "Batch ",
         key,
-        f" of column '{batches.key.name}' has no row of positive weight to take statistics from. Leave it out.",
+        f" of column '{batches.key.name}' has no row of positive weight to compute statistics from. Drop it.",
         "array<double>",
     )
     maps = []
@@ -76,14 +76,14 @@ def normalize_batches(
         start += channels
         center, scale = names[f"c{k}"], names[f"s{k}"]
         known = f"CASE WHEN {center} IS NULL THEN {unknown} ELSE {center} END"
-        maps.append(_OfBatch(known, scale, gain, bias, place, batches.layout))
+        maps.append(_BatchMap(known, scale, gain, bias, place, batches.layout))
     plan = Plan(batches.columns, named, maps, batches.handle_invalid, replaced=replaced)
     return apply(frame, plan)
 
 
 @dataclass(frozen=True, eq=False)
-class _OfBatch(ColumnMap):
-    """``(x - center) / scale * gain + bias``, where ``center`` and ``scale`` are SQL of arrays that each row has."""
+class _BatchMap(ColumnMap):
+    """``(x - center) / scale * gain + bias``, where ``center`` and ``scale`` are SQL of array columns."""
 
     center: str
     scale: str
@@ -114,11 +114,11 @@ class _OfBatch(ColumnMap):
         return length_checked(column, source, column.size or 0, result) if column.kind == "array" else result
 
     def kernel(self) -> Kernel:
-        """Not there: the parameters are columns of the data, and do not go to tasks."""
+        """Not available: the parameters are columns of the data, not known to tasks."""
         raise NotImplementedError
 
 
 def _places(batches: Batches) -> list[tuple[int, int]]:
-    """Return each column's group, and its place there."""
-    places = {at: (k, i) for k, group in enumerate(batches.groups) for i, at in enumerate(group.positions)}
+    """Return the group of each column, and its position in the group."""
+    places = {position: (k, i) for k, group in enumerate(batches.groups) for i, position in enumerate(group.positions)}
     return [places[i] for i in range(len(batches.columns))]

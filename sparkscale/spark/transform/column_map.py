@@ -1,4 +1,4 @@
-"""What a column becomes: the one interface between a scaler and how its map runs on Spark."""
+"""The interface between a scaler's map and the ways to run it on Spark."""
 
 from __future__ import annotations
 
@@ -16,60 +16,60 @@ from sparkscale.spark.gpu import Kernel
 __all__ = ["ColumnMap", "Entries", "Staged"]
 
 Array = npt.NDArray[Any]
-Entries = Callable[[Array, Array], Array]  # from indices and values of a sparse row to values
+Entries = Callable[[Array, Array], Array]  # from indices and values of a sparse row to mapped values
 
 
 @dataclass(frozen=True)
 class Staged:
-    """A vector column that a stage of Spark's has made, and the condition, as SQL, under which it is right."""
+    """The output column of a Spark ML stage, and the SQL condition under which it is correct."""
 
     name: str
     condition: str = "true"
 
 
 class ColumnMap(ABC):
-    """What a column becomes, in each form in which it can run.
+    """The map of a column, in each form that can be run.
 
-    SQL text and the kernel are what every map has, and compute the same. The others are faster where a map has them.
+    Every map has SQL text and a kernel, which give the same results. The other forms are optional, and faster.
     """
 
     size_remedy = ", but its metadata says {0}. Correct the rows, or the metadata."
-    """What a message says after the size of a vector that is not ``{0}``."""
+    """The message after the actual size of a vector, where size ``{0}`` is expected."""
 
     keeps_null = True
-    """Whether null in an array stays null, whatever the kernel makes of it."""
+    """Whether null elements of an array stay null, whatever the kernel returns for them."""
 
     @abstractmethod
     def sql(self, column: FeatureColumn, source: str) -> str:
-        """Return as SQL what a scalar or an array becomes, given as SQL; an array's length is right."""
+        """Return the mapped scalar or array as SQL; the length of an array has been checked."""
 
     def guard(self, column: FeatureColumn, source: str, result: str) -> str:
-        """Return ``result`` where the array has a length that the map takes; otherwise the job fails.
+        """Return ``result`` if the map accepts the length of the array; otherwise the job fails.
 
-        The rows of a vector are checked already against the size that its column has.
+        Vectors have already been checked against the size of their column.
         """
         return result
 
     @abstractmethod
     def kernel(self) -> Kernel:
-        """Return what maps rows, put together as a matrix, on any device."""
+        """Return the function that maps the rows of a matrix, on any device."""
 
     def joint_kernel(self, maps: Sequence[Any]) -> Kernel:
-        """Return what maps scalars, put together as the columns of a matrix, each by its own of the maps."""
+        """Return the function that maps scalars, stacked as columns of a matrix, each column by its own map."""
         return self.kernel()
 
     def prefers_kernel(self, column: FeatureColumn) -> bool:
-        """Whether the kernel is faster than SQL on the CPU, too."""
+        """Whether the kernel is faster than SQL even on the CPU."""
         return False
 
     def entries(self) -> Entries | None:
-        """Return what maps the stored entries of a sparse row; ``None`` if zero does not stay zero."""
+        """Return the function that maps the stored entries of a sparse row; ``None`` if 0 is not mapped to 0."""
         return None
 
     def by_stage(self, frame: Frame, vector: Any) -> Staged | None:
-        """Map a `CheckedVector` by a stage of Spark's, whose output is added to the frame, if one computes it."""
+        """Map a `CheckedVector` by a Spark ML stage, if there is one, and add its output to the frame."""
         return None
 
     def part(self, features: slice) -> ColumnMap | None:
-        """Return the map of some of the features; ``None`` if each result depends on all."""
+        """Return the map of some of the features; ``None`` if every result depends on all features."""
         return None

@@ -1,8 +1,7 @@
 """Maps in which every result depends on all features: NumPy on Arrow batches, and SQL text for a few features.
 
-Measured on 100,000 arrays of 64, on 2 cores: a UDF of Arrow arrays takes 0.44 s, where reading them takes 0.09 s; one
-of pandas series 1.0 s (`udf` says where it is taken); mapInArrow, through which all other columns must go as well,
-0.87 s; the SQL text 18 s.
+Measured on 100,000 arrays of length 64, on 2 cores: an Arrow UDF takes 0.44 s, of which reading takes 0.09 s; a pandas
+UDF 1.0 s (see `udf` for its use); mapInArrow, which must transfer all other columns as well, 0.87 s; SQL text 18 s.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from sparkscale.spark.transform.vectors import FITTED
 
 __all__ = ["Matrix"]
 
-TEXT_FEATURES = 256  # up to which the SQL text of a matrix is a megabyte or so
+TEXT_FEATURES = 256  # maximum for SQL text, which then takes about a megabyte
 
 
 @dataclass(frozen=True)
 class Matrix(ColumnMap):
-    """``(x - center) W + offset``; a row with an invalid value becomes one of NaN, and null stays null."""
+    """``(x - center) W + offset``; a row with an invalid value becomes a row of NaN, and null stays null."""
 
     affine: MatrixMap
 
@@ -39,7 +38,7 @@ class Matrix(ColumnMap):
 
     def kernel(self) -> Kernel:
         """See `ColumnMap`."""
-        return replace(self.affine, back=np.empty((0, 0))).apply  # workers have no use for the way back
+        return replace(self.affine, back=np.empty((0, 0))).apply  # workers do not need the inverse
 
     def prefers_kernel(self, column: FeatureColumn) -> bool:
         """See `ColumnMap`."""
@@ -65,8 +64,8 @@ class Matrix(ColumnMap):
         affine, size = self.affine, len(self.affine)
         if size > TEXT_FEATURES:
             raise ParamError(
-                f"The matrix of {size} features is too long for SQL text, which holds {TEXT_FEATURES} features at most. "
-                "Use transform, or the NumPy map that affine is."
+                f"The matrix of {size} features is too long for SQL text, which supports {TEXT_FEATURES} features at most. "
+                "Use transform, or affine.apply with NumPy."
             )
         weights = array_literal(affine.matrix.T.ravel())
         products = f"zip_with(c, slice({weights}, k * {size} + 1, {size}), (v, w) -> v * w)"
@@ -76,5 +75,5 @@ class Matrix(ColumnMap):
         centred = f"transform(x, (v, i) -> v - get({array_literal(affine.center)}, i))"
         row = let("c", centred, f"transform(sequence(0, {size - 1}), k -> {value})")
         valid = f"NOT exists(x, v -> NOT coalesce({FINITE.format(x='v')}, false))"
-        whole = f"CASE WHEN x IS NULL THEN NULL WHEN {valid} THEN {row} ELSE array_repeat(double('NaN'), {size}) END"
-        return let("x", f"cast({source} AS array<double>)", whole)
+        mapped = f"CASE WHEN x IS NULL THEN NULL WHEN {valid} THEN {row} ELSE array_repeat(double('NaN'), {size}) END"
+        return let("x", f"cast({source} AS array<double>)", mapped)

@@ -1,4 +1,4 @@
-"""Output columns: which names they may have, and how they are added."""
+"""Output columns: validation of their names, and adding them."""
 
 from __future__ import annotations
 
@@ -19,24 +19,23 @@ __all__ = ["Paths", "add_outputs", "check_outputs", "paths_to_replace"]
 
 Paths = Mapping[str, tuple[str, ...]]  # from outputs to columns, or fields of structs
 
-FIELDS_PER_EXPRESSION = 20  # of a struct, replaced in one: on Connect the nesting is limited to some 30
+FIELDS_PER_EXPRESSION = 20  # fields of a struct that one expression replaces: Connect limits the nesting to about 30
 
 
 def check_outputs(df: DataFrame, outputs: Sequence[str], inputs: Sequence[str] = ()) -> Paths:
-    """Refuse outputs that clash with each other or with a column that is there.
+    """Refuse outputs that clash with each other or with an existing column.
 
     Parameters
     ----------
     df : pyspark.sql.DataFrame
-        Where the outputs go.
+        The DataFrame that the outputs are added to.
     outputs, inputs : sequence of str
-        Each output, and the one column that it is made of, if there are as many. An output of the name of that column
-        replaces it.
+        The outputs, and the input of each one if there are as many. An output with the name of its input replaces it.
 
     Returns
     -------
     mapping from str to tuple of str
-        The outputs that replace a column, or a field of a struct, and its path.
+        The paths of the columns, or fields of structs, that outputs replace.
     """
     replaced: dict[str, tuple[str, ...]] = {}
     pairs = zip(outputs, inputs, strict=True) if len(inputs) == len(outputs) else ()
@@ -52,7 +51,7 @@ def check_outputs(df: DataFrame, outputs: Sequence[str], inputs: Sequence[str] =
         outputs = added
     clashing = {folded(name) for name in df.columns}
     for name in outputs:
-        if folded(name) in clashing:  # at most: the session may tell upper from lower case
+        if folded(name) in clashing:  # a possible clash, unless the session is case-sensitive
             if any(same_name(df, name, other) for other in df.columns):
                 raise OutputColumnError(
                     f"Output column '{name}' already exists. Name another output, or drop the column."
@@ -64,31 +63,31 @@ def check_outputs(df: DataFrame, outputs: Sequence[str], inputs: Sequence[str] =
 
 
 def _replaceable(output: str, place: Place) -> tuple[str, ...]:
-    """Return the path of a place, if there is one column or field to replace."""
+    """Return the path of a place, which must be a single column or field."""
     if place.in_collection or place.matches > 1:
         raise OutputColumnError(
-            f"Output column '{output}' cannot be replaced: it is within an array or a map, or one name of several "
-            "columns. Name another output."
+            f"Output column '{output}' cannot be replaced: it is within an array or a map, or several columns have "
+            "this name. Name another output."
         )
     return place.path
 
 
 def paths_to_replace(df: DataFrame, sources: Sequence[str], outputs: Sequence[str], *, named: bool) -> Paths:
-    """Return the paths of the outputs that replace what is there; refuse to replace what nobody named.
+    """Return the paths of the outputs that replace existing columns; refuse to replace columns that were not named.
 
     Parameters
     ----------
     df : pyspark.sql.DataFrame
-        Where the outputs go.
+        The DataFrame that the outputs are added to.
     sources, outputs : sequence of str
-        The column that each output is read from, and the output's own name.
+        The input and the name of each output.
     named : bool
-        Whether the user named the outputs. If not, only the column that an output is read from is replaced.
+        Whether the user named the outputs. If not, an output may only replace its own input.
 
     Raises
     ------
     OutputColumnError
-        If an output would replace something else, or two outputs the same.
+        If an output would replace another column, or two outputs would replace the same column.
     """
     places = dict(zip(outputs, find_places(df, outputs), strict=True))
     check_outputs(df, [name for name, place in places.items() if place is None])
@@ -100,30 +99,30 @@ def paths_to_replace(df: DataFrame, sources: Sequence[str], outputs: Sequence[st
                     f"Output column '{name}' already exists. Name it as outputCol, or among outputCols, to replace it; "
                     "or name another output, or drop the column."
                 )
-    for (one, path), (other, longer) in pairwise(sorted(paths.items(), key=lambda output: output[1])):
+    for (first, path), (second, longer) in pairwise(sorted(paths.items(), key=lambda output: output[1])):
         if longer[: len(path)] == path:
             raise OutputColumnError(
-                f"Output column '{other}' is '{one}', or a field of it. Give each output a column of its own."
+                f"Output column '{second}' is '{first}', or a field of it. Give each output a column of its own."
             )
     return paths
 
 
 def add_outputs(frame: Frame, outputs: Sequence[FeatureColumn], texts: Mapping[str, str], replaced: Paths) -> DataFrame:
-    """Return the DataFrame with the outputs and without what was temporary.
+    """Add the outputs, and drop temporary columns.
 
     Parameters
     ----------
     frame : Frame
         The data.
     outputs : sequence of FeatureColumn
-        What is added.
+        The columns to add.
     texts : mapping from str to str
-        Each output as SQL.
+        The SQL of each output.
     replaced : mapping from str to tuple of str
-        The outputs that replace a column, or a field of a struct, and its path. Nothing else is replaced.
+        The paths of the columns, or fields of structs, that outputs replace. No other column is replaced.
     """
-    # Metadata goes by way of select: withColumns on Connect would lose it. Vectors that stand alone get their names
-    # at once; others a column of their own first, since every select costs milliseconds on the driver.
+    # Metadata is set in a select, since withColumns on Connect would lose it. If all outputs are vectors, one select adds
+    # them under their names; otherwise vectors first get temporary columns. Every select costs milliseconds on the driver.
     vectors = [out for out in outputs if out.kind == "vector"]
     metadata = {o.name: attribute_metadata(o.attributes, o.size) if o.size is not None else {} for o in vectors}
     if len(vectors) == len(outputs) and not replaced:
@@ -143,7 +142,7 @@ def add_outputs(frame: Frame, outputs: Sequence[FeatureColumn], texts: Mapping[s
 
 
 def _add_named(frame: Frame, texts: Mapping[str, str]) -> None:
-    """Add the outputs; those that SQL text cannot name get their names afterwards."""
+    """Add the outputs; those with names that SQL text cannot contain are renamed afterwards."""
     names = {name: temp_column_name() if sql.VARIABLE in name else name for name in texts}
     frame.add_named({names[name]: text for name, text in texts.items()})
     renamed = {temporary: name for name, temporary in names.items() if temporary != name}
@@ -151,7 +150,7 @@ def _add_named(frame: Frame, texts: Mapping[str, str]) -> None:
 
 
 def _replace(frame: Frame, texts: Mapping[str, str], paths: Paths, metadata: Mapping[str, Any]) -> None:
-    """Add the outputs, of which those with a path replace what is there."""
+    """Add the outputs; those with a path replace existing columns or fields."""
     columns: dict[str, Column] = {}
     kept: dict[str, Any] = {}  # metadata
     fields: dict[str, list[tuple[str, Column]]] = {}
@@ -175,7 +174,7 @@ def _replace(frame: Frame, texts: Mapping[str, str], paths: Paths, metadata: Map
 
 
 def _with_metadata(df: DataFrame, metadata: Mapping[str, Any]) -> DataFrame:
-    """Give columns their metadata, which ``withColumns`` on Connect has lost, under names that it can read."""
+    """Restore the metadata of columns, which ``withColumns`` on Connect loses, by way of temporary names."""
     names = {column: temp_column_name() for column in metadata}
     df = df.withColumnsRenamed(names) if names else df
     for column, of_column in metadata.items():

@@ -1,8 +1,8 @@
-"""Each row by itself: normalizations and clipping of arrays as SQL text, and how columns come to it.
+"""Normalization and clipping of each row, as SQL text and kernels.
 
-A row, or each group of its places, is divided by one number of its own, for some after its mean was taken off. That
-number comes from a sum over all values, which tells as well whether one of them is invalid, overflows or vanishes:
-only then is it computed again from the valid values, and only if that does not do from these divided by the largest.
+A row, or each group of its places, is divided by its own divisor, in some normalizations after subtracting its mean. The
+divisor is computed from a sum over all values, which also shows whether a value is invalid, overflows or underflows.
+Only then is it recomputed from the valid values, and if that fails, too, from the valid values divided by the largest.
 """
 
 from __future__ import annotations
@@ -37,54 +37,54 @@ from sparkscale.spark.transform.vectors import CheckedVector
 
 __all__ = ["Clip", "Grouping", "MaskedKernel", "Norm", "Normalization", "UnitNorm", "shortened", "standardized", "unit"]
 
-LARGEST = literal(np.inf)
-SMALL = 1e-290  # a sum of squares above it has lost no digits to values whose squares vanish
-TINY = 1e-300  # the least that values are divided by, so that its reciprocal is finite
+INFINITY = literal(np.inf)
+MIN_SQUARE_SUM = 1e-290  # larger sums of squares have lost no digits by underflow
+MIN_UNIT = 1e-300  # least unit that values are divided by; its reciprocal is finite
 
 
 @dataclass(frozen=True)
 class Norm:
-    """What a group of places is divided by.
+    """The divisor of a group of places.
 
     Parameters
     ----------
     step : str
-        SQL of what follows on the sum ``s`` with one more value ``{x}``.
+        SQL that adds a value ``{x}`` to the sum ``s``.
     divisor : function of str, str and str
-        SQL of the divisor from that of the sum, of the number of values and of what all values were divided by.
+        Returns SQL of the divisor, given SQL of the sum, of the number of values and of the unit of all values.
     centred : bool
-        Whether the mean is taken off first.
+        Whether the mean is subtracted first.
     floor : float
-        The least that the values of a row that overflows or vanishes are divided by.
+        The least unit of a row whose squares overflow or underflow.
     """
 
     step: str
     divisor: Callable[[str, str, str], str]
     centred: bool = False
-    floor: float = TINY
+    floor: float = MIN_UNIT
 
-    def trusted(self, values: str) -> str:
-        """Whether the sum ``q`` is of valid values only, and of none that overflows or vanishes."""
-        if self.floor != TINY:
-            return f"q < {LARGEST}"
+    def is_exact(self, values: str) -> str:
+        """Return the condition that the sum ``q`` is exact: all values are valid, and no square overflows or underflows."""
+        if self.floor != MIN_UNIT:
+            return f"q < {INFINITY}"
         ends = f"array_max({values}) = array_min({values})"
         zero = ends if self.centred else f"{ends} AND array_max({values}) = 0D"
-        return f"q < {LARGEST} AND (q > {literal(SMALL)} OR q = 0D AND {zero})"
+        return f"q < {INFINITY} AND (q > {literal(MIN_SQUARE_SUM)} OR q = 0D AND {zero})"
 
 
 def standardized(epsilon: float, *, centred: bool) -> Norm:
-    """Divide by ``sqrt(mean(x^2) + epsilon)``; a row of zeros without epsilon stays."""
+    """Divide by ``sqrt(mean(x^2) + epsilon)``; without epsilon, a row of zeros is unchanged."""
 
     def divisor(total: str, count: str, by: str) -> str:
         root = f"sqrt({total} / {count}{f' + {literal(epsilon)} / {by} / {by}' if epsilon else ''})"
-        # Beside a value so large that epsilon vanishes, nothing may be left to divide by.
-        return f"greatest({root}, {literal(TINY)})" if epsilon else _nonzero(total, root)
+        # In units of a very large value, epsilon may underflow, so that the root is 0.
+        return f"greatest({root}, {literal(MIN_UNIT)})" if epsilon else _nonzero(total, root)
 
-    return Norm("s + {x} * {x}", divisor, centred, 1.0 if epsilon else TINY)
+    return Norm("s + {x} * {x}", divisor, centred, 1.0 if epsilon else MIN_UNIT)
 
 
 def unit(p: float) -> Norm:
-    """Divide by the p-norm; a row of zeros stays."""
+    """Divide by the p-norm; a row of zeros is unchanged."""
     if p == np.inf:
         return Norm("greatest(s, abs({x}))", lambda total, count, by: _nonzero(total, total))
     power = literal(p)
@@ -94,7 +94,7 @@ def unit(p: float) -> Norm:
 
 
 def shortened(clip_norm: float, formula: str) -> Norm:
-    """Divide by what brings the 2-norm down to ``clip_norm``, or by 1."""
+    """Divide so that the 2-norm is at most ``clip_norm``."""
     slack = literal(TORCH_SLACK if formula == "torch" else 0.0)
     return Norm(
         "s + {x} * {x}",
@@ -108,16 +108,16 @@ def _nonzero(total: str, divisor: str) -> str:
 
 @dataclass(frozen=True)
 class Grouping:
-    """A row as an array of three axes, the outer and inner of which each group goes over.
+    """A row as an array with axes (outer, groups, inner); each group spans the outer and inner axes.
 
     Parameters
     ----------
     outer, groups, inner : int or None
-        Lengths of the axes; one may be ``None``: as long as the row makes it.
+        Lengths of the axes; one may be ``None`` and follows from the length of the row.
     channel : str
-        Which gain a place has, as SQL over its place ``i`` in its group ``{g}``.
+        SQL of the index of a value's gain, given its index ``i`` in group ``{g}``.
     reason : str
-        Why a row of another length is refused, as the end of a sentence.
+        Why a row of another length is refused: the end of the message.
     """
 
     outer: int = 1
@@ -129,14 +129,14 @@ class Grouping:
     @classmethod
     def of_channels(cls, groups: int, channels: int, places: int, *, first: bool, reason: str) -> Grouping:
         """Group the channels of a tensor, which come first or last."""
-        each = channels // groups
+        channels_in_group = channels // groups
         if first:
-            return cls(1, groups, each * places, f"{{g}} * {each} + i div {places}", reason)
-        return cls(places, groups, each, f"{{g}} * {each} + i % {each}", reason)
+            return cls(1, groups, channels_in_group * places, f"{{g}} * {channels_in_group} + i div {places}", reason)
+        return cls(places, groups, channels_in_group, f"{{g}} * {channels_in_group} + i % {channels_in_group}", reason)
 
     @property
     def step(self) -> int:
-        """What a row's length is, or is a multiple of."""
+        """The length of a row, or a divisor of it if the length is not `fixed`."""
         return self.outer * (self.groups or 1) * (self.inner or 1)
 
     @property
@@ -145,33 +145,33 @@ class Grouping:
         return None not in (self.groups, self.inner)
 
     def check(self, column: FeatureColumn) -> None:
-        """Refuse a column whose metadata tells that its rows have another length."""
+        """Refuse a column whose rows, according to its metadata, have another length."""
         if column.size is not None and (column.size != self.step if self.fixed else column.size % self.step):
             raise SizeMismatchError(f"Column '{column.name}' holds vectors of size {column.size}{self.reason}")
 
     def guarded(self, column: FeatureColumn, source: str, result: str) -> str:
-        """Return ``result`` where the row's length is right; otherwise the job fails."""
+        """Return ``result`` if the length of the row is valid; otherwise the job fails."""
         if not self.fixed and self.step == 1 and self.groups == 1:
             return result
         size = f"size({source})"
-        right = f"{size} = {self.step}" if self.fixed else f"{size} > 0 AND {size} % {self.step} = 0"
+        valid = f"{size} = {self.step}" if self.fixed else f"{size} > 0 AND {size} % {self.step} = 0"
         before = f"Column '{column.name}' holds a row of length "
         wrong = failure(SizeMismatchError, before, size, self.reason, column.sql_type)
-        return f"CASE WHEN {source} IS NULL THEN NULL WHEN {right} THEN {result} ELSE {rare(wrong)} END"
+        return f"CASE WHEN {source} IS NULL THEN NULL WHEN {valid} THEN {result} ELSE {rare(wrong)} END"
 
 
 @dataclass(frozen=True)
 class MaskedKernel:
-    """A kernel on rows that are flattened tensors, which takes its statistics from their valid values.
+    """A kernel on rows of flattened tensors that computes its statistics from the valid values only.
 
     Parameters
     ----------
     function : callable
         The kernel.
     axes : tuple of int
-        The shape that it takes a row in; one length may be -1.
+        The shape of a row for the kernel; one length may be -1.
     swapped : bool
-        Whether two axes are to change places for it.
+        Whether to swap the two axes for the kernel.
     """
 
     function: Callable[..., Any]
@@ -179,7 +179,7 @@ class MaskedKernel:
     swapped: bool = False
 
     def __call__(self, rows: Any) -> Any:
-        """Return what the kernel makes of rows."""
+        """Apply the kernel to rows."""
         xp = namespace(rows)
         values = self._swapped(xp, xp.reshape(rows, (rows.shape[0], *self.axes)))
         results = self.function(values, where=xp.isfinite(values))
@@ -191,20 +191,20 @@ class MaskedKernel:
 
 @dataclass(frozen=True)
 class Normalization(ColumnMap):
-    """Each row, or each group of its places, divided by a number of its own.
+    """Division of each row, or each group of its places, by a norm of its own.
 
     Parameters
     ----------
     norm : Norm
-        What is divided by.
+        The divisor.
     by_kernel : callable
-        The kernel that does the same.
+        The equivalent kernel.
     grouping : Grouping
         The groups of a row.
     gains : mapping of {"gamma", "beta"} to sequence of float
-        Gain and bias of each channel, as far as there are any.
+        Gain and bias of each channel, if any.
     keeps_zero : bool
-        Whether 0 stays 0 whatever the other values, so that sparse vectors stay sparse.
+        Whether 0 is always mapped to 0, so that sparse vectors stay sparse.
     """
 
     norm: Norm
@@ -238,9 +238,9 @@ class Normalization(ColumnMap):
 
 @dataclass(frozen=True)
 class UnitNorm(Normalization):
-    """Each row divided by its p-norm, vectors by Spark's Normalizer.
+    """Division of each row by its p-norm; of vectors by Spark's Normalizer.
 
-    Not those with an invalid value, nor those whose powers overflow or vanish: they become dense vectors.
+    Vectors with an invalid value, or whose powers overflow or underflow, are mapped as arrays and become dense.
     """
 
     p: float = 2.0
@@ -248,15 +248,15 @@ class UnitNorm(Normalization):
     def by_stage(self, frame: Frame, vector: CheckedVector) -> Staged | None:
         """See `ColumnMap`."""
         stage = Normalizer(p=self.p, inputCol=vector.name, outputCol=temp_column_name())
-        values, limit = f"{vector.parts}.values", literal(1e300 if self.p == np.inf else 10.0 ** (280.0 / self.p))
-        largest = f"greatest(array_max({values}), -array_min({values}))"  # NaN is the largest of all
-        suits = f"coalesce({largest} <= {limit} AND ({largest} >= 1D / {limit} OR {largest} = 0D), true)"
-        return Staged(frame.add_by(stage.transform, stage.getOutputCol()), suits)
+        values, limit = f"{vector.unwrapped}.values", literal(1e300 if self.p == np.inf else 10.0 ** (280.0 / self.p))
+        largest = f"greatest(array_max({values}), -array_min({values}))"  # NaN sorts above all numbers
+        exact = f"coalesce({largest} <= {limit} AND ({largest} >= 1D / {limit} OR {largest} = 0D), true)"
+        return Staged(frame.add_by(stage.transform, stage.getOutputCol()), exact)
 
 
 @dataclass(frozen=True)
 class Clip(ColumnMap):
-    """Values brought between bounds."""
+    """Clipping of values to bounds."""
 
     bounds: tuple[float, float]
 
@@ -281,7 +281,7 @@ class Clip(ColumnMap):
 
 
 def _stored_row(kernel: Kernel, indices: Array, values: Array) -> Any:
-    """Map the stored entries of a sparse row as a row of their own."""
+    """Map the stored entries of a sparse row as a dense row."""
     return kernel(values[None, :])[0] if len(values) else values
 
 
@@ -290,12 +290,12 @@ def _gain(operator: str, values: Sequence[float], channel: str) -> str:
 
 
 def _by_group(source: str, row: str, grouping: Grouping) -> str:
-    """Return what ``row`` makes of each group as one array, in the order of the source."""
+    """Return the array of ``row`` evaluated for each group, in the order of the source."""
     outer, groups, inner = grouping.outer, grouping.groups, grouping.inner
     count = str(groups) if groups else f"int(size(t) div {inner})"
     length = str(outer * inner) if inner else f"int(size(t) div {groups})"
-    each = let("a", "slice(t, g * n + 1, n)", row)
-    rows = let("n", length, f"flatten(transform(sequence(0, {count} - 1), g -> {each}))")
+    group = let("a", "slice(t, g * n + 1, n)", row)
+    rows = let("n", length, f"flatten(transform(sequence(0, {count} - 1), g -> {group}))")
     if outer == 1 or groups is None or inner is None:
         return let("t", source, rows)
     return _transposed(let("t", _transposed(source, outer, groups, inner), rows), groups, outer, inner)
@@ -308,29 +308,32 @@ def _transposed(source: str, rows: int, columns: int, inner: int) -> str:
 
 
 def _row(norm: Norm, gain: str) -> str:
-    """Return the text of the array ``a`` divided, with ``gain`` after each value.
+    """Return the text of the array ``a`` divided, with ``gain`` applied to each value.
 
-    First as if all were well; else from the valid values ``v``; else from these by way of units of the largest.
+    The divisor is computed from all values; if that is not exact, from the valid values ``v``; if that is not exact,
+    either, from ``v`` in units of the largest.
     """
     largest = f"greatest({literal(norm.floor)}, array_max(transform(v, x -> abs(x))))"
     rescaled = rare(let("b", largest, _divided(norm, gain, "v", "b")))
-    again = let("v", f"filter(a, x -> {FINITE.format(x='x')})", f"coalesce({_divided(norm, gain, 'v')}, {rescaled})")
-    return f"coalesce({_divided(norm, gain, 'a')}, {again})"
+    from_valid = let(
+        "v", f"filter(a, x -> {FINITE.format(x='x')})", f"coalesce({_divided(norm, gain, 'v')}, {rescaled})"
+    )
+    return f"coalesce({_divided(norm, gain, 'a')}, {from_valid})"
 
 
 def _divided(norm: Norm, gain: str, valid: str, by: str = "") -> str:
-    """Return the text of ``a`` divided by what ``valid`` gives; without ``by``, null where that is not to be trusted."""
+    """Return the text of ``a`` divided by the norm of ``valid``, in units of ``by``; without ``by``, null if not exact."""
     unit = f" / {by}" if by else ""
     count, first = f"greatest(size({valid}), 1)", f"get({valid}, 0){unit}"
     x = f"(x{unit} - c)" if norm.centred else f"(x{unit})"
     divisor = norm.divisor("q", count, by or "1D")
     quotients = elementwise("a", f"{x} / r{gain}")
     if not by:
-        divisor = f"CASE WHEN {norm.trusted(valid)} THEN {divisor} END"
-        quotients = f"CASE WHEN r < {LARGEST} THEN {quotients} END"
+        divisor = f"CASE WHEN {norm.is_exact(valid)} THEN {divisor} END"
+        quotients = f"CASE WHEN r < {INFINITY} THEN {quotients} END"
     divided = let("r", f"aggregate({valid}, 0D, (s, x) -> {norm.step.format(x=x)}, q -> {divisor})", quotients)
     if not norm.centred:
         return divided
-    # Deviations from the first value first, so that the mean of large values close together keeps its digits.
+    # Sum deviations from the first value, so that the mean of large, similar values keeps its digits.
     total = f"aggregate({valid}, 0D, (s, x) -> s + (x{unit} - {first}))"
     return let("c", f"coalesce({first} + {total} / {count}, 0D)", divided)

@@ -1,7 +1,7 @@
-"""Vector columns: Spark's own stages where they compute the map, else arrays and back.
+"""Vector columns: mapped by Spark ML stages where possible, otherwise converted to arrays and back.
 
-Measured on 500,000 dense vectors of 64 (benchmarks/): Spark's models take 0.4 times what ``vector_to_array``,
-an expression and ``array_to_vector`` take, and they keep sparse vectors sparse.
+Measured on 500,000 dense vectors of length 64 (benchmarks/): Spark's models take 0.4 times as long as
+``vector_to_array``, an expression and ``array_to_vector``, and keep sparse vectors sparse.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from sparkscale.spark.transform.column_map import ColumnMap, Entries, Staged
 
 __all__ = ["Vectors", "as_array", "assemble", "checked_array", "drop_invalid_rows", "from_array"]
 
-FITTED = ", but the model was fitted on size {0}. Give every row the size that fit saw, or fit again."
+FITTED = ", but the model was fitted on size {0}. Give every row the same size as in fit, or fit again."
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """A vector column, its rows split by how they are mapped.
+    """A vector column whose rows are split by the way in which they are mapped.
 
     Parameters
     ----------
     present : str
         The condition that a row is not null.
     staged : Staged or None
-        The rows that a stage of Spark's has mapped.
+        The rows that a Spark ML stage maps.
     array : str or None
-        Name of the column of the rows that are to be mapped as arrays; null in others.
+        Name of the column with the rows that are mapped as arrays; null in other rows.
     sparse : str or None
-        Name of the column of sparse rows, mapped; null in others.
+        Name of the column with the mapped sparse rows; null in other rows.
     """
 
     present: str
@@ -50,76 +50,76 @@ class Vectors:
 
     @classmethod
     def split(cls, frame: Frame, column: FeatureColumn, column_map: ColumnMap, policy: str, *, native: bool) -> Vectors:
-        """Split the rows of a column; ``native`` is whether Spark's stages may map them."""
+        """Split the rows of a column; ``native`` allows mapping by Spark ML stages."""
         vector = _checked(frame, column, policy, column_map.size_remedy)
         staged = column_map.by_stage(frame, vector) if native else None
         if staged and staged.condition == "true":
             return cls(vector.present, staged)
         entries = None if staged else column_map.entries()
-        left = f"{vector.present} AND NOT ({staged.condition})" if staged else vector.present
-        is_sparse = f"{vector.parts}.indices IS NOT NULL" if entries else "false"
-        as_arrays = F.when(frame.expr(f"{left} AND NOT {is_sparse}"), vector_to_array(F.col(vector.name)))
+        remaining = f"{vector.present} AND NOT ({staged.condition})" if staged else vector.present
+        is_sparse = f"{vector.unwrapped}.indices IS NOT NULL" if entries else "false"
+        as_arrays = F.when(frame.expr(f"{remaining} AND NOT {is_sparse}"), vector_to_array(F.col(vector.name)))
         if entries is None:
             return cls(vector.present, staged, frame.add(as_arrays))
-        # No expression makes a sparse vector, so sparse rows, and only they, go through Python.
-        by_python = F.udf(_sparse_map(entries), VectorUDT(), useArrow=False)  # Arrow knows no vectors
-        sparse_rows = F.when(frame.expr(f"{left} AND {is_sparse}"), F.col(vector.name))
+        # No expression creates a sparse vector, so that sparse rows, and only those, are mapped in Python.
+        by_python = F.udf(_sparse_map(entries), VectorUDT(), useArrow=False)  # Arrow does not support vectors
+        sparse_rows = F.when(frame.expr(f"{remaining} AND {is_sparse}"), F.col(vector.name))
         return cls(vector.present, staged, *frame.add_all([as_arrays, by_python(sparse_rows)]))
 
     def joined(self, frame: Frame, mapped: str) -> str:
-        """Return the mapped vector as SQL, given the SQL of what the arrays became."""
+        """Return the mapped vector as SQL, given the SQL of the mapped arrays."""
         if self.array is None:
             return self._staged("NULL")
         vector = from_array(frame, mapped, self.sparse)
         return self._staged(vector) if self.staged else vector
 
     def _staged(self, other: str) -> str:
-        assert self.staged is not None  # noqa: S101  # else there is an array, and no stage
+        assert self.staged is not None  # noqa: S101  # set if there is no array
         if self.present == self.staged.condition == "true":
             return self.staged.name
         return f"CASE WHEN {self.present} AND {self.staged.condition} THEN {self.staged.name} ELSE {other} END"
 
 
 class CheckedVector:
-    """A vector column that Spark's functions can take: null is a zero vector, and a wrong size fails the job.
+    """A vector column that is safe as input of Spark's functions: null is replaced by a zero vector.
 
-    So does an invalid value that the policy refuses. The functions must not rely on being called only where a value is
-    present: whether Spark evaluates a column that is not used is up to its optimizer.
+    A wrong size, or an invalid value that the policy refuses, makes the job fail. Null must be replaced, since Spark's
+    optimizer may evaluate the functions on rows whose result is not used.
     """
 
     def __init__(self, frame: Frame, name: str, present: str = "true") -> None:
         self.name, self.present, self._frame = name, present, frame
 
     @cached_property
-    def parts(self) -> str:
-        """Name of the column of the vector's parts: its size, indices and values."""
+    def unwrapped(self) -> str:
+        """Name of the column with the vector as a struct of its size, indices and values."""
         return self._frame.add(F.unwrap_udt(F.col(self.name)))
 
 
 def _checked(frame: Frame, column: FeatureColumn, policy: str, size_remedy: str) -> CheckedVector:
     if isinstance(column, Assembled):
         return CheckedVector(frame, column.name)
-    unwrapped, size = F.unwrap_udt(column.values), column.size or 0
+    struct, size = F.unwrap_udt(column.values), column.size or 0
     # Refer to the row, or the optimizer ships a constant vector with each task.
     zero = f"CASE WHEN {column.sql} IS NULL THEN 0D END"
-    zeros = F.when(unwrapped.isNull(), array_to_vector(frame.expr(f"array_repeat({zero}, {size})")))
-    parts, when_null = frame.add_all([unwrapped, zeros])
-    row_size = f"coalesce({parts}.size, size({parts}.values))"
+    zeros = F.when(struct.isNull(), array_to_vector(frame.expr(f"array_repeat({zero}, {size})")))
+    unwrapped, when_null = frame.add_all([struct, zeros])
+    row_size = f"coalesce({unwrapped}.size, size({unwrapped}.values))"
     wrong = failure(
         SizeMismatchError, f"Column '{column.name}' holds a vector of size ", row_size, size_remedy.format(size)
     )
     fits = "true" if column.size is None else f"{row_size} = {size}"
-    right = f"CASE WHEN {parts} IS NULL THEN {when_null} WHEN {fits} THEN {column.sql} ELSE {wrong} END"
-    right = indices_checked(column, parts, right)
-    right = guarded(replace(column, kind="array"), f"{parts}.values", right, policy, compiled=True)
-    # Under "error" the job fails at null, if it is looked at.
-    vector = CheckedVector(frame, frame.add(right), "true" if policy == "error" else f"{parts} IS NOT NULL")
-    vector.parts = parts
+    checked = f"CASE WHEN {unwrapped} IS NULL THEN {when_null} WHEN {fits} THEN {column.sql} ELSE {wrong} END"
+    checked = indices_checked(column, unwrapped, checked)
+    checked = guarded(replace(column, kind="array"), f"{unwrapped}.values", checked, policy, compiled=True)
+    # With "error", null makes the job fail if it is evaluated.
+    vector = CheckedVector(frame, frame.add(checked), "true" if policy == "error" else f"{unwrapped} IS NOT NULL")
+    vector.unwrapped = unwrapped
     return vector
 
 
 def _sparse_map(entries: Entries) -> Any:
-    def mapped(vector):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  # PySpark would read the types as its own
+    def mapped(vector):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  # PySpark would interpret annotations
         if vector is None:
             return None
         return SparseVector(vector.size, vector.indices, entries(vector.indices, vector.values))
@@ -128,16 +128,16 @@ def _sparse_map(entries: Entries) -> Any:
 
 
 def drop_invalid_rows(frame: Frame, columns: Sequence[FeatureColumn]) -> None:
-    """Keep the rows of which no column is null or holds an invalid value."""
+    """Keep the rows in which no column is null or contains an invalid value."""
     vectors = [c for c in columns if c.kind == "vector"]
-    parts = frame.add_all([F.unwrap_udt(c.values) for c in vectors]) if vectors else []
+    structs = frame.add_all([F.unwrap_udt(c.values) for c in vectors]) if vectors else []
     conditions = [is_valid(c, c.sql) for c in columns if c.kind != "vector"]
-    conditions += [is_valid(replace(c, kind="array"), f"{p}.values") for c, p in zip(vectors, parts, strict=True)]
+    conditions += [is_valid(replace(c, kind="array"), f"{s}.values") for c, s in zip(vectors, structs, strict=True)]
     frame.where(conditions)
 
 
 def as_array(frame: Frame, column: FeatureColumn, policy: str) -> str:
-    """Add a vector, or an array, as an array of doubles, checked; returns its name."""
+    """Add a vector or array as a checked array of doubles, and return its name."""
     if column.kind == "array":
         return frame.add(checked_array(column, policy))
     vector = _checked(frame, column, policy, FITTED)
@@ -145,31 +145,31 @@ def as_array(frame: Frame, column: FeatureColumn, policy: str) -> str:
 
 
 def checked_array(column: FeatureColumn, policy: str) -> str:
-    """Return an array column as doubles, checked, as SQL text."""
+    """Return the SQL text of an array column as checked doubles."""
     text = length_checked(column, column.sql, column.size or 0, f"cast({column.sql} AS array<double>)")
     return guarded(column, column.sql, text, policy)
 
 
 def from_array(frame: Frame, text: str, otherwise: str | None = None) -> str:
-    """Add an array, given as SQL text, as a vector; where it is null, another column, or null. Returns its name."""
+    """Add an array, given as SQL text, as a vector, with another column or null in place of null; return its name."""
     array = frame.add(text)
     vector = F.when(frame.expr(f"{array} IS NOT NULL"), array_to_vector(F.col(array)))
     return frame.add(vector.otherwise(F.col(otherwise)) if otherwise else vector)
 
 
 class Assembled(FeatureColumn):
-    """A vector that was put together of checked columns, so that it is never null and of the right size."""
+    """A vector assembled from checked columns: never null, and of the right size."""
 
 
 def assemble(frame: Frame, columns: Sequence[FeatureColumn], policy: str) -> Assembled:
-    """Add all columns as one vector, with NaN for null, as VectorAssembler makes it."""
-    # VectorAssembler takes a plain name as it is; another, or a value to be checked, goes under a new name.
-    plain = {name for name in frame.df.columns if name.isidentifier()} if policy not in REFUSING else set()
+    """Add all columns as one vector by VectorAssembler, with NaN for null."""
+    # VectorAssembler reads simple names directly; other columns, and those to be checked, get temporary names.
+    simple = {name for name in frame.df.columns if name.isidentifier()} if policy not in REFUSING else set()
     texts = {}
     for k, column in enumerate(columns):
         if column.kind == "array":
             texts[k] = f"transform({checked_array(column, policy)}, x -> coalesce(x, double('NaN')))"
-        elif column.kind == "scalar" and column.name not in plain:
+        elif column.kind == "scalar" and column.name not in simple:
             texts[k] = guarded(column, column.sql, f"double({column.sql})", policy)
     added = dict(zip(texts, frame.add_all([*texts.values()]), strict=True)) if texts else {}
     names = [added.get(k, column.name) for k, column in enumerate(columns)]
@@ -182,7 +182,7 @@ def assemble(frame: Frame, columns: Sequence[FeatureColumn], policy: str) -> Ass
             present = F.when(frame.expr(vector.present), F.col(vector.name))
             names[k] = frame.add(present, attribute_metadata(None, column.size or 0))
     features = tuple(name for column in columns for name in column.feature_names())
-    whole = Assembled(temp_column_name(), "vector", size=len(features), attributes=features)
-    assembler = VectorAssembler(inputCols=names, outputCol=whole.name, handleInvalid="keep")
-    frame.add_by(assembler.transform, whole.name)
-    return whole
+    assembled = Assembled(temp_column_name(), "vector", size=len(features), attributes=features)
+    assembler = VectorAssembler(inputCols=names, outputCol=assembled.name, handleInvalid="keep")
+    frame.add_by(assembler.transform, assembled.name)
+    return assembled
