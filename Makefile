@@ -10,48 +10,48 @@ export PYTHON
 export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 unexport SPARK_HOME PYSPARK_DRIVER_PYTHON PYTHONPATH
 
-.PHONY: help demo test test-all beside bench zip notebooks docs setup machine clean \
-	lint types layers docstrings plain classic connect settings third-parties compat worlds others
-ifeq ($(filter worlds others,$(MAKECMDGOALS)),)
-.NOTPARALLEL:  # but for what these two run
+.PHONY: help demo test test-all third-party bench zip notebooks docs setup machine clean \
+	lint types layers docstrings plain classic connect settings third-party-tests compat test-runs third-party-runs
+ifeq ($(filter test-runs third-party-runs,$(MAKECMDGOALS)),)
+.NOTPARALLEL:  # except for these two targets
 endif
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo      set up, then run the main example (examples/flights.py)'
-	@echo 'make test      set up, then check what needs Spark alone: lint, types, layers, docstrings, docs, tests'
-	@echo '               without a Spark session, on classic Spark, on Spark Connect, under other settings'
-	@echo 'make test-all  make test, then make beside: tests with third parties (PyTorch, Keras, MLflow, XGBoost,'
-	@echo '               JupyterLab, ...), other versions of PySpark and Python, the sdist and the wheel; 7 GB'
+	@echo 'make test      set up, then run the checks that need no third-party packages: lint, types, layers, docstrings, docs,'
+	@echo '               tests without a Spark session, on classic Spark, on Spark Connect, with other Spark settings'
+	@echo 'make test-all  make test, then make third-party: tests with third-party packages (PyTorch, Keras, MLflow,'
+	@echo '               XGBoost, JupyterLab, ...), other versions of PySpark and Python, the sdist and the wheel; 7 GB'
 	@echo 'make setup     install all of that, for the examples and notebooks'
 	@echo 'make bench     set up, then run the benchmarks'
 	@echo 'make zip       set up, then build dist/sparkscale.zip for spark-submit --py-files'
-	@echo 'make notebooks set up, then run the notebooks in examples/ and save them with what they show'
+	@echo 'make notebooks set up, then run the notebooks in examples/ and save them with their outputs'
 	@echo 'make docs      set up, then build the documentation, into build/docs'
 	@echo 'make clean     remove .venv, .nox, build and the caches'
 	@echo
-	@echo 'Parts of make test:   lint types layers docstrings docs plain classic connect settings.'
-	@echo 'Parts of make beside: third-parties compat.'
-	@echo 'Another Python:       make PYTHON=python3.12 test'
+	@echo 'Parts of make test:        lint types layers docstrings docs plain classic connect settings.'
+	@echo 'Parts of make third-party: third-party-tests compat.'
+	@echo 'Another Python:            make PYTHON=python3.12 test'
 
 demo: $(VENV)/.demo
 	@echo '==> examples/flights.py'
 	@$(BIN)/python examples/flights.py
 
 test: lint types layers docstrings docs
-	@$(MAKE) --no-print-directory -j3 worlds
+	@$(MAKE) --no-print-directory -j3 test-runs
 	@echo '==> all checks passed'
 
-test-all: test beside
+test-all: test third-party
 
-beside: $(VENV)/.all
-	@$(MAKE) --no-print-directory -j2 others
-	@echo '==> all checks of what lives beside passed'
+third-party: $(VENV)/.all
+	@$(MAKE) --no-print-directory -j2 third-party-runs
+	@echo '==> all checks with third-party packages passed'
 
-# At the same time: none of them keeps two cores busy by itself.
-worlds: plain classic connect settings
+# In parallel: none of them keeps two cores busy by itself.
+test-runs: plain classic connect settings
 
-others: third-parties compat
+third-party-runs: third-party-tests compat
 
 bench: $(VENV)/.bench
 	@echo '==> benchmarks'
@@ -86,28 +86,28 @@ docs: $(VENV)/.test
 	@echo '==> sphinx'
 	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
 
-# JUnit's files hold the time and the number of Spark jobs of each test.
+# The JUnit files have the time and the number of Spark jobs of each test.
 plain: $(VENV)/.test
-	@echo '==> pytest without a Spark session; every branch of the layers below Spark'
-	@$(BIN)/pytest --world=none -m 'not beside' --cov --durations=10 --junitxml=$(REPORTS)/plain.xml
+	@echo '==> pytest without a Spark session, with branch coverage of the layers below Spark'
+	@$(BIN)/pytest --spark=none -m 'not third_party' --cov --durations=10 --junitxml=$(REPORTS)/plain.xml
 
 classic: $(VENV)/.test
 	@echo '==> pytest on classic Spark'
-	@$(BIN)/pytest --world=classic -m 'not beside' --within-budget --durations=20 --junitxml=$(REPORTS)/classic.xml
+	@$(BIN)/pytest --spark=classic -m 'not third_party' --within-budget --durations=20 --junitxml=$(REPORTS)/classic.xml
 
 connect: $(VENV)/.test
 	@echo '==> pytest on Spark Connect'
-	@$(BIN)/pytest --world=connect -m 'core and not beside' --within-budget --durations=20 --junitxml=$(REPORTS)/connect.xml
+	@$(BIN)/pytest --spark=connect -m 'core and not third_party' --within-budget --durations=20 --junitxml=$(REPORTS)/connect.xml
 
-# The tests that are marked so, again where Spark reads SQL in other ways.
+# The tests marked "settings", again with settings that change how Spark parses SQL.
 settings: $(VENV)/.test
-	@echo '==> pytest under other settings of Spark'
+	@echo '==> pytest with other Spark settings'
 	@$(BIN)/pytest --settings=ansi-off --within-budget --junitxml=$(REPORTS)/ansi-off.xml
 	@$(BIN)/pytest --settings=strict --within-budget --junitxml=$(REPORTS)/strict.xml
 
-third-parties: $(VENV)/.all
-	@echo '==> pytest with third parties'
-	@$(BIN)/pytest -m beside -o 'norecursedirs=.*' --durations=20 --junitxml=$(REPORTS)/beside.xml
+third-party-tests: $(VENV)/.all
+	@echo '==> pytest with third-party packages'
+	@$(BIN)/pytest -m third_party -o 'norecursedirs=.*' --durations=20 --junitxml=$(REPORTS)/third-party.xml
 
 compat: $(VENV)/.all
 	@echo '==> other versions of PySpark and Python, the sdist and the wheel'
@@ -116,21 +116,21 @@ compat: $(VENV)/.all
 machine:
 	@sh tools/check_machine.sh
 
-# One environment, to which each step adds, redone when pyproject.toml has changed. The check of the machine comes before
-# anything is installed, and so does that of the network.
+# One environment; each step adds to it, and is repeated when pyproject.toml has changed. The machine and the network
+# are checked before anything is installed.
 setup: $(VENV)/.all
 
 $(VENV)/.demo: pyproject.toml | machine
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@sh tools/check_index.sh $(BIN)/python
-	@echo '==> setting up $(VENV) with PySpark and what the example needs: some 800 MB, a minute or two'
+	@echo '==> setting up $(VENV) with PySpark and the packages of the example: some 800 MB, a minute or two'
 	@$(PIP) install --quiet --upgrade 'pip>=25.1'
 	@$(PIP) install --editable . --group example
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
 	@sh tools/check_index.sh $(BIN)/python
-	@echo '==> adding to $(VENV) what the tests need: some 300 MB'
+	@echo '==> adding the packages of the tests to $(VENV): some 300 MB'
 	@$(PIP) install --editable '.[connect]' --group test --group lint --group docs
 	@touch $@
 
@@ -140,7 +140,7 @@ $(VENV)/.bench: $(VENV)/.test
 
 $(VENV)/.all: $(VENV)/.test
 	@sh tools/check_index.sh $(BIN)/python
-	@echo '==> adding to $(VENV) the third parties: some 6 GB, several minutes'
+	@echo '==> adding the third-party packages to $(VENV): some 6 GB, several minutes'
 	@$(PIP) install --editable '.[connect]' --group dev
 	@touch $@
 

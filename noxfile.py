@@ -1,4 +1,4 @@
-"""Checks in environments of their own: versions of PySpark and Python, the sdist and the wheel. Run by ``make compat``."""
+"""Checks in separate environments: versions of PySpark and Python, the sdist and the wheel. Run by ``make compat``."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ import nox
 nox.needs_version = ">=2025.10.14"
 nox.options.default_venv_backend = "uv|venv"
 nox.options.reuse_venv = "yes"
-nox.options.error_on_missing_interpreters = False  # they are reported as skipped
+nox.options.error_on_missing_interpreters = False  # report them as skipped
 nox.options.download_python = "never"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PROJECT = PYPROJECT["project"]
 TEST = nox.project.dependency_groups(PYPROJECT, "test")
 PYTHONS = nox.project.python_versions(PYPROJECT)  # from the classifiers
-BUILT = Path(".nox/built").resolve()
-NEWEST_PYTHON = (3, 12)  # of these versions of PySpark
+DIST = Path(".nox/built").resolve()
+NEWEST_PYTHON = (3, 12)  # that the older versions of PySpark support
 SPARK = Path(find_spec("pyspark").origin).parent
 
 
 def suitable_python() -> str | None:
-    """Return the running Python if it is not too new, else one that is found on PATH, if one is."""
+    """Return the running Python if it is not too new, else one on PATH, or None."""
     if sys.version_info[:2] <= NEWEST_PYTHON:
         return sys.executable
     return next((p for p in ("python3.12", "python3.11", "python3.10") if shutil.which(p)), None)
 
 
 PYTHON = suitable_python()
-# Of a broken file PySpark 4.0 does not say on Connect which it is.
+# PySpark 4.0 on Connect does not name a broken file.
 ON_CONNECT = ["tests", "--deselect=tests/test_cli.py::test_what_the_jvm_says_is_told"]
-WITH_NUMPY_1 = ["tests", "--ignore=tests/test_gpu.py"]  # the double of CuPy needs NumPy 2
+WITH_NUMPY_1 = ["tests", "--ignore=tests/test_gpu.py"]  # the fake CuPy needs NumPy 2
 # Where PySpark 4.0 differs from both 3.5 and the newest on classic Spark.
-FEWER = ["tests/test_transform.py", "tests/test_pipeline.py", "tests/test_gpu.py", "tests/parity/test_pyspark.py"]
-# Where more than Spark's expressions is at work: the command line, files, what workers run, a tour of all classes.
-OF_PYTHON = [
+CLASSIC_4_0 = ["tests/test_transform.py", "tests/test_pipeline.py", "tests/test_gpu.py", "tests/parity/test_pyspark.py"]
+# Tests that run our Python code, not only Spark's expressions: the command line, files, workers, doctests.
+PYTHON_TESTS = [
     f"tests/test_{name}.py"
     for name in ("cli", "doctests", "fit_paths", "gpu", "persistence", "rows", "streaming", "tasks")
 ]
@@ -52,15 +52,17 @@ OF_PYTHON = [
 
 @nox.session(python=PYTHON or sys.executable)
 @nox.parametrize(
-    ("requirements", "worlds"),
+    ("requirements", "files_by_mode"),
     [
         nox.param(("pyspark==3.5.*", "pandas<3", "numpy<2", "pyarrow<20"), {"classic": WITH_NUMPY_1}, id="pyspark-3.5"),
-        nox.param(("pyspark[connect]==4.0.*", "pandas<3"), {"classic": FEWER, "connect": ON_CONNECT}, id="pyspark-4.0"),
-        # The first with UDFs of Arrow arrays.
+        nox.param(
+            ("pyspark[connect]==4.0.*", "pandas<3"), {"classic": CLASSIC_4_0, "connect": ON_CONNECT}, id="pyspark-4.0"
+        ),
+        # The first version with Arrow UDFs.
         nox.param(("pyspark[connect]==4.1.*",), {"classic": ["tests/test_gpu.py"]}, id="pyspark-4.1"),
     ],
 )
-def compat(session: nox.Session, requirements: tuple[str, ...], worlds: dict[str, list[str]]) -> None:
+def compat(session: nox.Session, requirements: tuple[str, ...], files_by_mode: dict[str, list[str]]) -> None:
     """Run the core tests on an older version of PySpark."""
     if PYTHON is None:
         session.skip(
@@ -69,59 +71,59 @@ def compat(session: nox.Session, requirements: tuple[str, ...], worlds: dict[str
     session.install("--editable", ".", *requirements, *TEST)
     session.env["PYSPARK_PYTHON"] = str(Path(session.bin) / "python")
     session.run("python", "-c", "import pyspark, sparkscale; print('PySpark', pyspark.__version__)")
-    # Older versions leave sockets to the garbage collector and use what is deprecated by now: not ours to fail on.
+    # Older versions of PySpark leave sockets open and use deprecated APIs; ignore their warnings.
     quiet = ("-W", "default", "--disable-warnings")
-    for world, files in worlds.items():
-        session.run("pytest", "-m", "core and not beside", f"--world={world}", *quiet, *(session.posargs or files))
+    for mode, files in files_by_mode.items():
+        session.run("pytest", "-m", "core and not third_party", f"--spark={mode}", *quiet, *(session.posargs or files))
 
 
 @nox.session(python=PYTHONS)
 def pythons(session: nox.Session) -> None:
-    """Run some core tests on each Python that is there, with the newest PySpark for it."""
+    """Run some core tests on each installed Python, with the newest PySpark for it."""
     session.install("--editable", ".", *TEST)
     session.env["PYSPARK_PYTHON"] = str(Path(session.bin) / "python")
     session.run("python", "-c", "import pyspark, sys; print('PySpark', pyspark.__version__, 'on Python', sys.version)")
-    session.run("pytest", "-m", "core and not beside", "--world=classic", *(session.posargs or OF_PYTHON))
+    session.run("pytest", "-m", "core and not third_party", "--spark=classic", *(session.posargs or PYTHON_TESTS))
 
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Build the sdist, and the wheel from it; look for what they must hold, and for what the index would refuse."""
+    """Build the sdist, and the wheel from it; check their files, and that the package index would accept them."""
     session.install("build", "check-wheel-contents", "twine", "uv")
-    shutil.rmtree(BUILT, ignore_errors=True)
-    session.run("python", "-m", "build", "--outdir", str(BUILT), silent=True)
-    (sdist,), (wheel,) = BUILT.glob("*.tar.gz"), BUILT.glob("*.whl")
+    shutil.rmtree(DIST, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(DIST), silent=True)
+    (sdist,), (wheel,) = DIST.glob("*.tar.gz"), DIST.glob("*.whl")
     listed = session.run("git", "-c", "core.quotePath=off", "ls-files", external=True, silent=True)
     tracked = {path for path in str(listed).splitlines() if not path.startswith(".")}
     with tarfile.open(sdist) as archive:
-        lost = tracked - {path.partition("/")[2] for path in archive.getnames()}
+        missing = tracked - {path.partition("/")[2] for path in archive.getnames()}
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    lost |= {path for path in tracked if path.startswith("sparkscale/")} - {*names}
-    lost |= {"LICENSE"} - {Path(path).name for path in names}
-    if lost:
-        session.error(f"not in the sdist, or not in the wheel: {', '.join(sorted(lost))}")
+    missing |= {path for path in tracked if path.startswith("sparkscale/")} - {*names}
+    missing |= {"LICENSE"} - {Path(path).name for path in names}
+    if missing:
+        session.error(f"not in the sdist, or not in the wheel: {', '.join(sorted(missing))}")
     session.run("check-wheel-contents", str(wheel))
     session.run("twine", "check", "--strict", str(sdist), str(wheel))
-    # The extras are resolved, not installed: some are gigabytes.
-    certificates = {"UV_SYSTEM_CERTS": "1"}  # the machine's, as pip does
+    # Only resolve the extras: installing some takes gigabytes.
+    certificates = {"UV_SYSTEM_CERTS": "1"}  # use the system's, as pip does
     session.run("uv", "pip", "compile", "--quiet", "--all-extras", "pyproject.toml", silent=True, env=certificates)
 
 
 @nox.session(requires=["package"])
 def wheel(session: nox.Session) -> None:
-    """Install the wheel alone, and use it away from the checkout; a type checker sees its types."""
-    (built,) = BUILT.glob("*.whl")
-    session.install("--force-reinstall", "--no-deps", str(built))
-    session.install(str(built))  # now with what it needs
+    """Install the wheel and use it outside the checkout; check that its types are visible."""
+    (wheel_file,) = DIST.glob("*.whl")
+    session.install("--force-reinstall", "--no-deps", str(wheel_file))
+    session.install(str(wheel_file))  # with its dependencies
     session.env["PYSPARK_PYTHON"] = python = str(Path(session.bin) / "python")
-    shutil.copy("examples/typed.py", BUILT)
-    session.chdir(BUILT)
+    shutil.copy("examples/typed.py", DIST)
+    session.chdir(DIST)
     session.run("python", "-c", SMOKE)
     for command in (["sparkscale"], ["python", "-m", "sparkscale"]):
-        said = session.run(*command, "--version", silent=True)
-        if PROJECT["version"] not in str(said):
-            session.error(f"{' '.join(command)} --version says {said}")
+        output = session.run(*command, "--version", silent=True)
+        if PROJECT["version"] not in str(output):
+            session.error(f"{' '.join(command)} --version printed {output}")
         session.run(*command, "--help", silent=True)
     session.install("pandas-stubs")
     mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--python-executable", python]
@@ -130,7 +132,7 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def client(session: nox.Session) -> None:
-    """Use a Spark Connect server from an environment without a JVM, and without PySpark's classic half."""
+    """Use a Spark Connect server from an environment without a JVM, with the pure Connect client."""
     session.install("pyspark-client>=4.1", "array-api-compat", "click")
     session.install("--no-deps", ".")
     server = [f"{SPARK}/bin/spark-submit", "--class", "org.apache.spark.sql.connect.service.SparkConnectServer"]
@@ -142,7 +144,7 @@ def client(session: nox.Session) -> None:
         try:
             wait_for_port(process, log)
             session.chdir(session.create_tmp())
-            # PySpark looks for SPARK_HOME where it needs none; any folder will do.
+            # PySpark looks for SPARK_HOME though it needs none; any folder will do.
             session.run("python", "-c", CLIENT, str(CONNECT_PORT), env={"PATH": str(session.bin), "SPARK_HOME": "."})
         finally:
             process.terminate()
@@ -172,10 +174,10 @@ model = sparkscale.StandardScaler(inputCols=["x", "a"], withMean=True).fit(df)
 scaled = model.transform(df)
 folder = tempfile.mkdtemp() + "/model"
 model.write().overwrite().save(folder)
-again = sparkscale.StandardScalerModel.load(folder)
-assert again.transform(df).collect() == scaled.collect()
-back = again.inverseTransform(scaled.drop("x", "a"))
-assert [round(r.x, 9) for r in back.collect()] == [float(k) for k in range(10)]
+loaded = sparkscale.StandardScalerModel.load(folder)
+assert loaded.transform(df).collect() == scaled.collect()
+restored = loaded.inverseTransform(scaled.drop("x", "a"))
+assert [round(r.x, 9) for r in restored.collect()] == [float(k) for k in range(10)]
 assert "py4j" not in sys.modules
 print("client: PySpark", spark.version, "without a JVM")
 """

@@ -334,7 +334,7 @@ def test_extrema_of_infinities(monkeypatch: pytest.MonkeyPatch, kind: Any) -> No
         np.testing.assert_array_equal(back(getattr(found, name)), getattr(expected, name), err_msg=name)
 
 
-@pytest.mark.beside
+@pytest.mark.third_party
 def test_cupy_has_each_function_that_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     """By name and by signature; the real library, which imports without a device."""
     cupy = pytest.importorskip("array_api_compat.cupy", reason="CuPy has no wheel for this platform")

@@ -311,7 +311,7 @@ def test_batches_are_normalized_as_the_layer_does_in_training(
                 near(normalized[tuple(x.ravel())][column], y.ravel())
 
 
-@pytest.mark.beside
+@pytest.mark.third_party
 @pytest.mark.parametrize("params", MODES, ids=str)
 @pytest.mark.parametrize("shape", [None, [CHANNELS, 4], SHAPE])
 def test_torch_layer_maps_as_the_model(
@@ -336,7 +336,7 @@ def test_torch_layer_maps_as_the_model(
 # --- Keras -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.beside
+@pytest.mark.third_party
 @pytest.mark.parametrize(
     ("data_format", "shape"), [("channelsFirst", SHAPE), ("channelsLast", [2, 2, 3]), (None, None)]
 )
@@ -355,7 +355,7 @@ def test_keras_layer_maps_as_the_model(
     assert layer.momentum == pytest.approx(0.9)
 
 
-@pytest.mark.beside
+@pytest.mark.third_party
 def test_biased_running_variance_is_that_of_keras(images: list[np.ndarray]) -> None:
     """Keras moves by the biased variance, and by 1 minus PyTorch's momentum."""
     import keras
@@ -421,7 +421,7 @@ def test_batches_larger_than_a_task_may_hold_are_passed_on_in_parts(
     near(actual.runningVar, expected.runningVar)
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_zeros_of_both_signs_are_one_batch(spark: SparkSession) -> None:
     """As they are to Spark's GROUP BY, wherever their rows lie."""
     rows = [(0.0, 1.0), (-0.0, 2.0), (0.0, 6.0), (1.0, 3.0), (1.0, 5.0)]
@@ -432,7 +432,7 @@ def test_zeros_of_both_signs_are_one_batch(spark: SparkSession) -> None:
     near(model.runningMean, [3.5])
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 @pytest.mark.parametrize("kind", ["string", "date", "timestamp", "double", "decimal(10,2)", "boolean"])
 def test_batches_may_be_told_by_any_ordered_type(data: DataFrame, images: list[np.ndarray], kind: str) -> None:
     """The order is that of the column's own type."""
@@ -777,7 +777,7 @@ def test_a_batch_whose_variance_overflows_is_refused(spark: SparkSession) -> Non
         of_x([1.0], [2.0]).normalizeBatches(frame(spark, tensors)).collect()
 
 
-@pytest.mark.beside
+@pytest.mark.third_party
 def test_what_layers_cannot_hold_is_not_exported() -> None:
     """Numbers beyond single precision, several tensors, channels without a value, other models."""
     tensors = [FeatureColumn(name, "array", size=2) for name in ("x", "y")]

@@ -39,7 +39,7 @@ def df(spark):
 
 
 @pytest.fixture
-def counted(world, df, monkeypatch):
+def counted(spark_mode, df, monkeypatch):
     """Count the DataFrames that are made, or what a server is asked."""
     counts, frames = Counter(), []
 
@@ -48,13 +48,13 @@ def counted(world, df, monkeypatch):
 
         def counting(self, *args, **kwargs):
             if not any(self is frame for frame in frames):  # PySpark 4.0 makes each twice
-                counts[world] += 1
+                counts[spark_mode] += 1
             frames.extend([self] if method == "__init__" else [])
             return original(self, *args, **kwargs)
 
         monkeypatch.setattr(cls, method, counting)
 
-    if world == "classic":
+    if spark_mode == "classic":
         count(type(df), "__init__")
     else:
         client = type(df.sparkSession.client)
@@ -66,21 +66,21 @@ def counted(world, df, monkeypatch):
 @pytest.mark.core
 @pytest.mark.parametrize("scaler", [StandardScaler, MinMaxScaler])
 @pytest.mark.parametrize("kind", COLUMNS)
-def test_what_calls_cost(world, df, counted, scaler, kind):
+def test_what_calls_cost(spark_mode, df, counted, scaler, kind):
     """Fit is one job; transform is none, and asks for no more than it adds to the plan."""
-    stage, budget = scaler(**COLUMNS[kind]), ANALYSES if world == "classic" else QUESTIONS
+    stage, budget = scaler(**COLUMNS[kind]), ANALYSES if spark_mode == "classic" else QUESTIONS
     before = jobs_so_far()
     model = stage.fit(df)
     assert jobs_so_far() - before == 1
-    assert counted[world] <= budget["fit"][kind]
+    assert counted[spark_mode] <= budget["fit"][kind]
 
     counted.clear()
     model.transform(df)
     assert jobs_so_far() - before == 1
-    assert counted[world] <= budget["transform"][kind]
+    assert counted[spark_mode] <= budget["transform"][kind]
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_ten_scalars_are_one_project_over_the_scan(df):
     """Whatever becomes of them; all else of the frame passes through it."""
     models = [StandardScaler(inputCols=NAMES, withMean=True).fit(df), MinMaxScaler(inputCols=NAMES, clip=True).fit(df)]

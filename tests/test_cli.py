@@ -356,7 +356,7 @@ def strict_rows(folder: Path) -> tuple[Path, Path]:
     return folder / "old.parquet", folder / "new.parquet"
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 @pytest.mark.parametrize(
     ("at", "there", "after"),
     [(1, True, [1, 2]), (2, False, [3]), (3, True, [3]), (4, True, [3])],
@@ -388,7 +388,7 @@ def test_an_overwrite_that_is_killed_is_ended_by_the_next_run(
     assert os.listdir(tmp_path) == [output.name]
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_an_output_that_was_renamed_away_is_found(
     strict: Path, strict_rows: tuple[Path, Path], loads_once: None, tmp_path: Path
 ) -> None:
@@ -403,7 +403,7 @@ def test_an_output_that_was_renamed_away_is_found(
     assert sorted(os.listdir(tmp_path)) == ["o.parquet", other.name, "scaled.parquet"]
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_an_overwrite_that_fails_between_the_renames_puts_the_old_one_back(
     strict: Path, strict_rows: tuple[Path, Path], loads_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -424,7 +424,7 @@ def test_an_overwrite_that_fails_between_the_renames_puts_the_old_one_back(
     assert ids(tmp_path / "o.parquet") == [1, 2] and os.listdir(tmp_path) == ["o.parquet"]
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_an_overwrite_goes_on_if_another_run_has_ended_it(
     spark: SparkSession,
     strict: Path,
@@ -550,7 +550,7 @@ def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in done.stderr.splitlines() if "incubator" not in line]
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_it_runs_as_a_program(tmp_path: Path) -> None:
     """Wherever it is installed; nothing but the result, or the line of an error, on either stream."""
     (tmp_path / "rows.csv").write_text('x\n1\n3\n""\n')
@@ -587,7 +587,7 @@ for args in (
 """
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_tables_are_written_to_a_catalog_that_lasts(tmp_path: Path) -> None:
     """And are kept where the job that would replace them fails."""
     pq.write_table(pa.table({"x": [1.0, 3.0]}), tmp_path / "rows.parquet")
@@ -628,7 +628,7 @@ def printed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return request.param, process.wait(timeout=180), text
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_executors_on_this_machine_run_the_python_of_the_command(printed: tuple[str, int, bytes]) -> None:
     """Whose environment may not be activated: another Python is found first."""
     _, code, text = printed
@@ -638,7 +638,7 @@ def test_executors_on_this_machine_run_the_python_of_the_command(printed: tuple[
     assert [feature["mean"] for feature in json.loads(model)["features"]] == [2.0, 3.5]
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_a_terminal_shows_progress(printed: tuple[str, int, bytes]) -> None:
     """With Spark's own bar, of classic and of Connect; the model comes after it."""
     where, code, text = printed

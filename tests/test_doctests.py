@@ -27,7 +27,9 @@ def examples() -> list[doctest.DocTest]:
 EXAMPLES = examples()
 # Those that speak of ``spark`` get the session; those of export need the frameworks.
 WITH_SPARK = [
-    pytest.param(e, id=e.name, marks=pytest.mark.beside if e.name.startswith("sparkscale.export") else pytest.mark.core)
+    pytest.param(
+        e, id=e.name, marks=pytest.mark.third_party if e.name.startswith("sparkscale.export") else pytest.mark.core
+    )
     for e in EXAMPLES
     if any("spark." in line.source for line in e.examples)
 ]

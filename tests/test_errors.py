@@ -579,7 +579,7 @@ def refusal(column, value):
 
 
 @pytest.fixture(params=["aggregates", "arrow"])
-def lane(request, monkeypatch):
+def fit_path(request, monkeypatch):
     """Both ways in which scalars are fitted."""
     if request.param == "arrow":
         monkeypatch.setattr(aggregates, "suits", lambda *args: False)
@@ -587,7 +587,7 @@ def lane(request, monkeypatch):
 
 
 @pytest.mark.parametrize("value", SCALARS)
-def test_fit_refuses_an_invalid_scalar(spark, lane, value):
+def test_fit_refuses_an_invalid_scalar(spark, fit_path, value):
     """Null, NaN and infinities end the fit with column and value, whichever way it takes."""
     df = table(spark, "x, y", f"(1D, 1D), (2D, {SCALARS[value]})")
 
@@ -625,7 +625,7 @@ def test_fit_refuses_an_invalid_vector(spark, value):
 
 
 @pytest.mark.core
-def test_a_job_of_fit_refuses_an_invalid_scalar(good, lane):
+def test_a_job_of_fit_refuses_an_invalid_scalar(good, fit_path):
     """What goes wrong in a task is the same error, whichever way a fit takes."""
     df = good.selectExpr("x", "nullif(y, 2D) AS y")
 
@@ -1068,14 +1068,14 @@ def test_arrays_of_one_invalid_element_have_a_length(spark):
 
 
 @pytest.fixture
-def cancel(spark, world):
+def cancel(spark, spark_mode):
     """Cancels the job of the test while its tasks run: before they do, Spark Connect would forget to."""
     stopped, tracker = threading.Event(), SparkContext._active_spark_context._jsc.sc().statusTracker()
 
     def attempt():
         while not stopped.wait(0.2):
             if sum(executor.numRunningTasks() for executor in tracker.getExecutorInfos()):
-                spark.interruptAll() if world == "connect" else spark.sparkContext.cancelAllJobs()
+                spark.interruptAll() if spark_mode == "connect" else spark.sparkContext.cancelAllJobs()
 
     thread = threading.Thread(target=attempt)
     yield thread.start

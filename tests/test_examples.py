@@ -17,9 +17,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def run(world: str):
-    """Return a function that runs an example in this world and returns what it printed."""
-    options = ["--remote", "local[2]"] if world == "connect" else []
+def run(spark_mode: str):
+    """Return a function that runs an example in this mode and returns its output."""
+    options = ["--remote", "local[2]"] if spark_mode == "connect" else []
     # With SPARK_TESTING a local Connect server takes a free port, so that it can run beside the tests' own.
     environment = undisturbed() | {"SPARK_TESTING": "1", "PYSPARK_PYTHON": sys.executable}
 
@@ -41,8 +41,8 @@ def test_flights(run):
     assert output.rstrip().endswith("identical: True")
 
 
-@pytest.mark.beside  # scikit-learn has the table
-@pytest.mark.one_world
+@pytest.mark.third_party  # scikit-learn has the table
+@pytest.mark.classic_only
 def test_logistic_regression(run):
     """A tuned Pipeline with our scaler is as accurate as one with Spark's, and is the same after a reload."""
     lines = run("logistic_regression.py").splitlines()
@@ -51,8 +51,8 @@ def test_logistic_regression(run):
     assert lines[-1] == f"accuracy of the loaded Pipeline: {best}"
 
 
-@pytest.mark.beside
-@pytest.mark.one_world
+@pytest.mark.third_party
+@pytest.mark.classic_only
 def test_batch_norm_digits(run):
     """The layer exported from Spark scores as one with PyTorch's own statistics of the whole set."""
     last = run("batch_norm_digits.py").splitlines()[-1]
@@ -60,7 +60,7 @@ def test_batch_norm_digits(run):
     assert float(last.rsplit(maxsplit=1)[-1]) < 1e-4
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_typed(spark, capsys):
     """What the type checker has read runs, too."""
     runpy.run_path(str(EXAMPLES / "typed.py"))["main"](spark)

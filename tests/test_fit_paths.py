@@ -441,7 +441,7 @@ def parallel(monkeypatch):
 
 
 @pytest.mark.core
-@pytest.mark.one_world
+@pytest.mark.classic_only
 @pytest.mark.parametrize(
     "stage",
     [StandardScaler(inputCols=["a", "v"], handleInvalid="error"), Whitener(inputCols=["a", "v"], outputCol="o")],
@@ -458,7 +458,7 @@ def test_small_partitions_of_a_cache_share_tasks(cached, parallel, monkeypatch, 
     assert bits(shared.statistics) == bits(alone.statistics)
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_partitions_that_share_tasks_are_merged_on_executors_as_well(cached, parallel, monkeypatch):
     """They do not count as one."""
     expected = StandardScaler(inputCol="v").fit(cached).statistics
@@ -469,7 +469,7 @@ def test_partitions_that_share_tasks_are_merged_on_executors_as_well(cached, par
     same(merged, expected)
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_other_partitions_have_a_task_each(spark, cached, parallel):
     """Of a source, of a shuffle, of a cache that is not there yet; of few partitions, or large ones."""
     plain = spark.range(0, 30, 1, 30).selectExpr("array(double(id)) AS a")

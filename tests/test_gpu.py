@@ -1,7 +1,7 @@
 """Fit and transform on a GPU are what they are on the CPU, for every stage and kind of column.
 
 Run with ``pytest -m gpu`` where CuPy finds a device: the tests are then of the device. Anywhere else Spark's Python
-workers have a test double in CuPy's place (``tests/standin``), which shows that the whole path works and that nothing
+workers have a test double in CuPy's place (``tests/fake_cupy``), which shows that the whole path works and that nothing
 on it reaches for a device's memory from the host; not that a device computes the same.
 """
 
@@ -109,14 +109,14 @@ def assert_same(actual: Any, expected: Any, where: str = "") -> None:
 @contextmanager
 def on_gpu(times: int = 1) -> Iterator[None]:
     """See to it that tasks take a device meanwhile, so many times at least; or, if that is 0, never. The double tells."""
-    trace = Path(os.environ.get("STANDIN_TRACE", ""))
+    trace = Path(os.environ.get("FAKE_CUPY_TRACE", ""))
 
     def taken() -> int:
         return len(trace.read_text().splitlines()) if trace.is_file() else 0
 
     before = taken()
     yield
-    if "STANDIN_TRACE" in os.environ:
+    if "FAKE_CUPY_TRACE" in os.environ:
         assert taken() - before >= times if times else taken() == before
 
 
@@ -457,7 +457,7 @@ def nodes(plan: Any) -> Any:
         yield from nodes(plan.children().apply(k))
 
 
-@pytest.mark.one_world  # it looks at the plan
+@pytest.mark.classic_only  # it looks at the plan
 def test_transform_sends_numbers(fitted, spoilt):
     """What goes to Python and back is arrays and structs of numbers: at vectors the RAPIDS Accelerator would leave it."""
     from pyspark.util import PythonEvalType  # not there in PySpark 3.5
@@ -476,7 +476,7 @@ def test_transform_sends_numbers(fitted, spoilt):
     assert types == {f"struct<{','.join(f'c{k}:{kind}' for k, kind in enumerate(sent))}>"}
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_fit_sends_numbers(spoilt):
     """The same of what fit sends, and of what comes back; of vectors of unknown size also their sizes."""
     df = spoilt.withMetadata("mixed", {})

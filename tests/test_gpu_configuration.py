@@ -55,7 +55,7 @@ def test_the_files_are_there():
     assert all(f"(../examples/gpu/{f.name})" in guide for f in FILES)
 
 
-@pytest.mark.one_world  # it asks Spark's registry
+@pytest.mark.classic_only  # it asks Spark's registry
 @each_file
 def test_every_key_is_known(spark, file):
     """A misspelt key would be ignored without a word."""
@@ -66,7 +66,7 @@ def test_every_key_is_known(spark, file):
     assert [key for key in keys if not known(spark, key)] == []
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_every_key_that_texts_name_is_known(spark):
     """Those of the guide, of the files' heads and of the error."""
     texts = [
@@ -82,7 +82,7 @@ def test_every_key_that_texts_name_is_known(spark):
     assert sorted(key for key in named if not known(spark, key)) == []
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_the_check_finds_a_misspelt_key(spark):
     """In Spark's, the accelerator's and a resource's keys."""
     wrong = ["spark.executor.core", "spark.rapids.sql.python.enabled", "spark.task.resource.gpu.amounts"]
@@ -156,7 +156,7 @@ def model_under(models, name):
     return with_params(models[scaler], **params)
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 @pytest.mark.parametrize("name", MAPS)
 def test_the_accelerator_runs_the_maps_of_scalars_and_arrays(monkeypatch, table, models, name):
     """Each expression is one that it has on the device, so that nothing goes back to the CPU."""
@@ -168,7 +168,7 @@ def test_the_accelerator_runs_the_maps_of_scalars_and_arrays(monkeypatch, table,
     assert used - set(PLUGIN["expressions"]) == set()
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 @pytest.mark.parametrize("name", MAPS)
 def test_the_accelerator_runs_what_is_around_python(monkeypatch, table, models, name):
     """What is sent to workers, and what is made of what comes back, of fit and of transform."""

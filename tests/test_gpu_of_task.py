@@ -57,13 +57,13 @@ class Task:
 
 
 @pytest.fixture
-def standin(monkeypatch):
-    """The test double in CuPy's place."""
-    spec = importlib.util.spec_from_file_location("standin_cupy", Path(__file__).parent / "standin" / "cupy.py")
+def fake_cupy(monkeypatch):
+    """The fake CuPy, in place of CuPy."""
+    spec = importlib.util.spec_from_file_location("fake_cupy", Path(__file__).parent / "fake_cupy" / "cupy.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv("STANDIN_DEVICES", "8")
+    monkeypatch.setenv("FAKE_CUPY_DEVICES", "8")
     monkeypatch.setitem(sys.modules, "cupy", module)
     return module
 
@@ -79,16 +79,16 @@ def standin(monkeypatch):
         (None, None, 0),
     ],
 )
-def test_the_device_of_a_task(standin, monkeypatch, visible, task, expected):
+def test_the_device_of_a_task(fake_cupy, monkeypatch, visible, task, expected):
     """What is visible is numbered from 0; else the assigned address counts, else the partition."""
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
     assert isinstance(device_of_task("gpu", task), Gpu)
-    assert standin.counted["device"] == expected
+    assert fake_cupy.counted["device"] == expected
 
 
-def test_a_part_of_a_device_has_a_name(standin, monkeypatch):
+def test_a_part_of_a_device_has_a_name(fake_cupy, monkeypatch):
     """CUDA takes it from the environment alone."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "before")  # so that it is taken back
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
@@ -97,7 +97,7 @@ def test_a_part_of_a_device_has_a_name(standin, monkeypatch):
         device_of_task("gpu", Task(["MIG-1234"]))
 
     assert os.environ.pop("CUDA_VISIBLE_DEVICES") == "MIG-1234"
-    assert standin.counted["device"] == 0
+    assert fake_cupy.counted["device"] == 0
 
 
 def test_cpu_asks_for_nothing(monkeypatch):
@@ -126,15 +126,15 @@ def unusable(x: Any) -> Any:
 
 
 @pytest.fixture(params=REASONS)
-def reason(request, standin, monkeypatch):
+def reason(request, fake_cupy, monkeypatch):
     if request.param == "not visible":
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", " ")
     elif request.param == "no library":
         monkeypatch.setattr("sparkscale.arrays.cupy", missing)
     elif request.param == "no device":
-        monkeypatch.setenv("STANDIN_DEVICES", "0")
+        monkeypatch.setenv("FAKE_CUPY_DEVICES", "0")
     elif request.param == "not usable":
-        monkeypatch.setattr(standin, "asarray", unusable)
+        monkeypatch.setattr(fake_cupy, "asarray", unusable)
     elif request.param == "another part":
         monkeypatch.setattr(gpu, "_mig_devices", ["MIG-1"])
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1")
@@ -162,7 +162,7 @@ def test_auto_without_a_device_is_the_cpu(reason, caplog):
     assert REASONS[reason] in record.message
 
 
-@pytest.mark.beside
+@pytest.mark.third_party
 def test_the_real_library_without_a_device(monkeypatch):
     """CuPy itself imports, and has none here."""
     cupy = pytest.importorskip("cupy", reason="CuPy has no wheel for this platform")
@@ -175,12 +175,12 @@ def test_the_real_library_without_a_device(monkeypatch):
         device_of_task("gpu", None)
 
 
-@pytest.mark.beside
-def test_the_double_has_no_name_that_the_real_library_has_not(standin):
+@pytest.mark.third_party
+def test_the_fake_cupy_has_only_names_of_cupy(fake_cupy):
     """Else it would let pass what fails on a device."""
     cupy = pytest.importorskip("cupy", reason="CuPy has no wheel for this platform")
     own = {"DEVICE", "HOST", "counted", "held", "OutOfMemoryError", "CUDARuntimeError", "Device"}
-    names = {n for n, v in vars(standin).items() if getattr(v, "__module__", "") == standin.__name__} - own
+    names = {n for n, v in vars(fake_cupy).items() if getattr(v, "__module__", "") == fake_cupy.__name__} - own
 
     assert names >= {"asarray", "asnumpy", "ndarray", "get_default_memory_pool"}
     assert [n for n in names if not hasattr(cupy, n)] == []
@@ -199,56 +199,56 @@ def test_the_double_has_no_name_that_the_real_library_has_not(standin):
 
 @pytest.mark.parametrize("kind", [Extrema, Squares, Moments, CoMoments])
 @pytest.mark.parametrize("limit", [0, 7, 1])
-def test_a_block_that_has_no_room_goes_in_halves(standin, monkeypatch, kind, limit):
+def test_a_block_that_has_no_room_goes_in_halves(fake_cupy, monkeypatch, kind, limit):
     """Down to a row; the statistic is that of the CPU, and on the host."""
-    monkeypatch.setenv("STANDIN_ROWS", str(limit))
-    found, expected = Gpu(standin).of(kind, DenseBlock(ROWS)), kind.of(DenseBlock(ROWS))
+    monkeypatch.setenv("FAKE_CUPY_ROWS", str(limit))
+    found, expected = Gpu(fake_cupy).of(kind, DenseBlock(ROWS)), kind.of(DenseBlock(ROWS))
 
     for name in {"count", "invalid", *kind.names()} - {"origin", "shift"}:
         assert isinstance(getattr(found, name), np.ndarray)
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-12, atol=1e-12)
-    assert bool(standin.counted["freed"]) == bool(limit)
-    assert not any(standin.counted["freed"])  # nothing was in use any more
+    assert bool(fake_cupy.counted["freed"]) == bool(limit)
+    assert not any(fake_cupy.counted["freed"])  # nothing was in use any more
 
 
-def test_a_row_that_has_no_room_is_an_error(standin, monkeypatch):
+def test_a_row_that_has_no_room_is_an_error(fake_cupy, monkeypatch):
     """Nothing smaller can be tried."""
-    monkeypatch.setattr(standin, "asarray", lambda a: (_ for _ in ()).throw(standin.OutOfMemoryError("full")))
+    monkeypatch.setattr(fake_cupy, "asarray", lambda a: (_ for _ in ()).throw(fake_cupy.OutOfMemoryError("full")))
 
     with pytest.raises(DeviceError, match=r"(?s)partition 7: OutOfMemoryError: full.*Let fewer tasks share it"):
-        Gpu(standin, 7).of(Moments, DenseBlock(ROWS))
+        Gpu(fake_cupy, 7).of(Moments, DenseBlock(ROWS))
 
 
 @pytest.mark.parametrize("kind", [MemoryError, None], ids=["of RAPIDS", "of CuPy"])
-def test_a_kernel_that_has_no_room_goes_in_halves(standin, kind):
+def test_a_kernel_that_has_no_room_goes_in_halves(fake_cupy, kind):
     """Most of what a device has no room for are results within a kernel; what it held by then is given back first."""
     limit = 10
 
     def kernel(x):
         doubled = x * 2.0
         if x.shape[0] > limit:
-            raise (kind or standin.OutOfMemoryError)("std::bad_alloc")
+            raise (kind or fake_cupy.OutOfMemoryError)("std::bad_alloc")
         return doubled
 
-    np.testing.assert_array_equal(Gpu(standin).apply(kernel, VALID), VALID * 2.0)
-    assert len(standin.counted["freed"]) >= 3
-    assert not any(standin.counted["freed"])
+    np.testing.assert_array_equal(Gpu(fake_cupy).apply(kernel, VALID), VALID * 2.0)
+    assert len(fake_cupy.counted["freed"]) >= 3
+    assert not any(fake_cupy.counted["freed"])
 
 
 @pytest.mark.parametrize("kind", [Extrema, Squares, Moments, CoMoments])
-def test_a_block_without_rows_is_neutral(standin, kind):
+def test_a_block_without_rows_is_neutral(fake_cupy, kind):
     """As where no row of a batch is left."""
-    found = Gpu(standin).of(kind, DenseBlock(ROWS[:0]))
+    found = Gpu(fake_cupy).of(kind, DenseBlock(ROWS[:0]))
 
     assert len(found) == 6
     assert not found.count.any()
 
 
 @pytest.mark.parametrize("limit", [0, 7, 1])
-def test_rows_that_have_no_room_go_in_halves(standin, monkeypatch, limit):
+def test_rows_that_have_no_room_go_in_halves(fake_cupy, monkeypatch, limit):
     """What a kernel makes of them is put together again, on the host."""
-    monkeypatch.setenv("STANDIN_ROWS", str(limit))
-    found = Gpu(standin).apply(kernels.layer_norm, VALID)
+    monkeypatch.setenv("FAKE_CUPY_ROWS", str(limit))
+    found = Gpu(fake_cupy).apply(kernels.layer_norm, VALID)
 
     assert isinstance(found, np.ndarray)
     np.testing.assert_allclose(found, kernels.layer_norm(VALID), rtol=1e-13)
@@ -258,17 +258,17 @@ def broken(x: Any) -> Any:
     raise RuntimeError("an illegal memory access was encountered")
 
 
-def test_an_error_of_a_kernel_names_the_partition(standin):
+def test_an_error_of_a_kernel_names_the_partition(fake_cupy):
     """As whoever looks for the rows that caused it needs."""
     with pytest.raises(DeviceError, match="partition 3: RuntimeError: an illegal memory access") as failed:
-        Gpu(standin, 3).apply(broken, ROWS)
+        Gpu(fake_cupy, 3).apply(broken, ROWS)
     assert isinstance(failed.value.__cause__, RuntimeError)
 
 
-def test_errors_of_our_own_stay_what_they_are(standin):
+def test_errors_of_our_own_stay_what_they_are(fake_cupy):
     """They say already what is wrong with the data or with a Param."""
     with pytest.raises(ParamError, match="low must not be above high"):
-        Gpu(standin, 3).apply(partial(kernels.clip_by_value, low=2.0, high=1.0), ROWS)
+        Gpu(fake_cupy, 3).apply(partial(kernels.clip_by_value, low=2.0, high=1.0), ROWS)
 
 
 BATCH = pa.record_batch({"a0": pa.array(ROWS.tolist()), "w": pa.array(np.ones(len(ROWS)))})
@@ -289,12 +289,12 @@ TASKS = {
 
 @pytest.mark.parametrize("name", TASKS)
 @pytest.mark.parametrize("end", ["all", "first", "failure"])
-def test_a_task_leaves_nothing_on_the_device(standin, monkeypatch, name, end):
+def test_a_task_leaves_nothing_on_the_device(fake_cupy, monkeypatch, name, end):
     """Whether its rows are all computed, no more of them are wanted, or one is the cause of an error."""
     work, rows = TASKS[name]
     if end == "failure":
-        get = standin.asnumpy
-        monkeypatch.setattr(standin, "asnumpy", lambda a: broken(a) if standin.counted["put"] > 1 else get(a))
+        get = fake_cupy.asnumpy
+        monkeypatch.setattr(fake_cupy, "asnumpy", lambda a: broken(a) if fake_cupy.counted["put"] > 1 else get(a))
     results = work(iter([rows, rows]))
     if end == "failure":
         with pytest.raises(DeviceError):
@@ -303,10 +303,10 @@ def test_a_task_leaves_nothing_on_the_device(standin, monkeypatch, name, end):
         next(results)
         assert (end == "all" and [*results]) or results.close() is None
 
-    assert standin.counted["put"] > 1
-    assert standin.counted["freed"]
+    assert fake_cupy.counted["put"] > 1
+    assert fake_cupy.counted["freed"]
     if end != "failure":  # after which the worker ends
-        assert standin.counted["freed"][-1] == 0  # nothing was in use any more when it was given back
+        assert fake_cupy.counted["freed"][-1] == 0  # nothing was in use any more when it was given back
 
 
 def hidden(values: list[Any]) -> pa.Array:
@@ -350,7 +350,7 @@ def test_cells_are_mapped_and_their_nulls_stay():
     np.testing.assert_equal(found.to_pylist(), [{"a": [2.0, None], "x": None}, {"a": None, "x": np.nan}])
 
 
-def test_memory_comes_from_the_pool_of_rapids(standin, monkeypatch):
+def test_memory_comes_from_the_pool_of_rapids(fake_cupy, monkeypatch):
     """Where the plugin has made one in the worker."""
     rmm = ModuleType("rmm.allocators.cupy")
     rmm.rmm_cupy_allocator = object()
@@ -360,7 +360,7 @@ def test_memory_comes_from_the_pool_of_rapids(standin, monkeypatch):
     monkeypatch.setenv("RAPIDS_POOLED_MEM_ENABLED", "true")
     device_of_task("gpu", None)
 
-    assert standin.counted["allocator"] is rmm.rmm_cupy_allocator
+    assert fake_cupy.counted["allocator"] is rmm.rmm_cupy_allocator
 
 
 SESSIONS = {
@@ -387,12 +387,12 @@ def test_auto_asks_tasks_of_a_session_that_has_gpus(name, caplog):
     assert gpu.effective_device("cpu", session) == "cpu"
 
 
-def test_batches_are_put_together_up_to_a_budget(standin, monkeypatch):
+def test_batches_are_put_together_up_to_a_budget(fake_cupy, monkeypatch):
     """In their order, and none is lost; one that is larger stays alone."""
     monkeypatch.setattr("sparkscale.spark.gpu.BLOCK_BYTES", 100)
     batches = [pa.record_batch({"x": pa.array(np.full(n, float(n)))}) for n in (3, 4, 100, 2, 0, 5)]
-    found = list(Gpu(standin).rebatch(iter(batches)))
+    found = list(Gpu(fake_cupy).rebatch(iter(batches)))
 
     assert [b.num_rows for b in found] == [7, 100, 7]
     assert pa.Table.from_batches(found).to_pydict() == pa.Table.from_batches(batches).to_pydict()
-    assert list(Gpu(standin).rebatch(iter([]))) == []
+    assert list(Gpu(fake_cupy).rebatch(iter([]))) == []

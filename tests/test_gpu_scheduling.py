@@ -1,6 +1,6 @@
 """Spark assigns GPUs to tasks on a cluster of real processes: made-up ones, since the scheduler believes its script.
 
-The computing is the test double's, as in ``test_gpu.py``; where there is a device, one test is of that.
+The fake CuPy computes, as in ``test_gpu.py``; where there is a device, one test uses it.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def run_on(folder: Path, script: str, *clusters: dict[str, str]) -> list[dict[st
 
 @pytest.fixture(scope="module")
 def clusters(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What tasks did without a GPU, and on two workers of one device each, which the double of CuPy stands in for."""
-    double = {"PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS / "standin")]), "STANDIN_DEVICES": "8"}
-    two_workers = {"master": "local-cluster[2,2,1024]", "amount": "0.5", **double}
+    """Return what tasks did without a GPU, and on two workers with one (fake) device each."""
+    fake_cupy = {"PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS / "fake_cupy")]), "FAKE_CUPY_DEVICES": "8"}
+    two_workers = {"master": "local-cluster[2,2,1024]", "amount": "0.5", **fake_cupy}
     return run_on(tmp_path_factory.mktemp("clusters"), ONE_EACH, {"master": "local[1]"}, two_workers)
 
 
@@ -72,7 +72,7 @@ def test_a_cluster_without_gpus(clusters: list[dict[str, Any]]) -> None:
     assert "spark.task.resource.gpu.amount" in without["error"]
 
 
-@pytest.mark.beside
+@pytest.mark.third_party
 @pytest.mark.skipif(has_gpu(), reason="there is a device")
 def test_the_real_library_finds_no_gpu(tmp_path: Path) -> None:
     """The error of such a cluster, where CuPy is installed, says so."""

@@ -32,7 +32,7 @@ each_statistic = pytest.mark.parametrize("scaler", EXTREMA_AND_MOMENTS, ids=["ex
 
 
 @pytest.fixture(params=["aggregates", "arrow"])
-def lane(request, monkeypatch):
+def fit_path(request, monkeypatch):
     """Both ways in which scalars are fitted."""
     if request.param == "arrow":
         monkeypatch.setattr(aggregates, "suits", lambda *args: False)
@@ -67,7 +67,7 @@ def transposed(rows, start):
 
 @pytest.mark.core
 @each_statistic
-def test_keep_leaves_invalid_scalars_out_of_the_statistic(spark, lane, scaler):
+def test_keep_leaves_invalid_scalars_out_of_the_statistic(spark, fit_path, scaler):
     """A fit over null, NaN and infinities is the fit over the other rows."""
     df = scalars(spark, None, 1.0, NAN, INF, 4.0, -INF, 2.0).coalesce(1)
     dirty, clean = (scaler(inputCol="x").fit(rows) for rows in (df, df.filter("x IN (1, 2, 4)")))
@@ -230,7 +230,7 @@ def test_mini_batches_and_inverses_know_keep_nan(spark):
 
 
 @each_statistic
-def test_nothing_is_learned_of_a_feature_without_a_value(spark, lane, scaler):
+def test_nothing_is_learned_of_a_feature_without_a_value(spark, fit_path, scaler):
     """Where fit saw no valid value there is no map, whichever way it takes."""
     model = scaler(inputCol="x").fit(scalars(spark, None, NAN, INF).coalesce(1))
 
@@ -406,7 +406,7 @@ SHOWN_AS = {"x": "-Infinity", "a": "Infinity", "v": "Infinity"}
 @pytest.mark.core
 @pytest.mark.settings
 @each_statistic
-def test_keep_nan_is_keep_where_nothing_is_infinite(spark, lane, scaler):
+def test_keep_nan_is_keep_where_nothing_is_infinite(spark, fit_path, scaler):
     """Null and NaN are left out of the fit, and pass through the map."""
     df = x_a_v(spark, *NONE_INFINITE, size=2)
     of_scalar = [scaler(inputCol="x", handleInvalid=policy).fit(df) for policy in ("keep", "keepNaN")]
@@ -556,7 +556,7 @@ def test_a_constant_feature_goes_to_the_target_range(policy, middle):
 
 
 @pytest.mark.core
-def test_a_constant_of_many_rows_is_constant_to_the_bit(spark, lane):
+def test_a_constant_of_many_rows_is_constant_to_the_bit(spark, fit_path):
     """0.1 has no exact sum; its spread is 0 nevertheless."""
     df = spark.range(0, 1000, 1, 3).selectExpr("0.1D AS x")
     model = StandardScaler(inputCol="x").fit(df)

@@ -16,7 +16,7 @@ from sparkscale.errors import InvalidValueError
 from sparkscale.spark import jvm
 from sparkscale.spark.fit import aggregates
 
-pytestmark = pytest.mark.one_world
+pytestmark = pytest.mark.classic_only
 
 SETTINGS = {"spark.sql.sources.useV1SourceList": "", "spark.sql.parquet.aggregatePushdown": "true"}
 ROWS = 1000

@@ -168,7 +168,7 @@ def test_columns_that_spark_reads_apart_are_read_apart(spark):
         MinMaxScaler(inputCol="\u00b5m", outputCol="I").fit(spark.sql("SELECT 1D AS `\u00b5m`, 4D AS `\u0130`"))
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_names_are_compared_as_java_compares_strings(spark):
     """Of every letter that has another case, and i with and without a dot.
 

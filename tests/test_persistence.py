@@ -337,7 +337,7 @@ def test_a_cross_validated_model_survives(data, models, tmp_path):
     assert after == before
 
 
-@pytest.mark.one_world  # the files are the same
+@pytest.mark.classic_only  # the files are the same
 def test_a_fresh_process_computes_the_same_numbers(models, saved):
     """Nothing of a model is left behind in the process that fitted it."""
     script = (
@@ -597,7 +597,7 @@ def interrupt(monkeypatch, spark, step, moment):
         monkeypatch.setattr(writer, name, write)
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_interrupted_overwrites_by_spark_leave_what_those_of_the_store_do(
     spark, monkeypatch, tmp_path, overwritten, store
 ):
@@ -784,7 +784,7 @@ def test_numbers_that_no_param_can_have_are_refused(kept, text):
         load(sparkscale.GroupNorm, "g", kept)
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 @pytest.mark.parametrize("text", ["", "\x00\x01"], ids=repr)
 def test_files_of_metadata_that_are_not_json_are_refused(spoilt, text):
     """Spark reads no line from a file, or one of anything."""
@@ -999,7 +999,7 @@ def test_flipped_bits_are_refused_or_mean_the_same(store, name):
     assert outcome(type(stage), store) == whole(stage)
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_bits_flipped_in_parquet_are_refused_by_spark_or_mean_the_same(spoilt, models):
     """Without Spark's own checksums, which a plain copy leaves behind."""
     (part,) = files_of(data_of(spoilt), "")
@@ -1028,7 +1028,7 @@ def test_an_overwrite_removes_nothing_but_statistics(store, folder):
     assert load(MaxAbsScalerModel, "m", store).maxAbs[0] == 3.0
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_metadata_that_spark_cannot_read_are_passed_over_and_overwritten(overwritten, tmp_path):
     """For ``metadata.next``, and by an overwrite; nothing has to be removed by hand."""
     path = shutil.copytree(overwritten, tmp_path / "m")
@@ -1293,7 +1293,7 @@ def test_loading_imports_nothing_that_parquet_names(models, hostile):
     assert same(StandardScalerModel.load(str(hostile)), models["StandardScaler"])
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_showing_a_model_imports_nothing(models, hostile):
     """``python -m sparkscale`` has the folder it is run in on Python's path."""
     models["MaxAbsScaler"].inverse().write().overwrite().save(str(hostile))
@@ -1372,7 +1372,7 @@ def test_a_file_in_place_of_the_path_is_an_error(spark, tmp_path, overwrite):
     assert (tmp_path / "m").read_text() == "mine"
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_metadata_that_fail_sparks_own_checksum_are_a_persistence_error(spoilt):
     """Spark refuses the file; its words are told, without its trace."""
     (part,) = files_of(spoilt, "metadata")

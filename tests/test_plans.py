@@ -60,7 +60,7 @@ def children(node: Any) -> list[Any]:
     return [node.children().apply(k) for k in range(node.children().size())]
 
 
-@pytest.mark.one_world  # it looks at the plan
+@pytest.mark.classic_only  # it looks at the plan
 @pytest.mark.parametrize("policy", POLICIES)
 def test_no_part_of_a_plan_is_an_array_of_nothing(df, policy):
     """Accelerators leave expressions with such a part to Spark: what fails a job has the type of what it stands beside."""
@@ -72,7 +72,7 @@ def test_no_part_of_a_plan_is_an_array_of_nothing(df, policy):
     assert by_type.keys() & {"array<void>"} == set(), by_type["array<void>"]
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 @pytest.mark.parametrize("policy", POLICIES)
 def test_sql_is_plain(df, policy):
     """The text that is handed out has none of what Spark's code generation is helped by."""

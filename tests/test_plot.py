@@ -92,7 +92,7 @@ def test_scalars_arrays_and_vectors_are_counted_before_and_after(data, plotted):
     ]
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_two_queries_are_enough_for_any_number_of_features(data, plotted, monkeypatch):
     """And only counts come to the driver: a row a feature, and a row a bin. Outputs that are there already are no matter."""
     df, *_ = data
@@ -107,7 +107,7 @@ def test_two_queries_are_enough_for_any_number_of_features(data, plotted, monkey
         assert len(collected[1]) <= 2 * bins * features
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_what_is_drawn_after_is_what_transform_gives(data):
     """Clipped values are counted where they were clipped to, infinities too; many columns may become one vector."""
     df, x, a = data
@@ -125,7 +125,7 @@ def test_what_is_drawn_after_is_what_transform_gives(data):
     np.testing.assert_array_equal(drawn(after), np.histogram(scaled, 4, (0, 1))[0])
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_rows_that_are_skipped_are_not_there_after(spark):
     """Before, their values are counted."""
     rows = [(1.0, 1.0), (2.0, None), (3.0, 3.0)]
@@ -139,7 +139,7 @@ def test_rows_that_are_skipped_are_not_there_after(spark):
     ]
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_invalid_values_are_drawn_around_where_transform_refuses_them(spark):
     """A picture helps to find them."""
     model = learned(StandardScalerModel(), [[1.0], [2.0]], "x").setHandleInvalid("error")
@@ -148,7 +148,7 @@ def test_invalid_values_are_drawn_around_where_transform_refuses_them(spark):
     assert titles(figure)[1] == "After: 2 values; 2 invalid left out"
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 @pytest.mark.parametrize("order", ["channelsFirst", "channelsLast"])
 def test_channels_are_drawn_with_all_their_places(spark, order):
     """The features of a BatchNorm with a shape are its channels, of every column; in the order in which they are named."""
@@ -165,7 +165,7 @@ def test_channels_are_drawn_with_all_their_places(spark, order):
     assert drawn(figure.axes[0]).tolist() == [1, 2]
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_twelve_features_are_drawn_unless_some_are_named(spark):
     """In the order in which they are named; the title says that there are more."""
     df = arrays(spark, [float(i) for i in range(20)], [0.0] * 20).coalesce(1)
@@ -177,7 +177,7 @@ def test_twelve_features_are_drawn_unless_some_are_named(spark):
     assert [axes.get_xlabel() for axes in some.axes[::2]] == ["a_15", "a_3"]
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_ranges_that_are_no_double_and_those_that_are_tiny(spark):
     """Are counted, too."""
     df = spark.createDataFrame([(-1.7e308, 5e-324), (1.7e308, 0.0), (0.0, 0.0)], "x double, y double").coalesce(1)
@@ -191,7 +191,7 @@ def test_ranges_that_are_no_double_and_those_that_are_tiny(spark):
 ROWS = [[1.0, 2.0], [2.0, 7.0]]
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_bad_requests_are_refused_before_any_job(spark):
     """With the names that there are, and the numbers that can be used."""
     model = learned(StandardScalerModel(), ROWS, "x", "y")
@@ -208,7 +208,7 @@ def test_bad_requests_are_refused_before_any_job(spark):
         learned(WhitenerModel(), ROWS, "x", "y").setOutputCol("o").plot(failing)
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_no_row_is_an_error(spark):
     """There is nothing to draw."""
     model = learned(StandardScalerModel(), [[1.0], [2.0]], "x")
@@ -218,7 +218,7 @@ def test_no_row_is_an_error(spark):
         model.plot(none)
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_without_matplotlib_the_error_says_what_to_install(spark, monkeypatch):
     """As for the other extras."""
     model = learned(StandardScalerModel(), [[1.0], [2.0]], "x")

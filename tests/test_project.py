@@ -31,7 +31,7 @@ def test_ci_has_the_same_pythons():
     assert installed.split() == PYTHONS
 
 
-@pytest.mark.beside
+@pytest.mark.third_party
 def test_nox_has_the_same_pythons():
     nox = [sys.executable, "-m", "nox", "--list", "--json", "--session", "pythons"]
     listed = subprocess.run(nox, cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -23,20 +23,20 @@ BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 TEXTS = [p for p in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))] if BLOCK.search(p.read_text(encoding="utf-8"))]
-IN_BOTH_WORLDS = {"README.md", "quickstart.md", "saving.md"}  # the others compare, or compute what tests compute there
+ON_CONNECT = {"README.md", "quickstart.md", "saving.md"}  # other tests cover the rest there
 PATHS = re.compile(r"(?<![\w./])[\w-]+\.(?:parquet|csv|json|orc|model)\b")
 
 
-THIRD_PARTIES = re.compile(r"^(?:import|from) (?:keras|sklearn|torch)\b", re.MULTILINE)
+THIRD_PARTY = re.compile(r"^(?:import|from) (?:keras|sklearn|torch)\b", re.MULTILINE)
 
 
 def pages():
-    """Return the texts with blocks, marked where both worlds show them, and where they need third parties."""
+    """Return the texts with blocks, marked if they also run on Connect or need third-party packages."""
     params = []
     for path in TEXTS:
-        marks = [pytest.mark.core if path.name in IN_BOTH_WORLDS else pytest.mark.one_world]
-        if THIRD_PARTIES.search(path.read_text(encoding="utf-8")):
-            marks.append(pytest.mark.beside)
+        marks = [pytest.mark.core if path.name in ON_CONNECT else pytest.mark.classic_only]
+        if THIRD_PARTY.search(path.read_text(encoding="utf-8")):
+            marks.append(pytest.mark.third_party)
         params.append(pytest.param(path, id=path.name, marks=marks))
     return params
 

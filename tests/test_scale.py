@@ -51,7 +51,7 @@ def expected():
     return total, squares, largest
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_a_million_sparse_features_are_standardized(wide, expected):
     """Mean and variance count the implicit zeros; scaled vectors keep their entries and no more."""
     total, squares, _ = expected
@@ -69,7 +69,7 @@ def test_a_million_sparse_features_are_standardized(wide, expected):
         assert row["v_scaled"].values == pytest.approx(values / model.affine.scale[at], rel=1e-14)
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_a_million_sparse_features_are_scaled_by_their_largest(wide, expected):
     """Every row is transformed, and stays sparse."""
     model = MaxAbsScaler(inputCol="v").fit(wide)
@@ -102,7 +102,7 @@ def test_a_million_features_of_many_partitions_are_merged_on_executors(spark):
     assert model.originalMin.toArray()[[2, 3, 999_999]].tolist() == [0.0, 0.0, -1.0]
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_partial_statistics_of_ten_thousand_partitions_are_merged(spark):
     """Each counts once, in the order of the partitions, whoever made it."""
     n, group = 10_000, selection.Group(FeatureColumn("a", "array", size=3), (0,))
@@ -154,7 +154,7 @@ def test_three_hundred_partitions():
     assert_counted_once(scans.fit(StandardScaler(inputCols=["s0", "s1"], ddof=0), partitions), 300)
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 def test_what_the_driver_collects_does_not_grow_with_partitions(spark, monkeypatch, collected):
     """Above the bound, partials are merged on executors, and one a dozen partitions comes back; no row gets lost."""
     monkeypatch.setattr(scan, "DRIVER_BYTES", 0)

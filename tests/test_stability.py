@@ -307,7 +307,7 @@ def slowed(spark: SparkSession, slow: int) -> DataFrame:
     return df.where(waits(F.expr(f"id % {3000 // PARTITIONS} = 0")))
 
 
-@pytest.mark.one_world
+@pytest.mark.classic_only
 @pytest.mark.parametrize(
     ("statistic", "way"),
     [

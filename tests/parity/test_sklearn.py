@@ -60,7 +60,7 @@ def assert_alike(expected: np.ndarray, actual: np.ndarray) -> None:
         assert np.nanmax(np.abs(of_kind - expected) / np.maximum(size, 1.0)) <= 1e-12
 
 
-@pytest.mark.beside
+@pytest.mark.third_party
 def test_the_numbers_are_still_scikit_learns() -> None:
     """Of the version that is installed, on what is kept as its input."""
     computed = sklearn_numbers.outputs(GIVEN)

@@ -14,7 +14,7 @@ X, GAMMA, BETA = GIVEN["x"], GIVEN["gamma"], GIVEN["beta"]
 CLOSE = {"rtol": 1e-11, "atol": 1e-13}
 
 
-@pytest.mark.beside
+@pytest.mark.third_party
 def test_the_numbers_are_still_pytorchs() -> None:
     """Of the version that is installed, on what is kept as its input."""
     computed = torch_numbers.outputs(GIVEN)

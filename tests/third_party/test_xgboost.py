@@ -14,8 +14,8 @@ from xgboost.spark import SparkXGBRegressor
 from sparkscale import MinMaxScaler, StandardScaler
 
 pytestmark = [
-    pytest.mark.beside,
-    pytest.mark.one_world,
+    pytest.mark.third_party,
+    pytest.mark.classic_only,
     pytest.mark.filterwarnings("ignore"),  # XGBoost's, and those of the libraries that it calls
 ]
 

@@ -34,7 +34,7 @@ SCHEMA = json.loads((ROOT / "tests" / "cases" / "compose-spec.json").read_text()
 REQUIREMENTS = {"requirements.txt": ["connect"], "requirements-gpu.txt": ["connect", "gpu12"]}  # and the extras
 SCRIPTS = [p for p in sorted((DOCKER / "bin").iterdir()) if p.read_text().startswith("#!/bin/sh")]
 PATH = os.pathsep.join([str(DOCKER / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
-pytestmark = [pytest.mark.beside, pytest.mark.one_world]
+pytestmark = [pytest.mark.third_party, pytest.mark.classic_only]
 
 
 def run(*command: Any, **options: Any) -> subprocess.CompletedProcess[str]:

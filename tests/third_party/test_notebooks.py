@@ -14,7 +14,7 @@ from processes import LEFT_BY_SPARK
 ROOT = Path(__file__).parents[2]
 TOOL = runpy.run_path(str(ROOT / "tools" / "run_notebooks.py"))
 
-pytestmark = [pytest.mark.beside, pytest.mark.slow, pytest.mark.one_world]
+pytestmark = [pytest.mark.third_party, pytest.mark.slow, pytest.mark.classic_only]
 
 
 def printed(notebook: nbformat.NotebookNode) -> list[str]:

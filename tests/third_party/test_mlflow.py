@@ -26,8 +26,8 @@ from processes import free_port
 from sparkscale import LayerNorm, MinMaxScaler, StandardScaler, StandardScalerModel
 
 pytestmark = [
-    pytest.mark.beside,
-    pytest.mark.one_world,
+    pytest.mark.third_party,
+    pytest.mark.classic_only,
     pytest.mark.filterwarnings("ignore"),  # MLflow's, and Spark's while MLflow calls it
 ]
 
