@@ -100,7 +100,7 @@ def wide_case(df: DataFrame, arrays: DataFrame) -> dict[str, Measure]:
 
 def vector_case(df: DataFrame, column: str) -> dict[str, Measure]:
     """Return the measures on a vector column."""
-    found: dict[str, Measure] = {}
+    measures: dict[str, Measure] = {}
     for name, params in (("Standard", {}), ("Standard withMean", {"withMean": True}), ("MinMax", {}), ("MaxAbs", {})):
         if column == "sparse" and name in {"Standard withMean", "MinMax"}:
             continue
@@ -108,12 +108,12 @@ def vector_case(df: DataFrame, column: str) -> dict[str, Measure]:
         ours = getattr(sparkscale, kind)(inputCol="v", outputCol="s", **params)
         theirs = getattr(spark_ml, kind)(inputCol="v", outputCol="s", **params)
         our_model, their_model = ours.fit(df), theirs.fit(df)
-        found[f"fit {name}"] = Measure(lambda o=ours: o.fit(df), lambda t=theirs: t.fit(df), 1.1)
-        found[f"transform {name}"] = Measure(
+        measures[f"fit {name}"] = Measure(lambda o=ours: o.fit(df), lambda t=theirs: t.fit(df), 1.1)
+        measures[f"transform {name}"] = Measure(
             lambda o=our_model: noop(o.transform(df)), lambda t=their_model: noop(t.transform(df)), 1.1
         )
-    found["plain read"] = Measure(lambda: noop(df))
-    return found
+    measures["plain read"] = Measure(lambda: noop(df))
+    return measures
 
 
 def array_case(df: DataFrame) -> dict[str, Measure]:

@@ -29,11 +29,11 @@ def arrays(spark: SparkSession, folder: Path, size: int, rows: int, columns: int
     """Return a table of array columns, ``a`` and as many more as are asked for."""
     path = folder / f"arrays_{size}_{rows}_{columns}"
     if not path.exists():
-        rng, made = np.random.default_rng(1), {}
+        rng, data = np.random.default_rng(1), {}
         for k in range(columns):
             values = pa.array(rng.normal(3, 2, rows * size))
-            made[f"a{k or ''}"] = pa.FixedSizeListArray.from_arrays(values, size).cast(pa.list_(pa.float64()))
-        _write(pa.table(made), path)
+            data[f"a{k or ''}"] = pa.FixedSizeListArray.from_arrays(values, size).cast(pa.list_(pa.float64()))
+        _write(pa.table(data), path)
     return spark.read.parquet(str(path))
 
 
@@ -57,9 +57,9 @@ def vectors(spark: SparkSession, folder: Path, size: int, rows: int) -> DataFram
     """Return a table of one dense vector column, as VectorAssembler makes it."""
     path = folder / f"vectors_{size}_{rows}"
     if not path.exists():
-        parts = arrays(spark, folder, size, rows).select(*(F.expr(f"a[{i}] AS c{i}") for i in range(size)))
+        columns = arrays(spark, folder, size, rows).select(*(F.expr(f"a[{i}] AS c{i}") for i in range(size)))
         assembler = VectorAssembler(inputCols=[f"c{i}" for i in range(size)], outputCol="v")
-        _finish(assembler.transform(parts).select("v"), path)
+        _finish(assembler.transform(columns).select("v"), path)
     return spark.read.parquet(str(path))
 
 
@@ -105,6 +105,6 @@ def _finish(df: DataFrame, path: Path) -> None:
 
 def _unfinished(path: Path) -> Path:
     """Return where to write what takes its name when it is complete; an interrupted run leaves nothing half-written."""
-    found = path.with_name(f"{path.name}.unfinished")
-    shutil.rmtree(found, ignore_errors=True)
-    return found
+    temporary = path.with_name(f"{path.name}.unfinished")
+    shutil.rmtree(temporary, ignore_errors=True)
+    return temporary

@@ -15,14 +15,14 @@ from benchmarks.timing import Measure, noop, options_of, report, session
 def stage_case(stage: Any, df: Any) -> dict[str, Measure]:
     """Return the measures of a stage, of the GPU beside the CPU."""
     both = [stage.copy().setDevice(device) for device in ("gpu", "cpu")]
-    found = {"plain read": Measure(lambda: noop(df))}
+    measures = {"plain read": Measure(lambda: noop(df))}
     if hasattr(stage, "fit"):
         fits = [lambda e=one: e.fit(df) for one in both]
-        found["fit"] = Measure(*fits)
+        measures["fit"] = Measure(*fits)
         model = fits[1]()
         both = [model.copy().setDevice(device) for device in ("gpu", "cpu")]
-    found["transform"] = Measure(*(lambda t=one: noop(t.transform(df)) for one in both))
-    return found
+    measures["transform"] = Measure(*(lambda t=one: noop(t.transform(df)) for one in both))
+    return measures
 
 
 def main() -> None:

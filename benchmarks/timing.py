@@ -37,8 +37,8 @@ def measure(case: dict[str, Measure], rounds: int) -> dict[str, tuple[float, flo
     """Return the median seconds of ours and Spark's for each measure; the first two rounds warm up."""
     times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in case}
     for k in range(rounds + 2):
-        for name, found in case.items():
-            for action, seconds in zip((found.ours, found.spark), times[name], strict=True):
+        for name, measures in case.items():
+            for action, seconds in zip((measures.ours, measures.spark), times[name], strict=True):
                 if action is None:
                     continue
                 start = time.perf_counter()
@@ -89,10 +89,10 @@ def report(
         print(title)
         for name, (ours, theirs) in results.items():
             target = case[name].target
-            beside = "" if theirs is None else f"{theirs:8.3f}{ours / theirs:8.2f}"
+            reference = "" if theirs is None else f"{theirs:8.3f}{ours / theirs:8.2f}"
             wanted = "" if target is None else f"{target:8.2f}"
             to_read = "" if name.endswith(": plain read") else f"{ours / read:9.2f}"
-            print(f"  {name:42}{ours:8.3f}{beside:16}{wanted:8}{to_read}".rstrip(), flush=True)
+            print(f"  {name:42}{ours:8.3f}{reference:16}{wanted:8}{to_read}".rstrip(), flush=True)
             if target is not None and theirs is not None and ours / theirs > target:
                 missed.append(f"{title}: {name}: {ours / theirs:.2f}, target {target:.2f}")
     if options.check and missed:

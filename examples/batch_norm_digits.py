@@ -103,8 +103,8 @@ def activations(rows: DataFrame, network: Network) -> DataFrame:
 
     def convolved(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
-            found = nn.functional.conv2d(tensor(np.stack(batch["pixels"])), torch.as_tensor(weight))
-            yield pd.DataFrame({"activations": list(found.flatten(1).numpy())})
+            maps = nn.functional.conv2d(tensor(np.stack(batch["pixels"])), torch.as_tensor(weight))
+            yield pd.DataFrame({"activations": list(maps.flatten(1).numpy())})
 
     return rows.mapInPandas(convolved, "activations array<float>")
 

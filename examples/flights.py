@@ -127,9 +127,9 @@ def take_in(
         print("largest relative difference: mean {:.1e}, std {:.1e}".format(*differences))
     extrema_scaler = MinMaxScaler(inputCols=COLUMNS)
     extrema, year = min_max.update(december), extrema_scaler.fit(flights)
-    for way, found in (("update", extrema), ("merge", min_max.merge(extrema_scaler.fit(december)))):
-        print(f"MinMaxScaler   {way:<6}  {found.count:,} of {year.count:,} rows", end=", ")
-        print(f"range identical: {(found.originalMin, found.originalMax) == (year.originalMin, year.originalMax)}")
+    for way, ranges in (("update", extrema), ("merge", min_max.merge(extrema_scaler.fit(december)))):
+        print(f"MinMaxScaler   {way:<6}  {ranges.count:,} of {year.count:,} rows", end=", ")
+        print(f"range identical: {(ranges.originalMin, ranges.originalMax) == (year.originalMin, year.originalMax)}")
     return updated
 
 

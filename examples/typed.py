@@ -65,8 +65,8 @@ def estimators(df: DataFrame) -> StandardScalerModel:
     try:
         StandardScaler(inputCol="x", ddof=2).fit(df)
     except ParamError as error:
-        told: ScalingError = error
-        print(told)
+        base: ScalingError = error
+        print(base)
     return scaler.fit(df)
 
 

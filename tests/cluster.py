@@ -43,9 +43,9 @@ class Cluster:
         name = f"org.apache.spark.deploy.{kind.lower()}.{kind}"
         process, log = self._start("spark-class", name, "--host", "127.0.0.1", "--webui-port", "0", *args)
         for _ in range(600):
-            found = re.search(pattern, log.read_text())
-            if found:
-                return found[0]
+            match = re.search(pattern, log.read_text())
+            if match:
+                return match[0]
             if process.poll() is not None:
                 break
             time.sleep(0.1)
@@ -53,11 +53,11 @@ class Cluster:
 
     def _start(self, program: str, *args: str, **env: str) -> tuple[subprocess.Popen[bytes], Path]:
         log = self.folder / f"{len(self._processes)}.log"
-        found = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        found |= {"SPARK_HOME": str(HOME), "SPARK_LOCAL_IP": "127.0.0.1", **env}
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        environment |= {"SPARK_HOME": str(HOME), "SPARK_LOCAL_IP": "127.0.0.1", **env}
         command = [str(HOME / "bin" / program), *args]
         with log.open("w") as out:
-            process = subprocess.Popen(command, env=found, stdout=out, stderr=out, start_new_session=True)
+            process = subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
         self._processes.append(process)
         return process, log
 

@@ -82,8 +82,8 @@ def listed(cell: Any) -> Any:
 
 def rows_of_each(frames: Mapping[str, DataFrame]) -> dict[str, list[Any]]:
     """Return the rows of frames of the same columns, by the frames' names, in the order of ``id``: one query for all."""
-    parts = (df.select(F.lit(name).alias("frame"), "*") for name, df in frames.items())
-    whole = reduce(DataFrame.union, parts)
+    frames_by_name = (df.select(F.lit(name).alias("frame"), "*") for name, df in frames.items())
+    whole = reduce(DataFrame.union, frames_by_name)
     rows = whole.collect()
     if "id" in whole.columns:
         rows.sort(key=lambda row: row["id"])
@@ -97,7 +97,7 @@ def cells_of_each(frames: Mapping[str, DataFrame]) -> dict[str, list[list[Any]]]
 
 def values_of(df: DataFrame, names: Sequence[str], features: int = FEATURES) -> np.ndarray:
     """Return columns as numbers, in the order of ``id``; null is NaN, and so is each element of a null."""
-    found = []
+    rows = []
     for row in cells(df, *names):
         numbers: list[float] = []
         for name, cell in zip(names, row, strict=True):
@@ -107,8 +107,8 @@ def values_of(df: DataFrame, names: Sequence[str], features: int = FEATURES) -> 
                 numbers.append(cell)
             else:
                 numbers += [np.nan if v is None else v for v in cell]
-        found.append(numbers)
-    return np.array(found, dtype=np.float64)
+        rows.append(numbers)
+    return np.array(rows, dtype=np.float64)
 
 
 def near(actual: Any, expected: Any, rtol: float = 1e-12, atol: float = 0.0) -> None:

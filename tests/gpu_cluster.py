@@ -1,4 +1,4 @@
-"""Runs on clusters whose tasks are given GPUs, made-up or real, and prints what they did with them; a script of its tests.
+"""Runs on clusters whose tasks have GPUs, fake or real, and prints the results as JSON; started by ``test_gpu_scheduling.py``.
 
 Argument: JSON, a list of clusters. Each has a master; if its tasks are given a GPU, the amount of it that a task gets, and a
 discovery script; and the environment of its executors. The plainest comes first: the JVM keeps its settings for the others.
@@ -47,21 +47,21 @@ def started(master, amount=None, script=None, **env):
 
 
 def tried(spark):
-    """Return what four tasks did, and how far what they scale on a GPU is from what the CPU makes of it."""
+    """Return the devices of four tasks, and the largest difference between results of GPU and CPU."""
     df = spark.range(100).selectExpr("double(id) x", "array(double(id), sqrt(id)) a")
     stage = StandardScaler(inputCols=["x", "a"], withMean=True)
-    found = {"asked": effective_device("auto", spark)}
+    result = {"device": effective_device("auto", spark)}
     try:
         tasks = spark.range(0, 4, 1, 4).mapInArrow(used, "address string, chosen string").collect()
-        found["tasks"] = sorted((task.address, task.chosen) for task in tasks)
-        expected, made = (stage.setDevice(d).fit(df).transform(df).collect() for d in ("cpu", "gpu"))
-        flat = [np.array([[r.x_scaled, *r.a_scaled] for r in rows]) for rows in (expected, made)]
-        found["difference"] = float(abs(flat[0] - flat[1]).max())
+        result["tasks"] = sorted((task.address, task.chosen) for task in tasks)
+        expected, actual = (stage.setDevice(d).fit(df).transform(df).collect() for d in ("cpu", "gpu"))
+        flat = [np.array([[r.x_scaled, *r.a_scaled] for r in rows]) for rows in (expected, actual)]
+        result["difference"] = float(abs(flat[0] - flat[1]).max())
     except ScalingError as failed:
-        found["error"] = f"{type(failed).__name__}: {failed}"
+        result["error"] = f"{type(failed).__name__}: {failed}"
     finally:
         spark.stop()
-    return found
+    return result
 
 
 if __name__ == "__main__":

@@ -54,21 +54,21 @@ class Partitions:
     def columns(self) -> list[str]:
         return self.schema.names
 
-    def batches(self, number: int, parts: Sequence[selection.Group], weighted: bool) -> Iterator[pa.RecordBatch]:
+    def batches(self, number: int, groups: Sequence[selection.Group], weighted: bool) -> Iterator[pa.RecordBatch]:
         """Return what a partition sends."""
         rows = list(enumerate(self.rows[number]))
         weights = self.weights[number] if self.weights else [1.0] * len(rows)
         for start in range(0, len(rows), ROWS):
             some = slice(start, start + ROWS)
-            yield batch(rows[some], parts, weights[some] if weighted else None, self.features)
+            yield batch(rows[some], groups, weights[some] if weighted else None, self.features)
 
 
 def batch(
-    rows: Sequence[tuple[int, Row]], parts: Sequence[selection.Group], weights: Sequence[float] | None, features: int
+    rows: Sequence[tuple[int, Row]], groups: Sequence[selection.Group], weights: Sequence[float] | None, features: int
 ) -> pa.RecordBatch:
     """Return numbered rows as ``selection.select`` makes them of a DataFrame; of mixed vectors those of odd number are sparse."""
     cells: dict[str, pa.Array] = {}
-    for k, group in enumerate(parts):
+    for k, group in enumerate(groups):
         if group.column.kind == "scalar":
             places = [int(column.name[1:]) for column in group.scalars]
             values = [[None if row is None else row[i] for i in places] for _, row in rows]

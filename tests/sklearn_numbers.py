@@ -46,29 +46,31 @@ def outputs(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return what scikit-learn makes of them: of rows that fit did not see, and the way back."""
     from sklearn import preprocessing
 
-    fitted, fresh, made = given["fitted"], given["fresh"], {}
+    fitted, fresh, results = given["fitted"], given["fresh"], {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own about the feature that is nothing but NaN
         for name, (kind, params) in SCALERS.items():
             scaler = getattr(preprocessing, kind)(**params).fit(fitted)
-            made[f"scaled {name}"] = scaler.transform(fresh)
-            made[f"restored {name}"] = scaler.inverse_transform(scaler.transform(fresh))
+            results[f"scaled {name}"] = scaler.transform(fresh)
+            results[f"restored {name}"] = scaler.inverse_transform(scaler.transform(fresh))
         for mean, std in WEIGHTED:
             scaler = preprocessing.StandardScaler(with_mean=mean, with_std=std)
-            made[f"weighted {mean} {std}"] = scaler.fit(fitted, sample_weight=given["weights"]).transform(fresh)
+            results[f"weighted {mean} {std}"] = scaler.fit(fitted, sample_weight=given["weights"]).transform(fresh)
         standard, ranges = preprocessing.StandardScaler().fit(fitted), preprocessing.MinMaxScaler().fit(fitted)
-        made |= {"mean": standard.mean_, "variance": standard.var_, "count": standard.n_samples_seen_.astype(float)}
-        made |= {"min": ranges.data_min_, "max": ranges.data_max_}
-        made = {name: value.copy() for name, value in made.items()}  # which partial_fit would change
-        made["updated"] = standard.partial_fit(fresh).transform(fresh)
-    return made
+        results |= {"mean": standard.mean_, "variance": standard.var_, "count": standard.n_samples_seen_.astype(float)}
+        results |= {"min": ranges.data_min_, "max": ranges.data_max_}
+        results = {name: value.copy() for name, value in results.items()}  # which partial_fit would change
+        results["updated"] = standard.partial_fit(fresh).transform(fresh)
+    return results
 
 
 def read() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the inputs and scikit-learn's outputs that are kept."""
     kept = json.loads(PATH.read_text("utf-8"))
-    given, made = ({name: np.array(v, dtype=float) for name, v in kept[part].items()} for part in ("inputs", "outputs"))
-    return given, made
+    given, results = (
+        {name: np.array(v, dtype=float) for name, v in kept[part].items()} for part in ("inputs", "outputs")
+    )
+    return given, results
 
 
 def plain(arrays: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -32,8 +32,8 @@ class Entry:
         return self.scaler.__name__
 
     @property
-    def together(self) -> bool:
-        """Whether the map of a feature depends on all of them."""
+    def joint(self) -> bool:
+        """Whether the map of a feature depends on all features."""
         return self.statistic in (CoMoments, Squares)
 
 
@@ -96,8 +96,8 @@ DERIVED = {sparkscale.InverseModel}
 
 def public(kind: type) -> set[type]:
     """Return the public classes of a kind."""
-    found = (getattr(sparkscale, name) for name in sparkscale.__all__)
-    return {c for c in found if inspect.isclass(c) and issubclass(c, kind)}
+    members = (getattr(sparkscale, name) for name in sparkscale.__all__)
+    return {c for c in members if inspect.isclass(c) and issubclass(c, kind)}
 
 
 def public_scalers() -> set[type]:

@@ -18,13 +18,13 @@ from strategies import EPS, SUBNORMAL
 pytestmark = pytest.mark.core
 
 NUMBERS = st.floats(-1e6, 1e6)
-PARTS = arrays(np.float64, 4, elements=NUMBERS)
+VALUES = arrays(np.float64, 4, elements=NUMBERS)
 SCALES = arrays(np.float64, 4, elements=st.floats(1e-6, 1e6))
 
 
 @st.composite
 def maps(draw: st.DrawFn) -> AffineMap:
-    return AffineMap(draw(PARTS), draw(SCALES), draw(PARTS))
+    return AffineMap(draw(VALUES), draw(SCALES), draw(VALUES))
 
 
 @given(m=maps(), x=arrays(np.float64, (3, 4), elements=NUMBERS))
@@ -150,14 +150,14 @@ def test_maps_beside_each_other_divide_if_all_do() -> None:
 
 def test_a_matrix_has_a_length_and_equals_its_like() -> None:
     """Of all its parts."""
-    parts = {"center": [1.0, 2.0], "matrix": np.eye(2), "back": np.eye(2), "offset": [0.0, 0.0]}
-    m = MatrixMap(**parts)
+    fields = {"center": [1.0, 2.0], "matrix": np.eye(2), "back": np.eye(2), "offset": [0.0, 0.0]}
+    m = MatrixMap(**fields)
 
     assert len(m) == 2
-    assert m == MatrixMap(**parts)
+    assert m == MatrixMap(**fields)
     assert m != AffineMap.identity(2)
-    for name, value in parts.items():
-        assert m != MatrixMap(**parts | {name: np.add(value, 1.0)}), name
+    for name, value in fields.items():
+        assert m != MatrixMap(**fields | {name: np.add(value, 1.0)}), name
 
 
 def test_equality_is_of_all_parts() -> None:

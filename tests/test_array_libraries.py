@@ -39,9 +39,9 @@ def on_gpu(x: Any) -> Any:
 
 
 def read_only(x: Any) -> Any:
-    found = np.array(x)
-    found.flags.writeable = False
-    return found
+    array = np.array(x)
+    array.flags.writeable = False
+    return array
 
 
 def back(x: Any) -> Any:
@@ -68,9 +68,9 @@ GAINS = np.linspace(-1.0, 2.0, 6)
 
 def spoilt(rows: Any) -> Any:
     """Return rows with NaN and infinities, and a feature of nothing else."""
-    found = rows.copy()
-    found[3, 1], found[5, 0], found[:, 2] = np.nan, -np.inf, np.inf
-    return found
+    spoilt_rows = rows.copy()
+    spoilt_rows[3, 1], spoilt_rows[5, 0], spoilt_rows[:, 2] = np.nan, -np.inf, np.inf
+    return spoilt_rows
 
 
 DATA = {
@@ -91,15 +91,15 @@ def test_statistics_of_a_block_and_their_merge(kind: Any, data: str, place: Call
     expected = kind.of(DenseBlock(rows))
     first, *others = (kind.of(DenseBlock(place(part))) for part in np.array_split(rows, 3) if len(part))
 
-    for found in (kind.of(DenseBlock(place(rows))), first.merge(*others)):
+    for actual in (kind.of(DenseBlock(place(rows))), first.merge(*others)):
         for name in kind.names():
             if name not in {"origin", "shift"}:
                 scale = np.nanmax(
                     np.abs(getattr(expected, name)), initial=0.0, where=np.isfinite(getattr(expected, name))
                 )
-                close(back(getattr(found, name)), getattr(expected, name), atol=1e-13 * scale)
+                close(back(getattr(actual, name)), getattr(expected, name), atol=1e-13 * scale)
         if kind in (Moments, CoMoments):
-            close(back(found.origin + found.shift), expected.mean)
+            close(back(actual.origin + actual.shift), expected.mean)
 
 
 def close(actual: Any, expected: Any, atol: float = 0.0) -> None:
@@ -111,10 +111,10 @@ def close(actual: Any, expected: Any, atol: float = 0.0) -> None:
 def test_weighted_moments(data: str, place: Callable[[Any], Any]) -> None:
     """Weights are on the device, too."""
     rows = DATA[data]
-    expected, found = Moments.of(DenseBlock(rows, WEIGHTS)), Moments.of(DenseBlock(place(rows), place(WEIGHTS)))
+    expected, actual = Moments.of(DenseBlock(rows, WEIGHTS)), Moments.of(DenseBlock(place(rows), place(WEIGHTS)))
 
     for name in Moments.names():
-        close(back(getattr(found, name)), getattr(expected, name), atol=1e-15)
+        close(back(getattr(actual, name)), getattr(expected, name), atol=1e-15)
 
 
 @each_library
@@ -130,8 +130,8 @@ def test_tiny_moments(row_weights: Any, place: Callable[[Any], Any]) -> None:
     )
     whole = Moments.of(DenseBlock(place(rows), None if row_weights is None else place(row_weights)))
 
-    for found in (whole, first.merge(second)):
-        moments = Moments(**{name: back(array) for name, array in found.arrays().items()})
+    for statistic in (whole, first.merge(second)):
+        moments = Moments(**{name: back(array) for name, array in statistic.arrays().items()})
         close(moments.std(0), expected.std(0))
         close(moments.mean, expected.mean)
 
@@ -142,8 +142,8 @@ def test_tiny_co_moments(place: Callable[[Any], Any]) -> None:
     rows = ROWS * [1.0, 1e-200, 0.0, 1e-300, 1.0, 1e-160]
     first, second = (CoMoments.of(DenseBlock(place(part))) for part in (rows[:17], rows[17:]))
 
-    for found in (first, first.merge(second)):
-        assert (np.diagonal(back(found.comoments)) > 0).tolist() == [True, True, False, True, True, True]
+    for statistic in (first, first.merge(second)):
+        assert (np.diagonal(back(statistic.comoments)) > 0).tolist() == [True, True, False, True, True, True]
 
 
 @each_library
@@ -203,9 +203,9 @@ def _tensor(x: Any) -> Any:
 def test_kernels(name: str, place: Callable[[Any], Any]) -> None:
     """Parameters may be lists and NumPy's arrays; results are where the values are."""
     kernel = KERNELS[name]
-    found, expected = back(kernel(place(ROWS))), kernel(ROWS)
+    actual, expected = back(kernel(place(ROWS))), kernel(ROWS)
 
-    for one, other in zip(*((r if isinstance(r, tuple) else (r,)) for r in (found, expected)), strict=True):
+    for one, other in zip(*((r if isinstance(r, tuple) else (r,)) for r in (actual, expected)), strict=True):
         close(one, other, atol=1e-14 if place is on_gpu else 1e-15)  # of gradients that are nearly 0
 
 
@@ -215,17 +215,17 @@ def test_kernels_of_the_values_that_count(name: str, place: Callable[[Any], Any]
     """The others enter no mean and no norm; what they become is what the map makes of them."""
     kernel, rows = FROM_VALID[name], DATA["invalid"][:, [0, 1, 3, 4, 5, 5]]
     with np.errstate(all="ignore"):
-        found, expected = (kernel(x, where=namespace(x).isfinite(x)) for x in (place(rows), rows))
+        actual, expected = (kernel(x, where=namespace(x).isfinite(x)) for x in (place(rows), rows))
     filled = kernel(np.where(np.isfinite(rows), rows, 0.0))
 
-    for one, other, plain in zip(*map(_parts, (found, expected, filled)), strict=True):
+    for one, other, plain in zip(*map(_as_tuple, (actual, expected, filled)), strict=True):
         close(back(one), other, atol=1e-13)
         if name in {"normalize", "normalize, largest", "clip_by_norm"}:  # to which zeros add nothing
             close(other[np.isfinite(rows)], plain[np.isfinite(rows)])
         assert np.isfinite(other[np.isfinite(rows)] if other.shape == rows.shape else other).all()
 
 
-def _parts(x: Any) -> Any:
+def _as_tuple(x: Any) -> Any:
     return x if isinstance(x, tuple) else (x,)
 
 
@@ -249,17 +249,17 @@ ALLOWED = {"errstate", "inf", "nan"}
 
 def _of_host(tree: ast.AST) -> list[str]:
     """Return what calls NumPy, or writes into an array."""
-    found = []
+    uses = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "np":
-            found += [f"np.{node.attr}"] if node.attr not in ALLOWED else []
+            uses += [f"np.{node.attr}"] if node.attr not in ALLOWED else []
         elif isinstance(node, ast.AugAssign):
-            found += ["in place"] if not isinstance(node.value, ast.Constant) else []
+            uses += ["in place"] if not isinstance(node.value, ast.Constant) else []
         elif isinstance(node, ast.Assign):
-            found += ["into an array" for target in node.targets if isinstance(target, ast.Subscript)]
+            uses += ["into an array" for target in node.targets if isinstance(target, ast.Subscript)]
         elif isinstance(node, ast.keyword) and node.arg == "out":
-            found.append("out=")
-    return found
+            uses.append("out=")
+    return uses
 
 
 def _bodies(tree: ast.AST, names: set[str] | None) -> list[ast.AST]:
@@ -298,16 +298,16 @@ class Recorded:
 
     def __getattr__(self, name: str) -> Any:
         name = self.prefix + name
-        found = attrgetter(name)(strict)
-        if isinstance(found, ModuleType):
+        attribute = attrgetter(name)(strict)
+        if isinstance(attribute, ModuleType):
             return Recorded(self.calls, f"{name}.")
-        if not callable(found) or isinstance(found, type):
+        if not callable(attribute) or isinstance(attribute, type):
             self.calls.setdefault(name, [])
-            return found
+            return attribute
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
             self.calls.setdefault(name, []).append((args, kwargs))
-            return found(*args, **kwargs)
+            return attribute(*args, **kwargs)
 
         return recorded
 
@@ -328,10 +328,10 @@ def test_extrema_of_infinities(monkeypatch: pytest.MonkeyPatch, kind: Any) -> No
     rows = np.array([[np.inf, -np.inf, np.nan, 1.0], [np.inf, -np.inf, np.nan, np.inf]])
     expected = kind.of(DenseBlock(rows))
     monkeypatch.setattr("sparkscale.arrays.array_namespace", lambda *arrays: LikeCub())
-    found = kind.of(DenseBlock(on_device(rows)))
+    actual = kind.of(DenseBlock(on_device(rows)))
 
     for name in kind.names():
-        np.testing.assert_array_equal(back(getattr(found, name)), getattr(expected, name), err_msg=name)
+        np.testing.assert_array_equal(back(getattr(actual, name)), getattr(expected, name), err_msg=name)
 
 
 @pytest.mark.third_party

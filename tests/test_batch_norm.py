@@ -73,13 +73,13 @@ class Rows(scans.Partitions):
     def schema(self) -> StructType:
         return StructType([*super().schema.fields, StructField("step", IntegerType())])
 
-    def keyed(self, parts: Sequence[selection.Group], *, weighted: bool) -> Tasks:
+    def keyed(self, groups: Sequence[selection.Group], *, weighted: bool) -> Tasks:
         """Return what all partitions send, with the batch of each row."""
         sent = []
         for number, steps in enumerate(self.steps):
             left = list(steps)
             sent.append([])
-            for batch in self.batches(number, parts, weighted):
+            for batch in self.batches(number, groups, weighted):
                 step, left = left[: batch.num_rows], left[batch.num_rows :]
                 columns = [*batch.columns, pa.array(step, pa.int32())]
                 sent[-1].append(pa.RecordBatch.from_arrays(columns, names=[*batch.schema.names, "b"]))
@@ -120,8 +120,8 @@ class Tasks:
 def without_spark() -> Iterator[None]:
     """Let a fit or an update of rows run in a single process."""
 
-    def select(df: Rows, parts: Sequence[selection.Group], strict: bool, weight: Any, key: str) -> Tasks:
-        return df.keyed(parts, weighted=weight is not None)
+    def select(df: Rows, groups: Sequence[selection.Group], strict: bool, weight: Any, key: str) -> Tasks:
+        return df.keyed(groups, weighted=weight is not None)
 
     with patch.object(keyed, "select", select), patch.object(_fit, "summarize", scans._summarized):
         yield
@@ -139,14 +139,14 @@ def updated(model: BatchNormModel, rows: Rows) -> BatchNormModel:
         return model.update(rows)
 
 
-def dealt(rows: Sequence[tuple[int, Row]], parts: int, weights: Sequence[float] | None = None) -> Rows:
+def dealt(rows: Sequence[tuple[int, Row]], partitions: int, weights: Sequence[float] | None = None) -> Rows:
     """Deal rows of mini-batches out to partitions."""
     features = max(len(row) for _, row in rows if row is not None)
     return Rows(
-        [[row for _, row in rows[k::parts]] for k in range(parts)],
-        weights and [weights[k::parts] for k in range(parts)],
+        [[row for _, row in rows[k::partitions]] for k in range(partitions)],
+        weights and [weights[k::partitions] for k in range(partitions)],
         features=features,
-        steps=[[step for step, _ in rows[k::parts]] for k in range(parts)],
+        steps=[[step for step, _ in rows[k::partitions]] for k in range(partitions)],
     )
 
 
@@ -155,9 +155,9 @@ def flat(tensors: Sequence[Any]) -> list[tuple[int, list[float]]]:
     return [(t, [float(v) for v in np.ravel(row)]) for t, batch in enumerate(tensors) for row in batch]
 
 
-def torn(tensors: Sequence[Any], parts: int = 3) -> Rows:
+def torn(tensors: Sequence[Any], partitions: int = 3) -> Rows:
     """Return flattened tensors torn over partitions and out of order."""
-    return dealt(flat(tensors)[::-1], parts)
+    return dealt(flat(tensors)[::-1], partitions)
 
 
 @pytest.fixture(scope="module")
@@ -249,8 +249,8 @@ def test_unequal_partitions_combine_as_synchronized_batch_norm() -> None:
     rows = Rows(ranks, features=2, steps=[[1] * len(rank) for rank in ranks])
 
     model = learned(rows, statistics="moving")
-    parts = [learned(torn([rank], 1)) for rank in ranks if rank]
-    merged = parts[0].merge(*parts[1:])
+    models = [learned(torn([rank], 1)) for rank in ranks if rank]
+    merged = models[0].merge(*models[1:])
 
     near(merged.runningMean, expected["mean"])
     near(merged.runningVarBiased, expected["var_biased"])

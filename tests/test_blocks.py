@@ -86,10 +86,10 @@ def test_valid_entries_are_the_stored_finite_ones(values: np.ndarray, data: st.D
         if v != 0 and np.isfinite(v)
     ]
 
-    indices, found, entry_weights = sparse(values, row_weights).valid_entries()
+    indices, entries, entry_weights = sparse(values, row_weights).valid_entries()
 
     assert [e[0] for e in expected] == indices.tolist()
-    assert [e[1] for e in expected] == found.tolist()
+    assert [e[1] for e in expected] == entries.tolist()
     assert (None if row_weights is None else [e[2] for e in expected]) == (
         None if entry_weights is None else entry_weights.tolist()
     )
@@ -101,9 +101,9 @@ def test_absent_sums_the_rows_that_do_not_store_a_feature(values: np.ndarray, da
     row_weights = data.draw(weights(len(values)))
     expected = ((values == 0) * row_weights[:, None]).sum(axis=0)
 
-    found = sparse(values, row_weights).absent(row_weights)
+    actual = sparse(values, row_weights).absent(row_weights)
 
-    np.testing.assert_allclose(found, expected, rtol=1e-15, atol=1e-22 * row_weights.max(initial=0.0))
+    np.testing.assert_allclose(actual, expected, rtol=1e-15, atol=1e-22 * row_weights.max(initial=0.0))
 
 
 def test_absent_keeps_the_digits_of_light_rows_among_heavy_ones() -> None:
@@ -119,8 +119,8 @@ def test_absent_keeps_the_digits_of_light_rows_among_heavy_ones() -> None:
 def test_features_of_a_sparse_block_are_chosen(values: np.ndarray, chosen: list[bool]) -> None:
     """Rows stay, the other features go."""
     which = np.array(chosen)
-    expected, found = sparse(values[:, which]), sparse(values).features(which)
+    expected, actual = sparse(values[:, which]), sparse(values).features(which)
 
-    assert (found.size, found.rows) == (expected.size, expected.rows)
+    assert (actual.size, actual.rows) == (expected.size, expected.rows)
     for name in ("lengths", "indices", "values"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name))

@@ -127,7 +127,7 @@ def test_fit_reads_what_spark_reads(fits: dict[str, str], kind: str, learned: di
     """By the file extension; CSV with a header and types."""
     features = {f.pop("feature"): f for f in json.loads(fits[kind])["features"]}
 
-    assert {name: {key: features[name][key] for key in told} for name, told in learned.items()} == learned
+    assert {name: {key: features[name][key] for key in values} for name, values in learned.items()} == learned
     assert {name: f["invalid"] for name, f in features.items()} == {name: int(name == "a_b") for name in learned}
 
 
@@ -250,11 +250,11 @@ def test_merge_and_update(view: str, model: Path, tmp_path: Path) -> None:
 
 def test_show(model: Path) -> None:
     """A table for people, JSON for machines, SQL for databases."""
-    text, told = run("show", model).output, json.loads(run("show", model, "--json").stdout)
+    text, summary = run("show", model).output, json.loads(run("show", model, "--json").stdout)
 
     assert text.splitlines()[0].startswith("StandardScalerModel") and "rows=8" in text
-    assert {"feature", "mean", "std", "invalid"} <= set(told["features"][0])
-    assert (told["class"], told["rows"]) == ("StandardScalerModel", 8)
+    assert {"feature", "mean", "std", "invalid"} <= set(summary["features"][0])
+    assert (summary["class"], summary["rows"]) == ("StandardScalerModel", 8)
     assert run("show", model, "--sql").output.splitlines()[0].endswith("AS `a_scaled`")
     assert set(json.loads(run("show", model, "--sql", "--json").stdout)) == {"a_scaled", "a_b_scaled"}
 
@@ -317,13 +317,13 @@ class Killed(BaseException):
 class Dying:
     """A file system that ends the process at a rename or removal, counted from 1."""
 
-    def __init__(self, files: Any, at: int, seen: list[str]) -> None:
-        self.files, self.at, self.seen = files, at, seen
+    def __init__(self, files: Any, at: int, calls: list[str]) -> None:
+        self.files, self.at, self.calls = files, at, calls
 
     def __getattr__(self, name: str) -> Any:
         def call(*args: Any) -> Any:
-            self.seen += [name] if name in ("rename", "delete") else []
-            if len(self.seen) >= self.at:
+            self.calls += [name] if name in ("rename", "delete") else []
+            if len(self.calls) >= self.at:
                 raise Killed
             return getattr(self.files, name)(*args)
 
@@ -332,11 +332,11 @@ class Dying:
 
 def overwrite_until(at: int, *command: Any) -> None:
     """Run a command that overwrites, and end it at a change of the file system."""
-    files_of, seen = jvm._files, []
+    files_of, calls = jvm._files, []
 
     def dying(spark: SparkSession, *paths: str) -> tuple[Any, ...]:
         files, *objects = files_of(spark, *paths)
-        return Dying(files, at, seen), *objects
+        return Dying(files, at, calls), *objects
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jvm, "_files", dying)
@@ -382,7 +382,7 @@ def test_an_overwrite_that_is_killed_is_ended_by_the_next_run(
     assert ids(output) == after
     left = [path for path in tmp_path.iterdir() if path != output]
     assert len(left) == (at == 1), left  # it might be of a run that is going on
-    for path in [found for top in left for found in (top, *top.rglob("*"))]:
+    for path in [file for top in left for file in (top, *top.rglob("*"))]:
         os.utime(path, (0, 0))
     assert "already exists" in refused("transform", strict, old, output)
     assert os.listdir(tmp_path) == [output.name]

@@ -39,9 +39,9 @@ NAMES = ["zip", " phone ", '"d,""e"""', "amount", "a.b`${c}"]
 
 def cells(path: Path, separator: str) -> list[list[str]]:
     """Return the cells of a file, or of those of a folder under one header."""
-    parts = sorted(path.glob("part-*")) if path.is_dir() else [path]
+    files = sorted(path.glob("part-*")) if path.is_dir() else [path]
     tables = []
-    for part in parts:
+    for part in files:
         with part.open(newline="", encoding="utf-8") as stream:
             tables.append([*csv.reader(stream, delimiter=separator)])
     assert len({tuple(rows[0]) for rows in tables}) == 1

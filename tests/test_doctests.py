@@ -20,8 +20,8 @@ MODULES = [
 def examples() -> list[doctest.DocTest]:
     """Return the docstrings that hold examples."""
     finder = doctest.DocTestFinder(exclude_empty=True)
-    found = [test for name in MODULES for test in finder.find(importlib.import_module(name), name)]
-    return [test for test in found if test.examples]
+    tests = [test for name in MODULES for test in finder.find(importlib.import_module(name), name)]
+    return [test for test in tests if test.examples]
 
 
 EXAMPLES = examples()

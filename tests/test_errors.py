@@ -107,8 +107,8 @@ def of(model, *names):
 
 def of_lengths(spark, *lengths, partitions=1):
     """Return one array a length, in their order."""
-    found = " ".join(f"WHEN id = {i} THEN {n}" for i, n in enumerate(lengths))
-    return spark.range(0, len(lengths), 1, partitions).selectExpr(f"array_repeat(1D, CASE {found} END) AS a")
+    branches = " ".join(f"WHEN id = {i} THEN {n}" for i, n in enumerate(lengths))
+    return spark.range(0, len(lengths), 1, partitions).selectExpr(f"array_repeat(1D, CASE {branches} END) AS a")
 
 
 def test_the_fixture_cannot_be_read(untouchable):
@@ -428,8 +428,8 @@ def test_arrays_of_length_0_have_no_features(spark):
 @pytest.mark.parametrize("where", ["within a partition", "between partitions"])
 def test_vectors_of_size_0_have_no_features(spark, where):
     """They are refused beside others too, whether or not they meet in one partition."""
-    parts = [vectors(spark, v).coalesce(1) for v in (Vectors.dense([]), Vectors.dense([1.0, 2.0]))]
-    df = parts[0].union(parts[1])
+    frames = [vectors(spark, v).coalesce(1) for v in (Vectors.dense([]), Vectors.dense([1.0, 2.0]))]
+    df = frames[0].union(frames[1])
 
     with pytest.raises((EmptyDataError, SizeMismatchError), match=r"'v' (has no feature|holds vectors of size)"):
         MinMaxScaler(inputCol="v").fit(df.coalesce(1) if where == "within a partition" else df)
@@ -700,8 +700,8 @@ def broken(df, case):
     column, text, value = BROKEN[case]
     if column != "v":
         return df.withColumn(column, F.expr(text)), column, value
-    made = F.when(F.col("x") > 9, F.col("v")) if text is None else array_to_vector(F.expr(text))
-    return df.withColumn("v", made), column, value
+    vector = F.when(F.col("x") > 9, F.col("v")) if text is None else array_to_vector(F.expr(text))
+    return df.withColumn("v", vector), column, value
 
 
 @pytest.mark.parametrize("case", BROKEN)
@@ -840,7 +840,7 @@ def test_fit_refuses_vectors_of_different_sizes(spark, where):
 
 def partials_of(*partitions):
     """Return what the tasks of a fit send of partitions of vectors."""
-    parts = selection.column_groups([FeatureColumn("v", "vector")])
+    groups = selection.column_groups([FeatureColumn("v", "vector")])
     for rows in partitions:
         stored = [v.indices.tolist() if isinstance(v, SparseVector) else [] for v in rows]
         batch = pa.RecordBatch.from_pydict(
@@ -850,7 +850,7 @@ def partials_of(*partitions):
                 "n0": pa.array([v.size for v in rows], pa.int32()),
             }
         )
-        for sent in scan.Scan(parts, Extrema, False, "cpu", Pool())(iter([batch])):
+        for sent in scan.Scan(groups, Extrema, False, "cpu", Pool())(iter([batch])):
             yield from (partials.of_row(row, Extrema) for row in partials.iter_rows(sent))
 
 

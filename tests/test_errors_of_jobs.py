@@ -59,11 +59,9 @@ def test_an_error_of_a_task_comes_out_as_itself(kind: type[ScalingError]) -> Non
     ids=["PySpark 4", "lost task", "lost task of 3.5", "awaited, 3.5", "awaited", "Py4J"],
 )
 def test_an_error_of_raise_error_is_found_where_spark_puts_it(before: str) -> None:
-    found = parse_job_error(
-        RuntimeError(f"{before}{tag_error(InvalidValueError, 'x holds NaN')} SQLSTATE: P0001\n\tat org...")
-    )
+    error = parse_job_error(RuntimeError(f"{before}{tag_error(InvalidValueError, 'x holds NaN')} SQLSTATE: P0001\n\tat org..."))
 
-    assert repr(found) == repr(InvalidValueError("x holds NaN"))
+    assert repr(error) == repr(InvalidValueError("x holds NaN"))
 
 
 def test_an_error_of_this_process_comes_out_without_the_mark() -> None:

@@ -221,10 +221,10 @@ def test_merging_on_executors_agrees_for_weights_and_skip(data):
 
 def test_merging_on_executors_refuses_lengths_that_differ():
     """A mismatch that shows only between partitions is found by the task that merges them."""
-    parts = selection.column_groups([FeatureColumn("a", "array")])
-    found = [partials.Partial(k, 0, 0, n, 0.0, Extrema.of(DenseBlock(np.ones((1, n))))) for k, n in ((6, 4), (7, 5))]
+    groups = selection.column_groups([FeatureColumn("a", "array")])
+    sent = [partials.Partial(k, 0, 0, n, 0.0, Extrema.of(DenseBlock(np.ones((1, n))))) for k, n in ((6, 4), (7, 5))]
     task = partials._merge_task(
-        (partials.to_batch(each, Extrema) for each in found), fan_in=2, groups=parts, statistic_class=Extrema
+        (partials.to_batch(each, Extrema) for each in sent), fan_in=2, groups=groups, statistic_class=Extrema
     )
 
     with pytest.raises(SizeMismatchError, match="'a' holds arrays of length 4 and 5"):
@@ -254,10 +254,10 @@ def test_a_fit_repeats_to_the_bit(data, arrow_fits, monkeypatch, merged_on):
     again = fitted_through_arrow(StandardScaler(inputCols=COLUMNS), data, merged_on)
 
     assert bits(again.statistics) == expected
-    parts = selection.column_groups(again._columns)
+    groups = selection.column_groups(again._columns)
     for order in (came[::-1], came[1::2] + came[::2], came[3:] + came[:3]):
-        found = [partials.of_row(row, Moments) for row in order]
-        merged = scan.summary(partials.merge(found, parts, Moments), scan.Scan(parts, Moments, False, "cpu", Pool()))
+        rows = [partials.of_row(row, Moments) for row in order]
+        merged = scan.summary(partials.merge(rows, groups, Moments), scan.Scan(groups, Moments, False, "cpu", Pool()))
         assert bits(merged.statistic) == expected
 
 
@@ -380,24 +380,24 @@ def test_fits_of_arrays_are_one_job(spark, monkeypatch):
 @each_statistic
 def test_the_number_of_partitions_does_not_matter(spark, scaler):
     """To SQL neither: one partition, several, and empty ones among them give one statistic."""
-    found = [
+    statistics = [
         scaler(inputCol="x").fit(spark.range(0, 20, 1, n).selectExpr("double(id * id) / 7 AS x")).statistics
         for n in (1, 30)
     ]
 
-    same(*found, rel=1e-13 if scaler is StandardScaler else 0)
+    same(*statistics, rel=1e-13 if scaler is StandardScaler else 0)
 
 
 def test_batches_do_not_matter(monkeypatch):
     """A partition that comes in several Arrow batches gives the statistic of one that comes whole."""
     monkeypatch.setattr(batching, "SPARSE_ROWS", 7)  # else the sparse ones would be put together
     rows = [[float(i) if i % 4 else None, 0.0 if i % 3 else 1.0, -i / 7.0] if i % 9 else None for i in range(1, 50)]
-    found = []
+    statistics = []
     for size in (50, 7):
         monkeypatch.setattr(scans, "ROWS", size)
-        found.append(scans.fit(StandardScaler(inputCols=names_of(KINDS)), scans.Partitions([rows])).statistics)
+        statistics.append(scans.fit(StandardScaler(inputCols=names_of(KINDS)), scans.Partitions([rows])).statistics)
 
-    same(*found)
+    same(*statistics)
 
 
 def test_a_frame_with_a_shuffle_is_fitted(spark):
@@ -524,11 +524,11 @@ def test_batches_are_cut_where_the_partition_changes():
         return pa.record_batch({"a0": rows, "b": pa.array(partitions, pa.int32())})
 
     batches = [of([5, 5, 0], 0), of([], 3), of([0, 7, 7], 3), of([7], 6)]
-    found = [
+    actual = [
         (number, [b.column("a0").to_pylist() for b in run]) for number, run in batching.by_partition(iter(batches))
     ]
 
-    assert found == [(5, [[[0.0], [1.0]]]), (0, [[[2.0], [3.0]]]), (7, [[[4.0], [5.0], [6.0]]])]
+    assert actual == [(5, [[[0.0], [1.0]]]), (0, [[[2.0], [3.0]]]), (7, [[[4.0], [5.0], [6.0]]])]
 
 
 # --- sparse rows are put together -----------------------------------------------------------------------------------
@@ -558,10 +558,10 @@ def test_sparse_batches_are_put_together_up_to_a_budget(monkeypatch):
     rows = [(1, SPARSE), (3, SPARSE), (1, DENSE), (2, DENSE), (1, NULL), *[(2, SPARSE)] * 4]
     batches = [batch(*each) for each in rows]
     monkeypatch.setattr(batching, "SPARSE_BYTES", 3 * batches[-1].nbytes)
-    found = list(batching.rebatch(iter(batches), Cpu().rebatch))
+    gathered = list(batching.rebatch(iter(batches), Cpu().rebatch))
 
-    assert [b.num_rows for b in found] == [4, 1, 2, 1, 6, 2]
-    assert pa.Table.from_batches(found).to_pydict() == pa.Table.from_batches(batches).to_pydict()
+    assert [b.num_rows for b in gathered] == [4, 1, 2, 1, 6, 2]
+    assert pa.Table.from_batches(gathered).to_pydict() == pa.Table.from_batches(batches).to_pydict()
     assert list(batching.rebatch(iter([]), Cpu().rebatch)) == []
     assert [b.num_rows for b in batching.rebatch(iter(batches), Gpu(None).rebatch)] == [4, 4, 6, 2]
 
@@ -580,9 +580,9 @@ def test_a_large_batch_is_computed_before_the_next_is_read(monkeypatch, row):
     """No more of them are held than without."""
     monkeypatch.setattr(batching, "SPARSE_BYTES", 1)
     read = []
-    found = batching.rebatch(reading(read, [batch(n, row) for n in (1, 2, 3)]), Cpu().rebatch)
+    gathered = batching.rebatch(reading(read, [batch(n, row) for n in (1, 2, 3)]), Cpu().rebatch)
 
-    assert next(found).num_rows == 1
+    assert next(gathered).num_rows == 1
     assert read == [0]
 
 
@@ -590,10 +590,10 @@ def test_fit_takes_one_statistic_of_sparse_batches_put_together(monkeypatch):
     """Three batches, one block."""
     of = Mock(side_effect=Moments.of)
     monkeypatch.setattr(Moments, "of", of)
-    parts = selection.column_groups([FeatureColumn("v", "vector", size=3)])
-    task = scan.Scan(parts, Moments, False, "cpu", Pool())
-    (found,) = task(iter([batch(n, SPARSE) for n in (1, 2, 3)]))
-    (row,) = partials.iter_rows(found)
+    groups = selection.column_groups([FeatureColumn("v", "vector", size=3)])
+    task = scan.Scan(groups, Moments, False, "cpu", Pool())
+    (sent,) = task(iter([batch(n, SPARSE) for n in (1, 2, 3)]))
+    (row,) = partials.iter_rows(sent)
 
     assert partials.of_row(row, Moments).statistic.count.tolist() == [6.0, 6.0, 6.0]
     assert of.call_count == 1
@@ -606,7 +606,7 @@ def test_mini_batches_are_not_put_together(monkeypatch):
         selection.column_groups([FeatureColumn("v", "vector", size=3)]), Moments, False, "cpu", Pool()
     )
     read = []
-    found = task(reading(read, [batch(1, SPARSE, b=pa.array([k], pa.int32())) for k in range(3)]))
+    sent = task(reading(read, [batch(1, SPARSE, b=pa.array([k], pa.int32())) for k in range(3)]))
 
-    assert next(found).column("b").to_pylist() == [0]
+    assert next(sent).column("b").to_pylist() == [0]
     assert read == [0]

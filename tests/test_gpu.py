@@ -189,10 +189,10 @@ class AskedError(Exception):
 def test_every_scaler_fits_where_it_is_told(monkeypatch, scaler, statistic):
     """Its statistic, on its device, with its weights."""
 
-    def asked(df: Any, columns: Any, kind: Any, *, handle_invalid: str, weight: Any, device: str, layout: Any) -> Any:
+    def summarize(df: Any, columns: Any, kind: Any, *, handle_invalid: str, weight: Any, device: str, layout: Any) -> Any:
         raise AskedError(kind, handle_invalid, weight and weight.name, device)
 
-    monkeypatch.setattr("sparkscale.scalers._fit.summarize", asked)
+    monkeypatch.setattr("sparkscale.scalers._fit.summarize", summarize)
     weight = {"weightCol": "w"} if scaler().hasParam("weightCol") else {}
     stage = scaler(inputCol="array", handleInvalid="skip", device="gpu", **weight)
 

@@ -37,8 +37,8 @@ def parsed(file: Path) -> list[tuple[str, str]]:
 def known(spark: Any, key: str) -> bool:
     if key.startswith("spark.rapids."):
         return key in PLUGIN["keys"]
-    found = spark._jvm.org.apache.spark.internal.config.ConfigEntry.findEntry(key)
-    return found is not None or bool(FAMILIES.fullmatch(key))
+    entry = spark._jvm.org.apache.spark.internal.config.ConfigEntry.findEntry(key)
+    return entry is not None or bool(FAMILIES.fullmatch(key))
 
 
 def test_the_files_are_there():
@@ -106,9 +106,9 @@ def test_the_head_of_dataprocs_file_makes_its_flag():
     """By the shell that it is to be pasted into."""
     file = ROOT / "examples" / "gpu" / "dataproc.conf"
     command = re.search(r'--properties "\$\((.*)\)"', file.read_text())[1]
-    made = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    flag = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
-    assert made.split(",") == [f"spark:{key}={value}" for key, value in parsed(file)]
+    assert flag.split(",") == [f"spark:{key}={value}" for key, value in parsed(file)]
 
 
 def expressions(plan: Any) -> Any:

@@ -192,9 +192,9 @@ def test_the_fake_cupy_has_only_names_of_cupy(fake_cupy):
         "runtime.CUDARuntimeError",
         "runtime.getDeviceCount",
     ):
-        found = cupy.cuda
+        real = cupy.cuda
         for part in path.split("."):
-            found = getattr(found, part)
+            real = getattr(real, part)
 
 
 @pytest.mark.parametrize("kind", [Extrema, Squares, Moments, CoMoments])
@@ -202,11 +202,11 @@ def test_the_fake_cupy_has_only_names_of_cupy(fake_cupy):
 def test_a_block_that_has_no_room_goes_in_halves(fake_cupy, monkeypatch, kind, limit):
     """Down to a row; the statistic is that of the CPU, and on the host."""
     monkeypatch.setenv("FAKE_CUPY_ROWS", str(limit))
-    found, expected = Gpu(fake_cupy).of(kind, DenseBlock(ROWS)), kind.of(DenseBlock(ROWS))
+    actual, expected = Gpu(fake_cupy).of(kind, DenseBlock(ROWS)), kind.of(DenseBlock(ROWS))
 
     for name in {"count", "invalid", *kind.names()} - {"origin", "shift"}:
-        assert isinstance(getattr(found, name), np.ndarray)
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-12, atol=1e-12)
+        assert isinstance(getattr(actual, name), np.ndarray)
+        np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), rtol=1e-12, atol=1e-12)
     assert bool(fake_cupy.counted["freed"]) == bool(limit)
     assert not any(fake_cupy.counted["freed"])  # nothing was in use any more
 
@@ -238,20 +238,20 @@ def test_a_kernel_that_has_no_room_goes_in_halves(fake_cupy, kind):
 @pytest.mark.parametrize("kind", [Extrema, Squares, Moments, CoMoments])
 def test_a_block_without_rows_is_neutral(fake_cupy, kind):
     """As where no row of a batch is left."""
-    found = Gpu(fake_cupy).of(kind, DenseBlock(ROWS[:0]))
+    statistic = Gpu(fake_cupy).of(kind, DenseBlock(ROWS[:0]))
 
-    assert len(found) == 6
-    assert not found.count.any()
+    assert len(statistic) == 6
+    assert not statistic.count.any()
 
 
 @pytest.mark.parametrize("limit", [0, 7, 1])
 def test_rows_that_have_no_room_go_in_halves(fake_cupy, monkeypatch, limit):
     """What a kernel makes of them is put together again, on the host."""
     monkeypatch.setenv("FAKE_CUPY_ROWS", str(limit))
-    found = Gpu(fake_cupy).apply(kernels.layer_norm, VALID)
+    rows = Gpu(fake_cupy).apply(kernels.layer_norm, VALID)
 
-    assert isinstance(found, np.ndarray)
-    np.testing.assert_allclose(found, kernels.layer_norm(VALID), rtol=1e-13)
+    assert isinstance(rows, np.ndarray)
+    np.testing.assert_allclose(rows, kernels.layer_norm(VALID), rtol=1e-13)
 
 
 def broken(x: Any) -> Any:
@@ -272,9 +272,9 @@ def test_errors_of_our_own_stay_what_they_are(fake_cupy):
 
 
 BATCH = pa.record_batch({"a0": pa.array(ROWS.tolist()), "w": pa.array(np.ones(len(ROWS)))})
-PARTS = selection.column_groups([FeatureColumn("a", "array")])
-FIT = scan.Scan(PARTS, Moments, False, "gpu", Pool())
-BY_BATCH = keyed.KeyedScan(PARTS, Moments, False, "gpu", Pool())
+GROUPS = selection.column_groups([FeatureColumn("a", "array")])
+FIT = scan.Scan(GROUPS, Moments, False, "gpu", Pool())
+BY_BATCH = keyed.KeyedScan(GROUPS, Moments, False, "gpu", Pool())
 KEYED = BATCH.append_column("b", pa.array([k % 2 for k in range(len(ROWS))]))
 OF_CELLS = partial(udf._of_cells, kernels={"c6": kernels.layer_norm}, keeps_null=["c6"], joint=kernels.layer_norm)
 CELLS = {**{f"c{k}": VALID[:, k] for k in range(6)}, "c6": [*VALID]}
@@ -333,21 +333,23 @@ LISTS = {
 def test_rows_are_mapped_and_their_nulls_stay(name, nulls):
     """In Arrow's arrays of every make: a null row stays null, a null in a row too, if that is asked for."""
     source = LISTS[name]
-    found = udf._of_rows(source, gpu.Cpu(), lambda x: x * 2.0, nulls)
-    found.validate(full=True)
+    actual = udf._of_rows(source, gpu.Cpu(), lambda x: x * 2.0, nulls)
+    actual.validate(full=True)
     null = None if nulls else np.nan
     expected = [None if row is None else [null if v is None else v * 2.0 for v in row] for row in source.to_pylist()]
 
-    assert found.type == source.type
-    np.testing.assert_equal(found.to_pylist(), expected)
+    assert actual.type == source.type
+    np.testing.assert_equal(actual.to_pylist(), expected)
 
 
 def test_cells_are_mapped_and_their_nulls_stay():
     """Of a slice of a struct of scalars and arrays, in their order; NaN is not null."""
     cells = pa.array([{"a": [0.0], "x": 0.0}, {"a": [1.0, None], "x": None}, {"a": None, "x": np.nan}])[1:]
-    found = udf._of_cells(cells, gpu.Cpu(), kernels={"a": lambda x: x + 1.0}, keeps_null=["a"], joint=lambda x: x - 1.0)
+    mapped = udf._of_cells(
+        cells, gpu.Cpu(), kernels={"a": lambda x: x + 1.0}, keeps_null=["a"], joint=lambda x: x - 1.0
+    )
 
-    np.testing.assert_equal(found.to_pylist(), [{"a": [2.0, None], "x": None}, {"a": None, "x": np.nan}])
+    np.testing.assert_equal(mapped.to_pylist(), [{"a": [2.0, None], "x": None}, {"a": None, "x": np.nan}])
 
 
 def test_memory_comes_from_the_pool_of_rapids(fake_cupy, monkeypatch):
@@ -391,8 +393,8 @@ def test_batches_are_put_together_up_to_a_budget(fake_cupy, monkeypatch):
     """In their order, and none is lost; one that is larger stays alone."""
     monkeypatch.setattr("sparkscale.spark.gpu.BLOCK_BYTES", 100)
     batches = [pa.record_batch({"x": pa.array(np.full(n, float(n)))}) for n in (3, 4, 100, 2, 0, 5)]
-    found = list(Gpu(fake_cupy).rebatch(iter(batches)))
+    gathered = list(Gpu(fake_cupy).rebatch(iter(batches)))
 
-    assert [b.num_rows for b in found] == [7, 100, 7]
-    assert pa.Table.from_batches(found).to_pydict() == pa.Table.from_batches(batches).to_pydict()
+    assert [b.num_rows for b in gathered] == [7, 100, 7]
+    assert pa.Table.from_batches(gathered).to_pydict() == pa.Table.from_batches(batches).to_pydict()
     assert list(Gpu(fake_cupy).rebatch(iter([]))) == []

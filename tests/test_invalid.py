@@ -182,8 +182,8 @@ def test_keep_makes_nan_of_null_in_one_vector(spark):
 @pytest.fixture(scope="module")
 def clipped(spark):
     """Return infinities, NaN, values beyond fit's and null, clipped by MinMax and by MaxAbs, in columns of each kind."""
-    seen = [INF, -INF, NAN, 3.0, -1.0, 1.0]
-    df = x_a_v(spark, *((v, [v], Vectors.dense([v])) for v in seen), (None, None, None), size=1)
+    values = [INF, -INF, NAN, 3.0, -1.0, 1.0]
+    df = x_a_v(spark, *((v, [v], Vectors.dense([v])) for v in values), (None, None, None), size=1)
     models = [
         of_x_a_v(kind().setClip(True), [0.0] * 3, [2.0] * 3, size=1) for kind in (MinMaxScalerModel, MaxAbsScalerModel)
     ]
@@ -259,10 +259,10 @@ def test_an_element_without_a_value_maps_to_nan(spark):
     min_max, standard = (scaler(inputCols=["a", "v"]).fit(df) for scaler in EXTREMA_AND_MOMENTS)
     models = of_each_scaler(min_max, standard)
     models |= {f"{n} clip": with_params(m, clip=True) for n, m in models.items() if m.hasParam("clip")}
-    seen = x_a_v(
+    rows = x_a_v(
         spark, (0.0, [1.0, 1.0], Vectors.dense([1.0, 1.0])), (0.0, [3.0, None], Vectors.dense([3.0, 1.0])), size=2
     )
-    scaled = cells_of_each({name: model.transform(seen) for name, model in models.items()})
+    scaled = cells_of_each({name: model.transform(rows) for name, model in models.items()})
 
     for name, model in models.items():
         first, second = (model.affine[:2].apply([x, 1.0])[0].item() for x in (1.0, 3.0))
@@ -527,7 +527,7 @@ def of_eights(spark):
         model = of_constants(scaler, kinds)
         for policy in ("collapse", "unit"):
             frames[f"{scaler.__name__} {policy}"] = with_params(model, handleConstant=policy).transform(df)
-    return {name: transposed(found, 5) for name, found in cells_of_each(frames).items()}
+    return {name: transposed(values, 5) for name, values in cells_of_each(frames).items()}
 
 
 @pytest.mark.parametrize(("scaler", "policy"), CONSTANT)

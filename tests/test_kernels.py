@@ -27,8 +27,8 @@ matrices = arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 5)), e
 
 def case(name: str) -> tuple[dict[str, Any], Any, float]:
     """Return inputs, expected values and tolerance of a worked case."""
-    found = CASES[name]
-    return found["inputs"], found["expected"], found["rtol"]
+    entry = CASES[name]
+    return entry["inputs"], entry["expected"], entry["rtol"]
 
 
 # --- worked cases ----------------------------------------------------------------------------------------------
@@ -47,8 +47,8 @@ def test_running_statistics_of_batches(name: str) -> None:
         variance = 0.9 * variance + 0.1 * batch_variance * n / (n - 1)
 
         for key, value in {"y": y, "running_mean": mean, "running_var": variance}.items():
-            found = next(v for k, v in step.items() if k in {key, f"{key}_train", f"train_{key}"})
-            near(value, found, rtol)
+            actual = next(v for k, v in step.items() if k in {key, f"{key}_train", f"train_{key}"})
+            near(value, actual, rtol)
     near(kernels.batch_norm(batches[-1], mean, variance, epsilon=given_["eps"]), expected["eval_y_last_batch"], rtol)
 
 
@@ -159,20 +159,20 @@ def test_without_epsilon_a_batch_is_normalized_in_any_unit(unit: float) -> None:
     of_units = kernels.batch_norm_train(x * unit, [2.0, 3.0], epsilon=0.0)
     gradients = kernels.batch_norm_backward(dy, x * unit, [2.0, 3.0], 0.0)
 
-    for found, expected in zip(
+    for actual, expected in zip(
         (*of_units, *gradients), (y, mean * unit, variance * unit * unit, dx / unit, dgamma, dbeta), strict=True
     ):
-        near(found, expected, atol=1e-15 * np.abs(expected).max())
+        near(actual, expected, atol=1e-15 * np.abs(expected).max())
 
 
 @given(x=images)
 def test_a_batch_normalized_by_itself_has_mean_0_and_at_most_unit_variance(x: np.ndarray) -> None:
     """Epsilon takes away from the variance, and a constant channel becomes 0."""
     y, _, variance = kernels.batch_norm_train(x, epsilon=1e-5)
-    mean, found = kernels.moments(y, (0, 2))
+    mean, actual = kernels.moments(y, (0, 2))
 
     near(mean, 0.0, atol=1e-9)
-    near(found, variance / (variance + 1e-5), rtol=1e-7, atol=1e-9)
+    near(actual, variance / (variance + 1e-5), rtol=1e-7, atol=1e-9)
 
 
 @given(x=images, gamma=arrays(np.float64, 4, elements=TAME), seed=st.integers(0, 99))

@@ -63,7 +63,7 @@ def test_the_statistics_of_runs_are_those_of_each_by_itself(
     if not rows:
         return
     with np.errstate(all="ignore"):
-        together = statistic_class.of(block(values, weights, runs, sparse))
+        joint = statistic_class.of(block(values, weights, runs, sparse))
         halves = [
             statistic_class.of(block(values[half], None if weights is None else weights[half], runs[half], sparse))
             for half in (slice(0, rows // 2), slice(rows // 2, None))
@@ -77,7 +77,7 @@ def test_the_statistics_of_runs_are_those_of_each_by_itself(
                 block(values[of_run], None if weights is None else weights[of_run], None, sparse)
             )
 
-            assert_close(together.take(row), alone)
+            assert_close(joint.take(row), alone)
             assert_close(merged.take(row), alone)
 
 
@@ -120,14 +120,14 @@ def test_the_statistics_of_keys_are_those_of_their_rows(
     keys, x, a = rng.integers(0, 20, 300), rng.normal(size=300), rng.normal(size=(300, 2)) + 1e6
     x[rng.random(300) < 0.2] = np.nan
     values = {0: x[:, None], 1: a}
-    seen = {0: set(), 1: set()}
+    keys_by_group = {0: set(), 1: set()}
     for k, part in scanned(batches_of(keys, x, a, 23), 3, statistic_class):
         for place, key in zip(part.places, part.keys.take(pa.array(part.places)).to_pylist(), strict=True):
-            seen[k].add(key)
+            keys_by_group[k].add(key)
             row = int(np.flatnonzero(part.places == place)[0])
 
             assert_close(part.statistic.take(row), statistic_class.of(DenseBlock(values[k][keys == key])))
-    assert seen == {0: set(keys), 1: set(keys)}
+    assert keys_by_group == {0: set(keys), 1: set(keys)}
 
 
 def test_null_rows_of_a_key_are_counted() -> None:

@@ -96,7 +96,7 @@ def complete(matrix: np.ndarray) -> np.ndarray:
     return np.isfinite(matrix).all(axis=1)
 
 
-def seen(matrix: np.ndarray, params: dict[str, Any]) -> np.ndarray:
+def present(matrix: np.ndarray, params: dict[str, Any]) -> np.ndarray:
     """Return the rows that take part in fit."""
     return matrix[complete(matrix)] if params.get("handleInvalid") == "skip" else matrix
 
@@ -108,9 +108,9 @@ def may_overflow(entry: Entry, matrix: np.ndarray, params: dict[str, Any]) -> bo
         largest = np.abs(matrix[complete(matrix)]).max(initial=0.0)
         return bool(largest > 1e150 or 0 < largest < 1e-140)
     if entry.statistic is Squares:
-        values = seen(matrix, params)
+        values = present(matrix, params)
         return sum(Fraction(v) ** 2 for v in values[np.isfinite(values)].tolist()) * 8 > LARGEST**2
-    for column in seen(matrix, params).T:
+    for column in present(matrix, params).T:
         valid = [Fraction(v) for v in column[np.isfinite(column)].tolist()]
         if not valid:
             continue
@@ -140,7 +140,7 @@ def learned(
         assert may_overflow(entry, matrix, params)
         event("overflow")
     except EmptyDataError:
-        assert not len(seen(matrix, params)) or (entry.statistic is CoMoments and not complete(matrix).any())
+        assert not len(present(matrix, params)) or (entry.statistic is CoMoments and not complete(matrix).any())
         event("no usable row")
     return None
 
@@ -177,11 +177,11 @@ def assert_same_statistic(expected: Statistic, actual: Statistic, matrix: np.nda
 def assert_same_map(expected: AffineMap, actual: AffineMap, matrix: np.ndarray) -> None:
     """Scales agree to 1e-12, centers to 1e-12 of the larger of themselves and the scale; as conditioned."""
     for j, column in enumerate(matrix.T):
-        parts = [(m.center[j], m.scale[j], m.offset[j]) for m in (expected, actual)]
-        if np.isnan(parts[0]).any():
-            np.testing.assert_array_equal(parts[1], parts[0])
+        columns = [(m.center[j], m.scale[j], m.offset[j]) for m in (expected, actual)]
+        if np.isnan(columns[0]).any():
+            np.testing.assert_array_equal(columns[1], columns[0])
             continue
-        (center, scale, offset), (other_center, other_scale, other_offset) = parts
+        (center, scale, offset), (other_center, other_scale, other_offset) = columns
         size = np.abs(column[np.isfinite(column)]).max(initial=0.0)
         tolerance = max(1e-12, 32 * EPS * condition(column))
         assert offset == other_offset
@@ -220,9 +220,9 @@ def test_batches_are_those_that_a_fit_selects(spark: SparkSession, sized: bool) 
         if not sized:
             df = df.select(*(F.col(n).alias(n, metadata={}) for n in df.columns))
         names = names_of(("sparse", *KINDS[:-2], "mixed"), features)
-        parts = selection.column_groups(resolve(df, names))
-        selected = selection.select(df, parts, "keep", resolve(df, ["w"])[0])
-        expected = batch([*enumerate(rows)], parts, np.linspace(0.5, 2.0, len(rows)).tolist(), features)
+        groups = selection.column_groups(resolve(df, names))
+        selected = selection.select(df, groups, "keep", resolve(df, ["w"])[0])
+        expected = batch([*enumerate(rows)], groups, np.linspace(0.5, 2.0, len(rows)).tolist(), features)
 
         sent = partials.collect(selected)
 
@@ -247,9 +247,9 @@ def test_merge_is_fit_on_all(entry: Entry, data: st.DataObject) -> None:
         return
     before = {n: v.copy() for n, v in one.statistics.arrays().items()}
 
-    assert_same_statistic(both.statistics, one.merge(two).statistics, seen(matrix, params))
-    assert_same_statistic(both.statistics, two.merge(one).statistics, seen(matrix, params))
-    assert_same_map(both.affine, one.merge(two).affine, seen(matrix, params))
+    assert_same_statistic(both.statistics, one.merge(two).statistics, present(matrix, params))
+    assert_same_statistic(both.statistics, two.merge(one).statistics, present(matrix, params))
+    assert_same_map(both.affine, one.merge(two).affine, present(matrix, params))
     np.testing.assert_equal(one.statistics.arrays(), before)
 
 
@@ -331,9 +331,9 @@ def test_partitions_do_not_matter(entry: Entry, data: st.DataObject) -> None:
     """Any partitioning gives the same map, and the same one to the bit each time."""
     rows = data.draw(tables(max_rows=12))
     params = data.draw(choices(entry))
-    parts = data.draw(cuts(rows))
+    partitions = data.draw(cuts(rows))
 
-    one, many, again = (learned(entry, KINDS, torn, params) for torn in ([rows], parts, parts))
+    one, many, again = (learned(entry, KINDS, torn, params) for torn in ([rows], partitions, partitions))
     if one is None or many is None:
         return
 
@@ -347,13 +347,13 @@ def test_partitions_do_not_matter(entry: Entry, data: st.DataObject) -> None:
 def test_kinds_agree(entry: Entry, rows: list[Row], data: st.DataObject) -> None:
     """The same data as scalars, array, or vectors of any sort have one map, though they come different ways."""
     params = data.draw(choices(entry))
-    parts = data.draw(cuts(rows))
+    partitions = data.draw(cuts(rows))
 
-    scalars, all_kinds = (learned(entry, kinds, parts, params) for kinds in (("scalar",), KINDS))
+    scalars, all_kinds = (learned(entry, kinds, partitions, params) for kinds in (("scalar",), KINDS))
     if scalars is None or all_kinds is None:
         return
 
-    if entry.together:  # as many copies of the matrix beside each other have as many times its squares
+    if entry.joint:  # with n copies of the columns the sum of squares is n times as large
         name = "spectralNorm" if entry.statistic is CoMoments else "globalNorm"
         norm, all_norm = (getattr(model, name) for model in (scalars, all_kinds))
         assert all_norm == pytest.approx(np.sqrt(len(KINDS)) * norm, rel=1e-12)
@@ -414,13 +414,13 @@ AGGREGATED = {Extrema: COLUMNS, Moments: (SIXTEENTHS, INTEGERS, mostly(SIXTEENTH
 @pytest.mark.core
 @pytest.mark.parametrize("kind", AGGREGATED, ids=lambda k: k.__name__)
 @examples(4, shrink=False)
-@given(data=st.data(), parts=st.sampled_from([1, 3, 7]))
+@given(data=st.data(), partitions=st.sampled_from([1, 3, 7]))
 def test_aggregates_are_the_statistic_of_all_rows(
-    spark: SparkSession, kind: type[Statistic], data: st.DataObject, parts: int
+    spark: SparkSession, kind: type[Statistic], data: st.DataObject, partitions: int
 ) -> None:
     """Scalars alone may be summarised in SQL: the exact statistic again."""
     rows = data.draw(tables(min_rows=3, max_rows=12, features=WIDE, columns=AGGREGATED[kind]))
-    df = frame(spark, rows, WIDE).repartition(parts)
+    df = frame(spark, rows, WIDE).repartition(partitions)
     columns = resolve(df, names_of(("scalar",), WIDE))
     values = matrix_of(rows, WIDE)
 

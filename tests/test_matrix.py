@@ -79,11 +79,11 @@ def fitted(df):
 
 def whitened(x: np.ndarray, method: str, epsilon: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Return the whitening matrix of rows by NumPy alone, and the rows whitened by it."""
-    found, u = np.linalg.eigh(np.cov(x.T) if x.shape[1] > 1 else np.atleast_2d(np.cov(x.T)))
-    order = np.argsort(-found)
-    found, u = found[order], u[:, order]
-    u = u * np.sign(u[np.abs(u).argmax(axis=0), range(len(found))])
-    w = u / np.sqrt(found + epsilon)
+    variances, u = np.linalg.eigh(np.cov(x.T) if x.shape[1] > 1 else np.atleast_2d(np.cov(x.T)))
+    order = np.argsort(-variances)
+    variances, u = variances[order], u[:, order]
+    u = u * np.sign(u[np.abs(u).argmax(axis=0), range(len(variances))])
+    w = u / np.sqrt(variances + epsilon)
     w = w if method == "pca" else w @ u.T
     return w, (x - x.mean(axis=0)) @ w
 
@@ -299,13 +299,13 @@ def test_a_direction_without_variance(epsilon):
 def test_variances_below_any_square():
     """Refused where they are all there is; beside larger ones, or a larger epsilon, they count as none."""
     rows = np.array([[1.0, 2.0, 4.0], [3.0, 1.0, 4.0], [2.0, 2.0, 4.0]])
-    small, beside = (Partitions([(rows * units).tolist()]) for units in (1e-170, [1.0, 1e-170, 1.0]))
+    small, mixed = (Partitions([(rows * units).tolist()]) for units in (1e-170, [1.0, 1e-170, 1.0]))
 
     with pytest.raises(RangeOverflowError, match="differ by so little"):
         fit_without_spark(Whitener(inputCol="array"), small)
     for model in (
         fit_without_spark(Whitener(inputCol="array", epsilon=1.0), small),
-        fit_without_spark(Whitener(inputCol="array"), beside),
+        fit_without_spark(Whitener(inputCol="array"), mixed),
     ):
         assert model.constantFeatures == ["array_2"]
         assert np.isnan(model.summary()["std"]["array_1"])

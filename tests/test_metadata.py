@@ -62,10 +62,10 @@ def queries(monkeypatch):
     plans, original = [], aggregates.sql.select
 
     def select(df, *texts):
-        found = original(df, *texts)
+        selected = original(df, *texts)
         if any(text.startswith("count(") for text in texts):
-            plans.append(found._jdf.queryExecution().executedPlan().toString())
-        return found
+            plans.append(selected._jdf.queryExecution().executedPlan().toString())
+        return selected
 
     monkeypatch.setattr(aggregates.sql, "select", select)
     return plans

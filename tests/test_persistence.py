@@ -669,10 +669,10 @@ def test_sparks_own_stages_are_refused(theirs, cls):
         cls.load(str(theirs / cls.__name__))
 
 
-def change(store, path, **parts):
+def change(store, path, **fields):
     """Give other values to parts of a saved stage's metadata, None for no value, and a checksum that fits."""
-    metadata = {**json.loads(store.folders[f"{path}/metadata"]), **parts}
-    sign(store, path, {name: value for name, value in metadata.items() if parts.get(name, value) is not None})
+    metadata = {**json.loads(store.folders[f"{path}/metadata"]), **fields}
+    sign(store, path, {name: value for name, value in metadata.items() if fields.get(name, value) is not None})
 
 
 def sign(store, path, metadata):
@@ -1257,8 +1257,8 @@ def hostile(tmp_path, monkeypatch):
 
 def publics():
     """Return all public classes that are saved."""
-    found = (getattr(sparkscale, name) for name in sparkscale.__all__)
-    return [c for c in found if inspect.isclass(c) and issubclass(c, Writable)]
+    members = (getattr(sparkscale, name) for name in sparkscale.__all__)
+    return [c for c in members if inspect.isclass(c) and issubclass(c, Writable)]
 
 
 @pytest.mark.parametrize("kind", publics(), ids=lambda c: c.__name__)

@@ -262,10 +262,10 @@ def test_all_lists_the_stages():
 def test_modules_export_what_is_listed(name):
     """``__all__`` has these names, and no public class or function of the module's own is left out of it."""
     module = import_module(f"sparkscale.{name}")
-    made = {n for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__ and callable(v)}
+    defined = {n for n, v in vars(module).items() if getattr(v, "__module__", None) == module.__name__ and callable(v)}
 
     assert set(module.__all__) == MODULES[name]
-    assert {n for n in made if not n.startswith("_") and isinstance(getattr(module, n), type)} <= MODULES[name]
+    assert {n for n in defined if not n.startswith("_") and isinstance(getattr(module, n), type)} <= MODULES[name]
 
 
 @pytest.mark.parametrize("name", MEMBERS)
@@ -279,7 +279,7 @@ def test_maps_and_statistics_have_these_members_and_no_others(name):
 
 def test_the_command_line_has_these_commands_and_options():
     """Each with what it takes."""
-    found = {
+    options = {
         name: {
             p.opts[0] if p.param_type_name == "option" else p.make_metavar(click.Context(command))
             for p in command.params
@@ -287,7 +287,7 @@ def test_the_command_line_has_these_commands_and_options():
         for name, command in main.commands.items()
     }
 
-    assert found == COMMANDS
+    assert options == COMMANDS
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -349,9 +349,9 @@ def test_the_inverse_model_has_the_promised_methods():
 def test_defaults_are_the_documented_ones(name):
     """Without arguments an estimator has these Params set, by default, and no column."""
     scaler = getattr(sparkscale, name)()
-    found = {p.name: scaler.getOrDefault(p) for p in scaler.params if scaler.hasDefault(p)}
+    defaults = {p.name: scaler.getOrDefault(p) for p in scaler.params if scaler.hasDefault(p)}
 
-    assert found == {**DEFAULTS[name], "device": "cpu"}
+    assert defaults == {**DEFAULTS[name], "device": "cpu"}
     assert [p.name for p in scaler.params if scaler.isSet(p)] == []
 
 

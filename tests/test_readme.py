@@ -47,7 +47,7 @@ def test_blocks_print_what_the_text_shows(spark, tmp_path, path):
     namespace = {"spark": spark}
     for block in BLOCK.finditer(path.read_text(encoding="utf-8")):
         # The JVM stays in the folder that it was started in.
-        text = PATHS.sub(lambda found: f"{tmp_path}/{found[0]}", block["code"] or block["console"])
+        text = PATHS.sub(lambda match: f"{tmp_path}/{match[0]}", block["code"] or block["console"])
         if block["console"]:
             printed, expected = _run_commands(text), block["console"]
         else:
@@ -80,15 +80,15 @@ def _lines(text: str) -> list[str]:
 
 def formulas() -> list[tuple[str, str]]:
     """Return the formulas of the guides that stand under the name of a class."""
-    found = []
+    pairs = []
     for page in ("scalers.md", "normalization.md"):
         for section in re.split(r"^## ", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
             name = section.partition("\n")[0]
             if hasattr(sparkscale, name):
-                found += [
+                pairs += [
                     (name, math) for math in re.findall(r"^```{math}\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
                 ]
-    return found
+    return pairs
 
 
 def test_every_stage_has_a_formula():
@@ -117,9 +117,9 @@ def test_the_reference_has_every_public_name():
 
 def test_every_error_is_public():
     """The list of the module names each exception, so that the reference has them all."""
-    found = {n for n, v in vars(errors).items() if inspect.isclass(v) and issubclass(v, errors.ScalingError)}
+    classes = {n for n, v in vars(errors).items() if inspect.isclass(v) and issubclass(v, errors.ScalingError)}
 
-    assert set(errors.__all__) == found
+    assert set(errors.__all__) == classes
 
 
 def test_the_page_of_errors_says_when_each_shows():

@@ -63,10 +63,10 @@ def standardized(epsilon: float, axes: Any, groups: int | None = None, centred: 
     """Return the formula of the family over the values of a masked array that are not masked."""
 
     def apply(x: Any) -> Any:
-        parts = x.reshape(len(x), groups, -1) if groups else x
-        parts = parts - parts.mean(axis=axes, keepdims=True) if centred else parts
-        root = np.ma.sqrt((parts**2).mean(axis=axes, keepdims=True) + epsilon)
-        return (parts / np.ma.where(root == 0, 1.0, root)).reshape(x.shape)
+        values = x.reshape(len(x), groups, -1) if groups else x
+        values = values - values.mean(axis=axes, keepdims=True) if centred else values
+        root = np.ma.sqrt((values**2).mean(axis=axes, keepdims=True) + epsilon)
+        return (values / np.ma.where(root == 0, 1.0, root)).reshape(x.shape)
 
     return apply
 
@@ -206,8 +206,8 @@ def by_kernel(name: str, x: np.ndarray) -> np.ndarray:
 def by_formula(name: str, x: np.ndarray) -> np.ndarray:
     """Return what the formula makes of the finite values of rows."""
     case = CASES[name]
-    made = case.formula(case.layout(np.ma.masked_invalid(x))) * case.gamma + case.beta
-    return back(made, case.layout).filled(np.nan)
+    values = case.formula(case.layout(np.ma.masked_invalid(x))) * case.gamma + case.beta
+    return back(values, case.layout).filled(np.nan)
 
 
 def sample() -> np.ndarray:

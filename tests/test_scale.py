@@ -110,14 +110,14 @@ def test_partial_statistics_of_ten_thousand_partitions_are_merged(spark):
     def of_partition(batches):
         for batch in batches:
             ids = batch.column("id").to_pylist()
-            found = (Moments.of(DenseBlock(np.array([[float(i), 1.0 / (i + 1.0), 7.0]]))) for i in ids)
-            for i, each in zip(ids, found, strict=True):
+            statistics = (Moments.of(DenseBlock(np.array([[float(i), 1.0 / (i + 1.0), 7.0]]))) for i in ids)
+            for i, each in zip(ids, statistics, strict=True):
                 yield partials.to_batch(partials.Partial(i, 0, 0, 3, 0.0, each), Moments)
 
     ids = spark.range(0, n, 1, 4).selectExpr(f"id * 7919 % {n} AS id")  # each once, in another order
-    found = ids.mapInArrow(of_partition, partials.schema())
-    found = partials.collect_partials(partials.merge_on_executors(found, [group], Moments), Moments)
-    moments = partials.merge(found, [group], Moments)[0].statistic
+    sent = ids.mapInArrow(of_partition, partials.schema())
+    merged = partials.collect_partials(partials.merge_on_executors(sent, [group], Moments), Moments)
+    moments = partials.merge(merged, [group], Moments)[0].statistic
 
     assert moments.count.tolist() == [n, n, n]
     assert moments.mean == pytest.approx([(n - 1) / 2, np.mean(1 / np.arange(1.0, n + 1)), 7.0], rel=1e-14)

@@ -136,15 +136,15 @@ def test_transform_maps_the_columns_that_are_named(named, model):
     choices = {"keep": spoilt, "skip": spoilt, "error": named.where("id < 3")}
     frames = {invalid: with_params(model, handleInvalid=invalid).transform(df) for invalid, df in choices.items()}
     outputs = [f"{name}_scaled" for name in NAMES]
-    found = cells_of_each({invalid: named_columns(df, outputs) for invalid, df in frames.items()})
+    rows = cells_of_each({invalid: named_columns(df, outputs) for invalid, df in frames.items()})
     expected = model.affine.apply(ROWS)
 
     for invalid, df in frames.items():
         assert df.columns == [*named.columns, *outputs], invalid
         assert df.schema[f"{VECTOR}_scaled"].metadata["ml_attr"]["num_attrs"] == 2, invalid
-        near([row[1:] for row in numbers(found[invalid])[:3]], expected[:3])
-    near(numbers(found["keep"])[3][1:], [np.nan, *expected[3, 1:]])
-    assert [len(found[invalid]) for invalid in choices] == [4, 3, 3]
+        near([row[1:] for row in numbers(rows[invalid])[:3]], expected[:3])
+    near(numbers(rows["keep"])[3][1:], [np.nan, *expected[3, 1:]])
+    assert [len(rows[invalid]) for invalid in choices] == [4, 3, 3]
 
 
 @pytest.mark.settings
@@ -158,11 +158,11 @@ def test_one_vector_is_made_of_the_columns_that_are_named_and_taken_apart(named,
         "vector": whole.inverseTransform(named_columns(assembled, ["all${zz}"])),
         "columns": model.inverseTransform(named_columns(scaled, outputs)),
     }
-    found = cells_of_each({name: named_columns(df, NAMES) for name, df in restored.items()})
+    rows_by_name = cells_of_each({name: named_columns(df, NAMES) for name, df in restored.items()})
 
     assert assembled.columns == [*named.columns, "all${zz}"]
     assert [df.columns[-len(NAMES) :] for df in restored.values()] == [NAMES, NAMES]
-    for rows in found.values():
+    for rows in rows_by_name.values():
         near([row[1:] for row in numbers(rows)], ROWS)
 
 
@@ -174,11 +174,11 @@ def test_the_column_or_field_that_is_named_is_replaced(named, model):
     scaled = model.transform(named).withColumn(X, lost).withColumn("s", F.col("s").withField("`p${zz}`", lost))
     df = model.inverseTransform(scaled, columns=[X, VECTOR, FIELD], outputCols=[X, VECTOR, FIELD])
     places = [[X], [VECTOR], ["s", "p${zz}"], ["x"], ["s", "p"]]
-    found = cells(df.select("id", *(F.col(attribute(place)).alias(f"c{i}") for i, place in enumerate(places))))
+    rows = cells(df.select("id", *(F.col(attribute(place)).alias(f"c{i}") for i, place in enumerate(places))))
 
     assert df.columns == scaled.columns
-    near([row[1:5] for row in numbers(found)], ROWS[:, [0, 4, 5, 6]])
-    assert [row[5:] for row in numbers(found)] == [[-9.0, -9.0]] * len(ROWS)
+    near([row[1:5] for row in numbers(rows)], ROWS[:, [0, 4, 5, 6]])
+    assert [row[5:] for row in numbers(rows)] == [[-9.0, -9.0]] * len(ROWS)
 
 
 @pytest.mark.settings
@@ -189,13 +189,13 @@ def test_stages_without_a_fit_take_the_columns_that_are_named(named):
     units = ["${zz} unit", "unit ${zz}"]
     df = ClipByValue(inputCols=[X, Y, FIELD], outputCols=clipped, low=0.0, high=5.0).transform(named)
     df = Normalizer(inputCols=[ARRAY, VECTOR], outputCols=units, handleInvalid="error").transform(df)
-    found = numbers(cells(numbered(df, [*clipped, *units])))
+    rows = numbers(cells(numbered(df, [*clipped, *units])))
 
     assert df.columns == [*named.columns, *clipped, *units]
-    near([row[1:4] for row in found], np.clip(ROWS[:, [0, 1, 6]], 0, 5))
+    near([row[1:4] for row in rows], np.clip(ROWS[:, [0, 1, 6]], 0, 5))
     for start, columns in ((4, slice(2, 4)), (6, slice(4, 6))):
         lengths = np.linalg.norm(ROWS[:, columns], axis=1, keepdims=True)
-        near([row[start : start + 2] for row in found], ROWS[:, columns] / np.where(lengths > 0, lengths, 1))
+        near([row[start : start + 2] for row in rows], ROWS[:, columns] / np.where(lengths > 0, lengths, 1))
 
 
 @pytest.mark.settings
@@ -204,12 +204,12 @@ def test_mini_batches_are_those_of_the_column_that_is_named(named):
     """Each normalized by its own mean and variance."""
     model = learned(BatchNormModel().setBatchCol(BATCH).setEpsilon(1e-9), ROWS, *COLUMNS)
     df = model.normalizeBatches(named)
-    found = numbers(cells(numbered(df, [f"{name}_scaled" for name in NAMES])))
+    rows = numbers(cells(numbered(df, [f"{name}_scaled" for name in NAMES])))
     halves = [ROWS[:2], ROWS[2:]]
     expected = [(half - half.mean(axis=0)) / np.sqrt(half.var(axis=0) + 1e-9) for half in halves]
 
     assert df.columns == [*named.columns, *(f"{name}_scaled" for name in NAMES)]
-    near([row[1:] for row in found], np.concatenate(expected), rtol=1e-9)
+    near([row[1:] for row in rows], np.concatenate(expected), rtol=1e-9)
 
 
 @pytest.mark.settings
@@ -217,9 +217,9 @@ def test_mini_batches_are_those_of_the_column_that_is_named(named):
 def test_kernels_map_the_columns_that_are_named(named, model):
     """By UDFs, as on the CPU."""
     outputs = [f"{name}_scaled" for name in NAMES]
-    found = numbers(cells(numbered(model.copy().setDevice("gpu").transform(named), outputs)))
+    rows = numbers(cells(numbered(model.copy().setDevice("gpu").transform(named), outputs)))
 
-    near([row[1:] for row in found], model.affine.apply(ROWS))
+    near([row[1:] for row in rows], model.affine.apply(ROWS))
 
 
 @pytest.mark.settings
@@ -312,7 +312,7 @@ NO_FRAME = SimpleNamespace(selectExpr=lambda *texts: pytest.fail("parsed"), wher
 def test_text_goes_to_the_parser_from_one_module_only():
     """No other calls what parses; elsewhere ``filter`` and ``where`` are of arrays, or take a column."""
     arrays = {"np", "xp", "namespace", "batch"}
-    found = []
+    calls = []
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if path == PACKAGE / "spark" / "sql.py" or not isinstance(node, ast.Attribute | ast.Call):
@@ -326,9 +326,9 @@ def test_text_goes_to_the_parser_from_one_module_only():
                 column = node.args and ast.unparse(node.args[0]).startswith("F.")
                 parses = name in {"filter", "where"} and owner not in arrays and not column
             if parses and owner not in {"sql", "frame", "self"}:  # a frame asks that module
-                found.append(f"{path.relative_to(PACKAGE)}:{node.lineno} {whole}")
+                calls.append(f"{path.relative_to(PACKAGE)}:{node.lineno} {whole}")
 
-    assert not found
+    assert not calls
 
 
 def test_no_module_imports_what_parses():
@@ -341,5 +341,5 @@ def test_no_module_imports_what_parses():
         for name in node.names
     ]
 
-    assert not [found for found in imports if found[1] in {"expr", "call_function"}]
+    assert not [imported for imported in imports if imported[1] in {"expr", "call_function"}]
     assert {module for module, name in imports if name == "sql"} == {"sparkscale.spark"}

@@ -33,9 +33,9 @@ def single(spark: SparkSession, values: Any) -> DataFrame:
     return frame(spark, [[float(v)] for v in values], features=1)
 
 
-def partitions(*parts: Sequence[float]) -> scans.Partitions:
+def partitions(*columns: Sequence[float]) -> scans.Partitions:
     """Return what such a frame is without Spark, torn into partitions."""
-    return scans.Partitions([[[float(v)] for v in part] for part in parts], features=1)
+    return scans.Partitions([[[float(v)] for v in part] for part in columns], features=1)
 
 
 def scaled(df: DataFrame, *models: Any) -> list[np.ndarray]:
@@ -102,8 +102,8 @@ def test_centring_keeps_what_the_data_hold(large_mean: DataFrame) -> None:
 
     for k in range(len(KINDS)):
         assert_digits("large mean", model.mean[k], model.std[k])
-    (found,) = scaled(large_mean, model)
-    np.testing.assert_allclose(found, in_every_kind(expected), rtol=1e-7, atol=3e-7)
+    (rows,) = scaled(large_mean, model)
+    np.testing.assert_allclose(rows, in_every_kind(expected), rtol=1e-7, atol=3e-7)
 
 
 @every_kind
@@ -146,9 +146,9 @@ def test_max_abs_takes_the_whole_range(spark: SparkSession) -> None:
     """The largest absolute value always is a double."""
     model = scans.fit(MaxAbsScaler(inputCols=EVERY_KIND), partitions(WHOLE_RANGE))
 
-    (found,) = scaled(single(spark, WHOLE_RANGE), model)
+    (rows,) = scaled(single(spark, WHOLE_RANGE), model)
 
-    np.testing.assert_array_equal(found, in_every_kind([-1.0, 1.0]))
+    np.testing.assert_array_equal(rows, in_every_kind([-1.0, 1.0]))
 
 
 OVERFLOWING = {StandardScaler: HUGE, MinMaxScaler: WHOLE_RANGE}
@@ -274,12 +274,12 @@ def test_fit_does_not_depend_on_which_partition_comes_first(
     monkeypatch.setattr(partials, "merge", lambda *merged: came.append(merged) or merge(*merged))
     estimator = OF_STATISTICS[statistic].scaler(inputCols=names_of(kinds))
     expected = scans.fit(estimator, scans.Partitions([rows[k : k + 10] for k in range(0, 60, 10)])).statistics
-    ((sent, parts, _),) = came
+    ((sent, groups, _),) = came
     assert len(sent) >= PARTITIONS
 
     for order in (sent[::-1], sent[1::2] + sent[::2], sent[len(sent) // 2 :] + sent[: len(sent) // 2]):
-        task = scan.Scan(parts, statistic, False, "cpu", Pool())
-        actual = scan.summary(merge(order, parts, statistic), task).statistic
+        task = scan.Scan(groups, statistic, False, "cpu", Pool())
+        actual = scan.summary(merge(order, groups, statistic), task).statistic
 
         assert bits(expected) == bits(actual)
 

@@ -82,17 +82,17 @@ def assert_equivalent(expected: Statistic, actual: Statistic, values: np.ndarray
         assert abs(other - m2) <= allowed + expected.weight[j] * min(8 * EPS * largest, 1e150) ** 2
 
 
-def stacked(parts: Sequence[Block]) -> np.ndarray:
+def stacked(dense_blocks: Sequence[Block]) -> np.ndarray:
     """Return the values of dense blocks under each other."""
-    return np.concatenate([part.values for part in parts])
+    return np.concatenate([part.values for part in dense_blocks])
 
 
 @st.composite
-def dense_parts(draw: st.DrawFn, least: int = 2, most: int = 4) -> list[DenseBlock]:
+def block_lists(draw: st.DrawFn, least: int = 2, most: int = 4) -> list[DenseBlock]:
     """Blocks of the same features, all weighted or none."""
     weighted = draw(st.booleans())
-    parts = [draw(matrices()) for _ in range(draw(st.integers(least, most)))]
-    return [dense(p, draw(weights(len(p))) if weighted else None) for p in parts]
+    drawn = [draw(matrices()) for _ in range(draw(st.integers(least, most)))]
+    return [dense(p, draw(weights(len(p))) if weighted else None) for p in drawn]
 
 
 def test_every_statistic_is_tested() -> None:
@@ -116,9 +116,9 @@ def test_a_statistic_travels_unchanged(kind: type[Statistic], values: np.ndarray
         group = partials.JOINT if kind.joint else 1
         batches = partials.to_batches(partials.Partial(4, group, 0, FEATURES, 2.0, whole), kind, chunk)
         rows = [partials.of_row(row, kind) for batch in batches for row in partials.iter_rows(batch)]
-        found = kind.concat([row.statistic for row in rows]) if len(rows) > 1 else rows[0].statistic
+        received = kind.concat([row.statistic for row in rows]) if len(rows) > 1 else rows[0].statistic
 
-        assert {n: a.tobytes() for n, a in found.arrays().items()} == {
+        assert {n: a.tobytes() for n, a in received.arrays().items()} == {
             n: a.tobytes() for n, a in whole.arrays().items()
         }
         assert [(row.partition, row.group, row.size) for row in rows] == [(4, group, FEATURES)] * len(rows)
@@ -139,8 +139,8 @@ def test_a_matrix_travels_unchanged_in_tiles(features: int) -> None:
 
 def test_what_is_the_same_for_all_features_is_sent_once() -> None:
     """Of a thousand features the counts and the sums of weights; by the count the others find their length again."""
-    found = Moments.of(dense(np.arange(3000.0).reshape(3, 1000)))
-    (row,) = partials.iter_rows(partials.to_batch(partials.Partial(0, 0, 0, 1000, 0.0, found), Moments))
+    moments = Moments.of(dense(np.arange(3000.0).reshape(3, 1000)))
+    (row,) = partials.iter_rows(partials.to_batch(partials.Partial(0, 0, 0, 1000, 0.0, moments), Moments))
 
     lengths = dict(zip(Moments.names(), row["numbers"][2:].astype(int), strict=False))
 
@@ -152,54 +152,54 @@ def test_what_is_the_same_for_all_features_is_sent_once() -> None:
 
 
 @every_statistic
-@given(parts=dense_parts())
-def test_merge_is_the_statistic_of_all_rows(kind: type[Statistic], parts: list[DenseBlock]) -> None:
+@given(dense_blocks=block_lists())
+def test_merge_is_the_statistic_of_all_rows(kind: type[Statistic], dense_blocks: list[DenseBlock]) -> None:
     """of(A) merged with of(B), ... is of(A and B and ...)."""
-    values = stacked(parts)
-    row_weights = None if parts[0].weights is None else np.concatenate([p.weights for p in parts])
+    values = stacked(dense_blocks)
+    row_weights = None if dense_blocks[0].weights is None else np.concatenate([p.weights for p in dense_blocks])
     expected = kind.of(dense(values, row_weights))
 
-    first, *others = (kind.of(p) for p in parts)
+    first, *others = (kind.of(p) for p in dense_blocks)
 
     assert_equivalent(expected, first.merge(*others), values)
 
 
 @every_statistic
-@given(parts=dense_parts(3, 3))
-def test_merge_is_associative(kind: type[Statistic], parts: list[DenseBlock]) -> None:
+@given(dense_blocks=block_lists(3, 3))
+def test_merge_is_associative(kind: type[Statistic], dense_blocks: list[DenseBlock]) -> None:
     """(a + b) + c = a + (b + c) = a + b + c."""
-    a, b, c = (kind.of(p) for p in parts)
-    values = stacked(parts)
+    a, b, c = (kind.of(p) for p in dense_blocks)
+    values = stacked(dense_blocks)
 
     assert_equivalent(a.merge(b).merge(c), a.merge(b.merge(c)), values)
     assert_equivalent(a.merge(b).merge(c), a.merge(b, c), values)
 
 
 @every_statistic
-@given(parts=dense_parts(3, 3))
+@given(dense_blocks=block_lists(3, 3))
 @example(
-    parts=[DenseBlock(np.array([row])) for row in ([0.0, 0.0], [0.0, 0.0], [1.0, 5.572113370001e-295])]
+    dense_blocks=[DenseBlock(np.array([row])) for row in ([0.0, 0.0], [0.0, 0.0], [1.0, 5.572113370001e-295])]
 )  # a square vanishes
-def test_merge_is_commutative(kind: type[Statistic], parts: list[DenseBlock]) -> None:
+def test_merge_is_commutative(kind: type[Statistic], dense_blocks: list[DenseBlock]) -> None:
     """The order of the operands does not matter."""
-    found = [kind.of(p) for p in parts]
-    values = stacked(parts)
-    expected = found[0].merge(*found[1:])
+    statistics = [kind.of(p) for p in dense_blocks]
+    values = stacked(dense_blocks)
+    expected = statistics[0].merge(*statistics[1:])
 
-    for first, *others in permutations(found):
+    for first, *others in permutations(statistics):
         assert_equivalent(expected, first.merge(*others), values)
 
 
 @every_statistic
-@given(parts=dense_parts())
-def test_merge_leaves_its_operands(kind: type[Statistic], parts: list[DenseBlock]) -> None:
+@given(dense_blocks=block_lists())
+def test_merge_leaves_its_operands(kind: type[Statistic], dense_blocks: list[DenseBlock]) -> None:
     """Operands are as they were, and the result shares no memory that a later write could reach."""
-    found = [kind.of(p) for p in parts]
-    before = [{n: a.copy() for n, a in s.arrays().items()} for s in found]
+    statistics = [kind.of(p) for p in dense_blocks]
+    before = [{n: a.copy() for n, a in s.arrays().items()} for s in statistics]
 
-    found[0].merge(*found[1:])
+    statistics[0].merge(*statistics[1:])
 
-    for statistic, arrays in zip(found, before, strict=True):
+    for statistic, arrays in zip(statistics, before, strict=True):
         assert_same(kind.from_arrays(arrays), statistic)
 
 
@@ -253,11 +253,11 @@ def test_arrays_round_trip(kind: type[Statistic], block: Block) -> None:
 def test_split_undoes_concat(kind: type[Statistic], block: Block, sizes: list[int]) -> None:
     """Features that were put beside each other come apart again, and the other way round."""
     whole = kind.of(block)
-    parts = whole.split(sizes)
+    statistics = whole.split(sizes)
 
-    assert sizes == [len(part) for part in parts]
-    assert_same(whole, kind.concat(parts))
-    for part, again in zip(parts, kind.concat(parts).split(sizes), strict=True):
+    assert sizes == [len(part) for part in statistics]
+    assert_same(whole, kind.concat(statistics))
+    for part, again in zip(statistics, kind.concat(statistics).split(sizes), strict=True):
         assert_same(part, again)
 
 
@@ -288,17 +288,17 @@ def test_sparse_is_dense_of_the_same_data(
 
 
 @every_statistic
-@given(parts=st.lists(matrices(columns=TAME_COLUMNS), min_size=1, max_size=6), times=st.sampled_from([1, 7, 40]))
-def test_fold_is_one_merge(kind: type[Statistic], parts: list[np.ndarray], times: int) -> None:
+@given(rows=st.lists(matrices(columns=TAME_COLUMNS), min_size=1, max_size=6), times=st.sampled_from([1, 7, 40]))
+def test_fold_is_one_merge(kind: type[Statistic], rows: list[np.ndarray], times: int) -> None:
     """A fold over parts as they come gives what one merge of all of them gives."""
-    found = [kind.of(dense(p)) for p in parts] * times
+    statistics = [kind.of(dense(p)) for p in rows] * times
     fold = Fold()
-    for statistic in found:
+    for statistic in statistics:
         fold.add(statistic)
 
     actual = fold.result()
 
-    assert_equivalent(found[0].merge(*found[1:]), actual, np.concatenate(parts * times))
+    assert_equivalent(statistics[0].merge(*statistics[1:]), actual, np.concatenate(rows * times))
 
 
 def test_fold_of_nothing_is_none() -> None:
@@ -377,12 +377,12 @@ def test_a_constant_has_no_spread(value: float, rows: int, data: st.DataObject, 
     make = data.draw(st.sampled_from([dense, sparse]))
     cuts = sorted(data.draw(st.lists(st.integers(0, rows), max_size=4)))
     whole = np.full((rows, 1), value)
-    parts = [
+    statistics = [
         Moments.of(make(whole[a:b], None if row_weights is None else row_weights[a:b]))
         for a, b in zip([0, *cuts], [*cuts, rows], strict=True)
     ]
 
-    merged = parts[0].merge(*parts[1:])
+    merged = statistics[0].merge(*statistics[1:])
 
     assert 0.0 == merged.m2[0]
     assert value == merged.mean[0]
@@ -516,7 +516,9 @@ def tiny(values: np.ndarray = ORDINARY) -> np.ndarray:
     return np.ldexp(values[:, None], EXPONENTS)
 
 
-def of_parts(make: type[Block], values: np.ndarray, row_weights: np.ndarray | None, cuts: Sequence[int]) -> Moments:
+def of_partitions(
+    make: type[Block], values: np.ndarray, row_weights: np.ndarray | None, cuts: Sequence[int]
+) -> Moments:
     """Return the moments of a table, merged from those of its parts."""
     weights_of = [None] * (len(cuts) + 1) if row_weights is None else np.split(row_weights, cuts)
     first, *others = (
@@ -548,7 +550,7 @@ def test_tiny_values_lose_no_digit(
     values[np.random.default_rng(zeros).permutation(60)[:zeros]] = 0.0
     values[[3, 30]] = np.nan
 
-    moments = of_parts(make, tiny(values), row_weights, cuts)
+    moments = of_partitions(make, tiny(values), row_weights, cuts)
 
     for ddof in (0, 1):
         assert_exact(moments, values, row_weights, ddof)
@@ -563,7 +565,7 @@ def test_the_unit_of_the_weights_costs_no_digit(make: type[Block], cuts: list[in
     row_weights, values = np.ldexp(WEIGHTS, exponent), ORDINARY.copy()
     values[::4] = 0.0
 
-    moments = of_parts(make, tiny(values)[:, :5], row_weights, cuts)
+    moments = of_partitions(make, tiny(values)[:, :5], row_weights, cuts)
 
     assert_exact(moments, values, row_weights, 0, EXPONENTS[:5])
 

@@ -32,13 +32,13 @@ CASES = {
 @pytest.fixture(scope="module")
 def models(spark):
     """The models, as fits on the ten rows would leave them."""
-    found = {}
+    models_by_case = {}
     for case, (kind, names, params) in CASES.items():
         columns = [FeatureColumn(name, KINDS[name], size=VALUES[name].shape[1]) for name in names]
         outputs = {} if case == "one" else {"outputCols": [f"{case}_{name}" for name in names]}
         model = learned(kind(), np.hstack([VALUES[name] for name in names]), *columns)
-        found[case] = with_params(model, **outputs, **params)
-    return found
+        models_by_case[case] = with_params(model, **outputs, **params)
+    return models_by_case
 
 
 @pytest.fixture(scope="module")

@@ -147,8 +147,8 @@ def test_a_worker_of_thousands_of_tasks_does_not_grow(spark, number):
     of_worker = defaultdict(list)
     for row in rows:
         of_worker[row["pid"]].append(row)
-    for seen in of_worker.values():
-        early, late = seen[len(seen) // 4], seen[-1]
+    for sizes in of_worker.values():
+        early, late = sizes[len(sizes) // 4], sizes[-1]
         assert late["frozen"] > tasks.MOST_OBJECTS
         assert late["objects"] <= early["objects"] + 1000  # what one task leaves behind
         assert late["memory"] <= early["memory"] + 4096  # kilobytes

@@ -71,8 +71,8 @@ def twice(spark):
 @pytest.fixture(scope="module")
 def variants(twice):
     """Return the model of each variant, which learned from the rows that fit sees."""
-    seen = twice.filter(f"id < {KNOWN}")
-    fitted = {s._statistic: s(inputCols=COLUMNS).fit(seen) for s in (MinMaxScaler, StandardScaler)}
+    known = twice.filter(f"id < {KNOWN}")
+    fitted = {s._statistic: s(inputCols=COLUMNS).fit(known) for s in (MinMaxScaler, StandardScaler)}
     return {n: model_of(s.copy().setInputCols(COLUMNS), fitted[s._statistic]) for n, s in VARIANTS.items()}
 
 
@@ -90,11 +90,11 @@ def there_and_back(back):
 
 def numbers(rows, *names):
     """Return features of three scalars, or of one array or vector, as numbers; null is NaN."""
-    found = []
+    values = []
     for row in rows:
         one, *others = (row[name] for name in names)
-        found.append([one, *others] if others else [np.nan] * 3 if one is None else [*one])
-    return np.array(found, dtype=np.float64)
+        values.append([one, *others] if others else [np.nan] * 3 if one is None else [*one])
+    return np.array(values, dtype=np.float64)
 
 
 # Four rows with a column of each kind; the second element of ``a`` and ``v`` is constant.
@@ -143,8 +143,8 @@ def flat(row):
 def attributes(df, column):
     """Return the number of features in a vector's metadata, and their names in order."""
     group = df.schema[column].metadata["ml_attr"]
-    found = sorted((a["idx"], a["name"]) for kind in group.get("attrs", {}).values() for a in kind)
-    return group["num_attrs"], [name for _, name in found]
+    pairs = sorted((a["idx"], a["name"]) for kind in group.get("attrs", {}).values() for a in kind)
+    return group["num_attrs"], [name for _, name in pairs]
 
 
 # Kinds, names and types
@@ -155,9 +155,9 @@ def attributes(df, column):
 def test_an_output_is_of_its_inputs_kind(data, models, scaler):
     """A scalar becomes a double, an array an array of double, a vector a vector."""
     df = models[scaler].transform(data)
-    found = {n: df.schema[f"{n}_scaled"].dataType for n in ("x", "a", "v", "i")}
+    types = {n: df.schema[f"{n}_scaled"].dataType for n in ("x", "a", "v", "i")}
 
-    assert found == {"x": DoubleType(), "a": ArrayType(DoubleType()), "v": VectorUDT(), "i": DoubleType()}
+    assert types == {"x": DoubleType(), "a": ArrayType(DoubleType()), "v": VectorUDT(), "i": DoubleType()}
 
 
 TYPES = ["float", "double", "tinyint", "smallint", "int", "bigint", "decimal(10,2)", "decimal(38,0)"]
@@ -620,8 +620,8 @@ def by_sql(twice, variants):
     """Return what the texts of all variants make of the rows, vectors being arrays."""
     arrays = twice.withColumn("mixed", F.when(F.col("mixed").isNotNull(), vector_to_array("mixed")))
     texts = {f"{variant} {name}": t for variant, model in variants.items() for name, t in model.toSQL().items()}
-    found = arrays.selectExpr("id", *(f"{text} AS `{name}`" for name, text in texts.items()))
-    return sorted(found.collect(), key=lambda row: row["id"])
+    df = arrays.selectExpr("id", *(f"{text} AS `{name}`" for name, text in texts.items()))
+    return sorted(df.collect(), key=lambda row: row["id"])
 
 
 @pytest.mark.core
@@ -641,9 +641,9 @@ def test_sql_text_of_one_vector_makes_an_array(data, wholes, apart_rows):
     """The many-to-one form is one text that gives all features as an array, and its inverse takes it apart."""
     model = wholes[MinMaxScaler]
     arrays = data.withColumn("v", vector_to_array("v"))
-    found = arrays.selectExpr("id", f"{model.toSQL()['f']} AS f")
+    df = arrays.selectExpr("id", f"{model.toSQL()['f']} AS f")
     texts = model.inverse().toSQL()
-    rows = cells(found.selectExpr("id", "f", *(f"{sql} AS {name}" for name, sql in texts.items())), "f", *NAMES)
+    rows = cells(df.selectExpr("id", "f", *(f"{sql} AS {name}" for name, sql in texts.items())), "f", *NAMES)
 
     assert list(model.toSQL()) == ["f"]
     expected = np.array([row["f"].toArray() for row in apart_rows["MinMaxScaler"]])
@@ -710,8 +710,8 @@ def test_inverse_replaces_the_columns_that_are_named(data, models):
     restored = model.inverseTransform(spoilt, outputCols=["A", "x", "v", "i"])
 
     assert restored.columns == scaled.columns
-    found = np.array([flat(row) for row in cells(restored, *NAMES)])
-    assert found == pytest.approx(np.array([flat(row) for row in VALUES]), abs=1e-14)
+    actual = np.array([flat(row) for row in cells(restored, *NAMES)])
+    assert actual == pytest.approx(np.array([flat(row) for row in VALUES]), abs=1e-14)
 
 
 def of_y(*columns):

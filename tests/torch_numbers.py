@@ -39,43 +39,43 @@ def outputs(given: dict[str, Any]) -> dict[str, Any]:
     functional = torch.nn.functional
     tensors = {name: torch.tensor(np.asarray(v), dtype=torch.float64) for name, v in given.items() if name != "images"}
     x, gamma, beta, mean, variance = (tensors[name] for name in ("x", "gamma", "beta", "mean", "variance"))
-    made: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name, part in {"2d": x, "1d with places": x[:, :, :, 0], "1d": x[:, :, 0, 0]}.items():
         layer = {"weight": gamma, "bias": beta, "eps": 1e-3}
-        made[f"trained {name}"] = functional.batch_norm(part, None, None, training=True, **layer)
-        made[f"evaluated {name}"] = functional.batch_norm(part, mean, variance, **layer)
+        results[f"trained {name}"] = functional.batch_norm(part, None, None, training=True, **layer)
+        results[f"evaluated {name}"] = functional.batch_norm(part, mean, variance, **layer)
 
     leaves = [v.clone().requires_grad_() for v in (x, gamma, beta)]
     out = functional.batch_norm(leaves[0], None, None, leaves[1], leaves[2], training=True, eps=1e-4)
     out.backward(tensors["dy"])
-    made |= {name: leaf.grad for name, leaf in zip(("dx", "dgamma", "dbeta"), leaves, strict=True)}
+    results |= {name: leaf.grad for name, leaf in zip(("dx", "dgamma", "dbeta"), leaves, strict=True)}
 
     shape = x.shape[1:]
-    made["layer"] = functional.layer_norm(x, shape, tensors["layer_gamma"], tensors["layer_beta"], 1e-5)
-    made |= {f"group {n}": functional.group_norm(x, n, gamma, beta, 1e-5) for n in GROUPS}
-    made["instance"] = functional.instance_norm(x, weight=gamma, bias=beta, eps=1e-5)
-    made["rms"] = functional.rms_norm(x, (2,), tensors["rms_gamma"], 1e-6)
-    made |= {f"normalize {p}": functional.normalize(x, p, dim=-1, eps=0.0) for p in ORDERS}
+    results["layer"] = functional.layer_norm(x, shape, tensors["layer_gamma"], tensors["layer_beta"], 1e-5)
+    results |= {f"group {n}": functional.group_norm(x, n, gamma, beta, 1e-5) for n in GROUPS}
+    results["instance"] = functional.instance_norm(x, weight=gamma, bias=beta, eps=1e-5)
+    results["rms"] = functional.rms_norm(x, (2,), tensors["rms_gamma"], 1e-6)
+    results |= {f"normalize {p}": functional.normalize(x, p, dim=-1, eps=0.0) for p in ORDERS}
 
     rows = x.reshape(18, 4)
-    made["spectral"] = torch.linalg.matrix_norm(rows, 2)
-    made["renorm"] = torch.renorm(rows, 2, 0, 6.0)
+    results["spectral"] = torch.linalg.matrix_norm(rows, 2)
+    results["renorm"] = torch.renorm(rows, 2, 0, 6.0)
     for clip in CLIPS:
         parameters = [part.clone().requires_grad_() for part in (x[0], x[1:])]
         for parameter in parameters:
             parameter.grad = parameter.detach().clone()
-        made[f"global norm {clip}"] = torch.nn.utils.clip_grad_norm_(parameters, clip)
-        made[f"clipped {clip}"] = torch.cat([parameter.grad.reshape(-1) for parameter in parameters])
+        results[f"global norm {clip}"] = torch.nn.utils.clip_grad_norm_(parameters, clip)
+        results[f"clipped {clip}"] = torch.cat([parameter.grad.reshape(-1) for parameter in parameters])
 
     for momentum in MOMENTA:
         layer = torch.nn.BatchNorm2d(3, momentum=momentum).double()
         for batch in given["images"]:
             layer(torch.tensor(np.asarray(batch)))
-        made[f"running mean {momentum}"], made[f"running var {momentum}"] = layer.running_mean, layer.running_var
+        results[f"running mean {momentum}"], results[f"running var {momentum}"] = layer.running_mean, layer.running_var
     layer = torch.nn.BatchNorm1d(2).double()
     layer(tensors["ranks"])
-    made["running mean ranks"], made["running var ranks"] = layer.running_mean, layer.running_var
-    return {name: value.detach().numpy() for name, value in made.items()}
+    results["running mean ranks"], results["running var ranks"] = layer.running_mean, layer.running_var
+    return {name: value.detach().numpy() for name, value in results.items()}
 
 
 def read() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -91,9 +91,9 @@ def main() -> None:
     import torch
 
     given = inputs()
-    made = {name: value.tolist() for name, value in outputs(given).items()}
+    results = {name: value.tolist() for name, value in outputs(given).items()}
     plain = {name: [b.tolist() for b in v] if name == "images" else v.tolist() for name, v in given.items()}
-    text = {"pytorch": torch.__version__, "inputs": plain, "outputs": made}
+    text = {"pytorch": torch.__version__, "inputs": plain, "outputs": results}
     PATH.write_text(json.dumps(text).replace('"outputs"', '\n"outputs"').replace(', "', ',\n"') + "\n", "utf-8")
 
 

@@ -55,18 +55,18 @@ def classes_of(case: dict[str, Any]) -> list[str]:
 
 
 def stage(name: str, params: dict[str, Any]) -> Any:
-    made = getattr(sparkscale, name)()
+    instance = getattr(sparkscale, name)()
     for param, value in params.items():
-        getattr(made, f"set{param[0].upper()}{param[1:]}")(value)
-    return made
+        getattr(instance, f"set{param[0].upper()}{param[1:]}")(value)
+    return instance
 
 
 def scaler(name: str, case: dict[str, Any]) -> Any:
     return stage(name, case["params"]).setInputCol("features").setOutputCol("scaled")
 
 
-def fitted(made: Any, df: DataFrame) -> Any:
-    return made if isinstance(made, Transformer) else made.fit(df)
+def fitted(instance: Any, df: DataFrame) -> Any:
+    return instance if isinstance(instance, Transformer) else instance.fit(df)
 
 
 def fitted_on(name: str, params: dict[str, Any], rows: list[list[float]]) -> Any:
@@ -180,13 +180,13 @@ def outcomes(spark: SparkSession) -> dict[tuple[str, str], Outcome]:
     fit_on = {c: OF_TWO if name.endswith("Model") else case["input"] for c, (case, name) in cases.items()}
     transformed = {c: case.get("transform_input", case["input"]) for c, (case, _) in cases.items()}
     sizes = {c: len(vector(rows[0])) for c, rows in fit_on.items()}
-    together: dict[tuple[str, str], list[str]] = defaultdict(list)  # columns by class and Params
+    columns_by_stage: dict[tuple[str, str], list[str]] = defaultdict(list)  # columns by class and Params
     for column, (case, name) in cases.items():
-        made = stage(name.removesuffix("Model"), case["params"])
-        params = [(p.name, made.getOrDefault(p)) for p in made.params if made.isDefined(p)]
-        together[type(made).__name__, str(params)].append(column)
+        instance = stage(name.removesuffix("Model"), case["params"])
+        params = [(p.name, instance.getOrDefault(p)) for p in instance.params if instance.isDefined(p)]
+        columns_by_stage[type(instance).__name__, str(params)].append(column)
     df, became = side_by_side(spark, fit_on, sizes), {}
-    for (kind, _), columns in together.items():
+    for (kind, _), columns in columns_by_stage.items():
         model = fitted(stage(kind, cases[columns[0]][0]["params"]).setInputCols(columns), df)
         rows = model.transform(side_by_side(spark, {c: transformed[c] for c in columns}, sizes)).collect()
         start = 0
@@ -258,21 +258,23 @@ def test_read_write(case: dict[str, Any], name: str) -> None:
 def summary(kind: type[Statistic], rows: list[Any], row_weights: list[float] | None, partitions: Any) -> Statistic:
     """Return the statistic of rows: of each partition's dense and sparse rows, merged. Weight 0 does not count."""
     features = len(vector(rows[0]))
-    parts = [kind.missing(features, 0)]
+    partials = [kind.missing(features, 0)]
     for partition in partitions or [range(len(rows))]:
         kept = [i for i in partition if row_weights is None or row_weights[i] > 0]
         for sparse in (False, True):
             chosen = [i for i in kept if isinstance(rows[i], dict) is sparse]
             weights = None if row_weights is None else np.array([row_weights[i] for i in chosen])
-            made = [vector(rows[i]) for i in chosen]
+            chosen_vectors = [vector(rows[i]) for i in chosen]
             if not sparse:
-                parts.append(kind.of(DenseBlock(np.array([v.toArray() for v in made]).reshape(-1, features), weights)))
+                partials.append(
+                    kind.of(DenseBlock(np.array([v.toArray() for v in chosen_vectors]).reshape(-1, features), weights))
+                )
                 continue
-            lengths = np.array([len(v.indices) for v in made], dtype=np.int64)
-            indices = np.concatenate([v.indices for v in made] or [np.empty(0, dtype=np.int32)])
-            values = np.concatenate([v.values for v in made] or [np.empty(0)])
-            parts.append(kind.of(SparseBlock(features, lengths, indices, values, weights)))
-    return parts[0].merge(*parts[1:])
+            lengths = np.array([len(v.indices) for v in chosen_vectors], dtype=np.int64)
+            indices = np.concatenate([v.indices for v in chosen_vectors] or [np.empty(0, dtype=np.int32)])
+            values = np.concatenate([v.values for v in chosen_vectors] or [np.empty(0)])
+            partials.append(kind.of(SparseBlock(features, lengths, indices, values, weights)))
+    return partials[0].merge(*partials[1:])
 
 
 OURS = {

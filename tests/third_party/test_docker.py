@@ -264,7 +264,7 @@ def token(log: str) -> str:
     return re.search(r"\?token=([0-9a-f]+)", Path(log).read_text())[1]
 
 
-def asked(env: dict[str, str], path: str, token: str | None, **options: Any) -> tuple[int, Any]:
+def request(env: dict[str, str], path: str, token: str | None, **options: Any) -> tuple[int, Any]:
     """Return the status and the JSON of Jupyter's answer."""
     headers = {"Authorization": f"token {token}"} if token is not None else {}
     try:
@@ -306,7 +306,7 @@ def test_spark_connect_scales_on_the_cluster(cluster):
 def test_a_notebook_scales_on_the_cluster(cluster):
     """``SparkSession.builder.getOrCreate()`` in a kernel of this Jupyter finds the cluster by itself."""
     secret = token(cluster["JUPYTER_LOG"])
-    kernel = asked(cluster, "/api/kernels", secret, data=b"{}", method="POST")[1]["id"]
+    kernel = request(cluster, "/api/kernels", secret, data=b"{}", method="POST")[1]["id"]
     address = f"ws://127.0.0.1:{cluster['JUPYTER_PORT']}/api/kernels/{kernel}/channels?token={secret}"
     channel = websocket.create_connection(address, timeout=120)
     content = {"code": SCALE.format(session="SparkSession.builder", partitions=1), "silent": False}
@@ -321,7 +321,7 @@ def test_a_notebook_scales_on_the_cluster(cluster):
         if answer["msg_type"] == "error":
             failure = answer["content"]
     channel.close()
-    asked(cluster, f"/api/kernels/{kernel}", secret, method="DELETE")
+    request(cluster, f"/api/kernels/{kernel}", secret, method="DELETE")
 
     assert failure is None
     assert printed.strip() == expected(cluster)
@@ -333,8 +333,8 @@ def test_jupyter_makes_a_token_where_none_is_set(cluster):
     secret = token(cluster["JUPYTER_LOG"])
 
     assert len(secret) >= 32
-    assert [asked(cluster, "/api/contents", wrong)[0] for wrong in (None, "", "wrong")] == [403] * 3
-    assert asked(cluster, "/api/contents", secret)[0] == 200
+    assert [request(cluster, "/api/contents", wrong)[0] for wrong in (None, "", "wrong")] == [403] * 3
+    assert request(cluster, "/api/contents", secret)[0] == 200
 
 
 @pytest.mark.slow
@@ -343,7 +343,7 @@ def test_jupyter_takes_the_token_that_is_set(tmp_path):
     env = surroundings(tmp_path) | {"JUPYTER_TOKEN": "a secret of mine"}
     with service("jupyter", env) as log:
         wait_until_healthy("jupyter", env, log)
-        answers = [asked(env, "/api/contents", token)[0] for token in ("a secret of mine", "another", None)]
+        answers = [request(env, "/api/contents", token)[0] for token in ("a secret of mine", "another", None)]
 
     assert answers == [200, 403, 403]
 

@@ -111,9 +111,9 @@ def test_a_scaler_alone_is_a_model(data, rows, tmp_path):
     """A fitted scaler needs no pipeline around it, and its vector is the prediction."""
     scaler = MinMaxScaler(inputCols=["x", "a"], max=2.0).fit(data)
     mlflow.spark.save_model(scaler, str(tmp_path / "model"), dfs_tmpdir=str(tmp_path / "dfs"), pip_requirements=[])
-    found = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(rows)
+    vectors = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(rows)
 
-    assert [v.toArray().tolist() for v in found] == [
+    assert [v.toArray().tolist() for v in vectors] == [
         pytest.approx([2 * x / 39, 2 * y / 39, 2 * z / 10]) for x, (y, z) in rows.to_numpy()
     ]
 

@@ -38,7 +38,7 @@ def test_cross_validation_tunes_xgboost_on_a_scaled_vector(data, tmp_path):
     scaler = MinMaxScaler(inputCols=["x", "a"], outputCol="features")
     trees = regressor()
     grid = ParamGridBuilder().addGrid(trees.max_depth, [1, 4]).baseOn({scaler.max: 2.0}).build()
-    found = CrossValidator(
+    model = CrossValidator(
         estimator=Pipeline(stages=[scaler, trees]),
         estimatorParamMaps=grid,
         evaluator=RegressionEvaluator(metricName="rmse"),
@@ -46,11 +46,11 @@ def test_cross_validation_tunes_xgboost_on_a_scaled_vector(data, tmp_path):
         parallelism=2,
         seed=1,
     ).fit(data)
-    best = found.bestModel
+    best = model.bestModel
     best.save(str(tmp_path / "best"))
     splits = best.stages[1].get_booster().trees_to_dataframe()["Split"].dropna()
 
-    assert found.avgMetrics[1] < found.avgMetrics[0]  # deeper trees see more
+    assert model.avgMetrics[1] < model.avgMetrics[0]  # deeper trees see more
     assert best.stages[0].getMax() == 2.0
     assert splits.between(0.0, 2.0).all()
     assert splits.max() > 1.0
