@@ -39,7 +39,7 @@ def suitable_python() -> str | None:
 
 PYTHON = suitable_python()
 # PySpark 4.0 on Connect does not name a broken file.
-ON_CONNECT = ["tests", "--deselect=tests/test_cli.py::test_what_the_jvm_says_is_told"]
+ON_CONNECT = ["tests", "--deselect=tests/test_cli.py::test_jvm_errors_are_reported"]
 WITH_NUMPY_1 = ["tests", "--ignore=tests/test_gpu.py"]  # the fake CuPy needs NumPy 2
 # Where PySpark 4.0 differs from both 3.5 and the newest on classic Spark.
 CLASSIC_4_0 = ["tests/test_transform.py", "tests/test_pipeline.py", "tests/test_gpu.py", "tests/parity/test_pyspark.py"]

@@ -1,1 +1,1 @@
-"""Speed beside Spark's own scalers and a plain read: ``python -m benchmarks``."""
+"""Speed compared with Spark's own scalers and a plain read: ``python -m benchmarks``."""

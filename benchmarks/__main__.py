@@ -82,7 +82,7 @@ def scalar_case(spark: SparkSession, folder: Path, columns: int, rows: int) -> d
 
 
 def wide_case(df: DataFrame, arrays: DataFrame) -> dict[str, Measure]:
-    """Return the measures on so many columns that Java would not compile one method for all, beside a plain read."""
+    """Return the measures on more columns than Java compiles in one method, and of a plain read."""
     names = df.columns
     stages = {
         "error": (df, sparkscale.StandardScaler(inputCols=names, handleInvalid="error")),
@@ -117,7 +117,7 @@ def vector_case(df: DataFrame, column: str) -> dict[str, Measure]:
 
 
 def array_case(df: DataFrame) -> dict[str, Measure]:
-    """Return the measures on an array column, beside Spark's through vectors."""
+    """Return the measures on an array column, compared with Spark's on vectors."""
     as_vectors = df.withColumn("v", array_to_vector("a"))
     ours = sparkscale.StandardScaler(inputCol="a", outputCol="s", withMean=True)
     theirs = spark_ml.StandardScaler(inputCol="v", outputCol="s", withMean=True)
@@ -147,7 +147,7 @@ def image_case(df: DataFrame, shape: list[int]) -> dict[str, Measure]:
 
 
 def row_case(df: DataFrame) -> dict[str, Measure]:
-    """Return the measures of what maps each row by itself, beside a plain read of the rows."""
+    """Return the measures of the row-wise transformers, compared with a plain read."""
     stages = {
         "LayerNorm": sparkscale.LayerNorm(inputCol="a"),
         "GroupNorm": sparkscale.GroupNorm(inputCol="a", numGroups=8),
@@ -164,7 +164,7 @@ def row_case(df: DataFrame) -> dict[str, Measure]:
 
 
 def main() -> None:
-    """Run the cases beside Spark's own."""
+    """Run the cases, and compare with Spark's scalers."""
     options = options_of(__doc__)
     spark, folder = session(), options.folder
 

@@ -26,7 +26,7 @@ def scalars(spark: SparkSession, folder: Path, columns: int, rows: int) -> DataF
 
 
 def arrays(spark: SparkSession, folder: Path, size: int, rows: int, columns: int = 1) -> DataFrame:
-    """Return a table of array columns, ``a`` and as many more as are asked for."""
+    """Return a table of array columns: ``a``, ``a1``, ..."""
     path = folder / f"arrays_{size}_{rows}_{columns}"
     if not path.exists():
         rng, data = np.random.default_rng(1), {}

@@ -13,7 +13,7 @@ from benchmarks.timing import Measure, noop, options_of, report, session
 
 
 def stage_case(stage: Any, df: Any) -> dict[str, Measure]:
-    """Return the measures of a stage, of the GPU beside the CPU."""
+    """Return the measures of a stage, on the GPU and on the CPU."""
     both = [stage.copy().setDevice(device) for device in ("gpu", "cpu")]
     measures = {"plain read": Measure(lambda: noop(df))}
     if hasattr(stage, "fit"):

@@ -1,7 +1,7 @@
-"""Runs on clusters whose tasks have GPUs, fake or real, and prints the results as JSON; started by ``test_gpu_scheduling.py``.
+"""Runs on clusters whose tasks have GPUs, fake or real, and prints the results as JSON, for ``test_gpu_scheduling.py``.
 
-Argument: JSON, a list of clusters. Each has a master; if its tasks are given a GPU, the amount of it that a task gets, and a
-discovery script; and the environment of its executors. The plainest comes first: the JVM keeps its settings for the others.
+Argument: a JSON list of clusters. Each has a master and the environment of its executors; if its tasks have GPUs, also the
+amount for each task and a discovery script. One without GPUs comes first, since the JVM keeps settings for the next.
 """
 
 import json

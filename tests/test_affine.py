@@ -84,8 +84,8 @@ def test_nan_and_infinity_pass(m: AffineMap) -> None:
     np.testing.assert_array_equal(m.apply([[np.nan], [np.inf], [-np.inf]]), [[np.nan], [np.inf], [-np.inf]])
 
 
-def test_nan_parts_make_nan() -> None:
-    """A feature that nothing is known of maps to NaN, and so does its inverse."""
+def test_nan_parameters_give_nan() -> None:
+    """A feature without a learned value maps to NaN, and so does its inverse."""
     m = AffineMap([np.nan, 0.0], [np.nan, 1.0], [np.nan, 0.0])
 
     np.testing.assert_array_equal(m.apply([[1.0, 1.0]]), [[np.nan, 1.0]])
@@ -125,22 +125,24 @@ def test_a_slice_maps_its_features(m: AffineMap, start: int, stop: int) -> None:
         ([], [], [], True),
     ],
 )
-def test_keeps_zero(center: list[float], scale: list[float], offset: list[float], expected: bool) -> None:
+def test_map_keeps_zero_if_each_feature_does(
+    center: list[float], scale: list[float], offset: list[float], expected: bool
+) -> None:
     """A map keeps zero if each feature maps 0 to 0, so that what is sparse stays sparse."""
     assert expected is AffineMap(center, scale, offset).keeps_zero
 
 
 @given(m=maps(), x=arrays(np.float64, (3, 4), elements=NUMBERS))
 def test_the_identity_changes_nothing(m: AffineMap, x: np.ndarray) -> None:
-    """To the bit, also beside another map."""
+    """Exactly, also when concatenated with another map."""
     both = AffineMap.concat([AffineMap.identity(4), m])
 
     np.testing.assert_array_equal(AffineMap.identity(4).apply(x), x)
     assert (both[:4], both[4:]) == (AffineMap.identity(4), m)
 
 
-def test_maps_beside_each_other_divide_if_all_do() -> None:
-    """Of none there is a map of no feature."""
+def test_concatenated_maps_divide_if_all_do() -> None:
+    """Concatenating no maps gives a map without features."""
     m = AffineMap([1.0], [2.0], [3.0])
 
     assert AffineMap.concat([m, m]).divides
@@ -148,8 +150,8 @@ def test_maps_beside_each_other_divide_if_all_do() -> None:
     assert len(AffineMap.concat([])) == 0
 
 
-def test_a_matrix_has_a_length_and_equals_its_like() -> None:
-    """Of all its parts."""
+def test_matrix_maps_have_length_and_equality() -> None:
+    """Equality compares all fields."""
     fields = {"center": [1.0, 2.0], "matrix": np.eye(2), "back": np.eye(2), "offset": [0.0, 0.0]}
     m = MatrixMap(**fields)
 
@@ -160,7 +162,7 @@ def test_a_matrix_has_a_length_and_equals_its_like() -> None:
         assert m != MatrixMap(**fields | {name: np.add(value, 1.0)}), name
 
 
-def test_equality_is_of_all_parts() -> None:
+def test_equality_compares_all_fields() -> None:
     """Maps are equal if center, scale, offset and direction are; NaN equals NaN."""
     m = AffineMap([1.0], [2.0], [3.0])
 

@@ -86,7 +86,7 @@ DATA = {
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("kind", KINDS)
 def test_statistics_of_a_block_and_their_merge(kind: Any, data: str, place: Callable[[Any], Any]) -> None:
-    """They stay on the device and are NumPy's to rounding, whole or merged from parts."""
+    """They stay on the device, and equal NumPy's up to rounding, merged or not."""
     rows = DATA[data]
     expected = kind.of(DenseBlock(rows))
     first, *others = (kind.of(DenseBlock(place(part))) for part in np.array_split(rows, 3) if len(part))
@@ -120,7 +120,7 @@ def test_weighted_moments(data: str, place: Callable[[Any], Any]) -> None:
 @each_library
 @pytest.mark.parametrize("row_weights", [None, WEIGHTS * 1e-250], ids=["plain", "weighted"])
 def test_tiny_moments(row_weights: Any, place: Callable[[Any], Any]) -> None:
-    """Where squares vanish they are in units that are on the device, too, beside features that need none."""
+    """If squares underflow, moments have units, which are on the device too."""
     rows = np.where(np.isnan(spoilt(ROWS)), np.nan, ROWS) * [1.0, 1e-200, 1e-200, 1e-300, 1.0, 1e-160]
     expected = Moments.of(DenseBlock(rows, row_weights))
     halves = (slice(0, 17), slice(17, None))
@@ -212,7 +212,7 @@ def test_kernels(name: str, place: Callable[[Any], Any]) -> None:
 @each_library
 @pytest.mark.parametrize("name", FROM_VALID)
 def test_kernels_of_the_values_that_count(name: str, place: Callable[[Any], Any]) -> None:
-    """The others enter no mean and no norm; what they become is what the map makes of them."""
+    """Invalid values are left out of means and norms, but are mapped."""
     kernel, rows = FROM_VALID[name], DATA["invalid"][:, [0, 1, 3, 4, 5, 5]]
     with np.errstate(all="ignore"):
         actual, expected = (kernel(x, where=namespace(x).isfinite(x)) for x in (place(rows), rows))
@@ -284,8 +284,8 @@ def test_what_runs_on_a_device_calls_its_library_alone(file: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["np.sum(x)", "x -= y", "x[0] = y", "xp.add(x, y, out=x)"])
-def test_the_check_finds(code: str) -> None:
-    """What it is there to find."""
+def test_check_reports_foreign_calls(code: str) -> None:
+    """It reports each forbidden use."""
     assert _of_host(ast.parse(code)) != []
 
 
@@ -324,7 +324,7 @@ class LikeCub(Recorded):
 
 @pytest.mark.parametrize("kind", [Extrema, Squares])
 def test_extrema_of_infinities(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
-    """A feature without a valid value has the extrema of none, whatever the library makes of it."""
+    """A feature without a valid value has the extrema of no values, in every library."""
     rows = np.array([[np.inf, -np.inf, np.nan, 1.0], [np.inf, -np.inf, np.nan, np.inf]])
     expected = kind.of(DenseBlock(rows))
     monkeypatch.setattr("sparkscale.arrays.array_namespace", lambda *arrays: LikeCub())

@@ -65,7 +65,7 @@ near = partial(frames.near, atol=1e-14)
 
 @dataclass(frozen=True)
 class Rows(scans.Partitions):
-    """What stands for a DataFrame of which each row is of a mini-batch, told by its column ``step``."""
+    """Replaces a DataFrame whose column ``step`` has the mini-batch of each row."""
 
     steps: Sequence[Sequence[int]] = ()
 
@@ -88,7 +88,7 @@ class Rows(scans.Partitions):
 
 @dataclass(frozen=True)
 class Tasks:
-    """What stands for a DataFrame on its way through tasks: Arrow batches by partition."""
+    """Replaces a DataFrame within tasks: Arrow batches by partition."""
 
     partitions: Sequence[Sequence[pa.RecordBatch]]
 
@@ -268,7 +268,7 @@ MOMENTA = torch_numbers.MOMENTA
 
 
 @pytest.mark.parametrize("momentum", MOMENTA)
-def test_moving_moves_batch_by_batch(images: list[np.ndarray], momentum: float | None) -> None:
+def test_moving_statistics_follow_the_formula(images: list[np.ndarray], momentum: float | None) -> None:
     """Running statistics are those of the formula after the batches in their order."""
     mean, unbiased, biased = moved(images, momentum)
 
@@ -281,7 +281,7 @@ def test_moving_moves_batch_by_batch(images: list[np.ndarray], momentum: float |
 
 
 @pytest.mark.parametrize("momentum", MOMENTA)
-def test_moving_is_the_layer_run_batch_by_batch(momentum: float | None) -> None:
+def test_moving_statistics_equal_those_of_the_pytorch_layer(momentum: float | None) -> None:
     """Running statistics equal those of PyTorch's layer after the batches in their order."""
     model = learned(torn(IMAGES), statistics="moving", momentum=momentum, shape=SHAPE)
 
@@ -374,7 +374,7 @@ def test_biased_running_variance_is_that_of_keras(images: list[np.ndarray]) -> N
 def test_a_missing_framework_is_named_with_its_install_line(
     images: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, function: str, module: str
 ) -> None:
-    """Who has not installed the extra is told how to."""
+    """The error says how to install the missing extra."""
     monkeypatch.setitem(sys.modules, module, None)
 
     with pytest.raises(ImportError, match=rf"pip install 'sparkscale\[{module}\]'"):
@@ -386,10 +386,10 @@ def test_a_missing_framework_is_named_with_its_install_line(
 
 @pytest.mark.core
 @pytest.mark.parametrize("kind", ["population", "meanOfBatches", "moving"])
-def test_spark_learns_what_one_process_does(
+def test_fit_on_spark_equals_fit_in_one_process(
     images: list[np.ndarray], fitted: dict[str, BatchNormModel], kind: str
 ) -> None:
-    """Of arrays as of vectors, to 1e-12."""
+    """For arrays and vectors, to 1e-12."""
     expected, model = learned(torn(images), shape=SHAPE, statistics=kind), fitted[kind]
 
     near(np.reshape(model.runningMean, (2, -1)), [expected.runningMean] * 2)
@@ -400,7 +400,7 @@ def test_spark_learns_what_one_process_does(
 
 @pytest.mark.parametrize("params", MODES, ids=str)
 def test_partitions_are_not_batches(images: list[np.ndarray], params: dict[str, Any]) -> None:
-    """However the rows lie, the statistics are the same to 1e-12."""
+    """Any partitioning gives the same statistics to 1e-12."""
     one, many = (learned(torn(images, n), shape=SHAPE, **params) for n in (1, 13))
 
     near(one.runningMean, many.runningMean)
@@ -408,7 +408,7 @@ def test_partitions_are_not_batches(images: list[np.ndarray], params: dict[str, 
     near(one.affine.scale, many.affine.scale)
 
 
-def test_batches_larger_than_a_task_may_hold_are_passed_on_in_parts(
+def test_batches_above_the_memory_limit_are_sent_in_chunks(
     images: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bound on what a task holds changes no number."""
@@ -434,7 +434,7 @@ def test_zeros_of_both_signs_are_one_batch(spark: SparkSession) -> None:
 
 @pytest.mark.classic_only
 @pytest.mark.parametrize("kind", ["string", "date", "timestamp", "double", "decimal(10,2)", "boolean"])
-def test_batches_may_be_told_by_any_ordered_type(data: DataFrame, images: list[np.ndarray], kind: str) -> None:
+def test_batch_column_may_have_any_ordered_type(data: DataFrame, images: list[np.ndarray], kind: str) -> None:
     """The order is that of the column's own type."""
     texts = {
         "date": "date_add(date'2024-01-01', step)",
@@ -452,7 +452,7 @@ def test_batches_may_be_told_by_any_ordered_type(data: DataFrame, images: list[n
 
 
 def test_update_continues_a_moving_average(images: list[np.ndarray]) -> None:
-    """The first batches, then the others: what all in one go give."""
+    """Updating with later batches equals fitting on all batches."""
     params = {"statistics": "moving", "shape": SHAPE}
     whole = learned(torn(images), **params)
 
@@ -619,7 +619,7 @@ def test_channels_are_named_by_column() -> None:
 
 
 @pytest.mark.parametrize("data_format", ["channelsFirst", "channelsLast"])
-def test_several_tensors_have_their_own_channels(spark: SparkSession, data_format: str) -> None:
+def test_channels_are_per_tensor(spark: SparkSession, data_format: str) -> None:
     """Statistics, gain and bias go by column and channel, in every way that a row is mapped."""
     rng = np.random.default_rng(3)
     x, y = rng.normal(2.0, 3.0, (2, 9, 6)).tolist()
@@ -653,8 +653,8 @@ def test_several_tensors_have_their_own_channels(spark: SparkSession, data_forma
         near(output, numbers)
 
 
-def test_hours_that_come_twice_are_two_batches(spark: SparkSession) -> None:
-    """When clocks go back, timestamps an hour apart look alike in local time, and are told apart."""
+def test_repeated_hour_of_a_clock_change_is_two_batches(spark: SparkSession) -> None:
+    """When clocks go back, timestamps an hour apart have the same local time, but are distinguished."""
     zone = spark.conf.get("spark.sql.session.timeZone")
     spark.conf.set("spark.sql.session.timeZone", "America/New_York")
     try:
@@ -778,7 +778,7 @@ def test_a_batch_whose_variance_overflows_is_refused(spark: SparkSession) -> Non
 
 
 @pytest.mark.third_party
-def test_what_layers_cannot_hold_is_not_exported() -> None:
+def test_models_that_a_layer_cannot_represent_are_not_exported() -> None:
     """Numbers beyond single precision, several tensors, channels without a value, other models."""
     tensors = [FeatureColumn(name, "array", size=2) for name in ("x", "y")]
     with pytest.raises(RangeOverflowError, match="single precision"):
@@ -791,14 +791,14 @@ def test_what_layers_cannot_hold_is_not_exported() -> None:
         export.to_torch(StandardScalerModel())
 
 
-def test_momentum_none_is_a_value() -> None:
-    """It asks for the plain average, wherever it is given."""
+def test_momentum_none_is_accepted() -> None:
+    """It means the plain average, in the constructor and in ``setParams``."""
     assert BatchNorm(momentum=None).getMomentum() is None
     assert BatchNorm().setParams(momentum=None).getMomentum() is None
     assert BatchNorm(momentum=None).setParams(epsilon=1.0).getMomentum() is None
 
 
-def test_a_moving_average_does_not_go_on_as_a_plain_one(images: list[np.ndarray]) -> None:
+def test_momentum_none_after_fit_is_refused(images: list[np.ndarray]) -> None:
     """momentum=None after fit has no meaning."""
     model = learned(torn(images), statistics="moving").setMomentum(None)
 

@@ -62,7 +62,7 @@ def test_dense_rows(make, values: np.ndarray, start: int, stop: int) -> None:
 
 @every_form
 def test_a_mask_keeps_a_block_unweighted(make) -> None:
-    """No weights come from nowhere."""
+    """An unweighted block stays unweighted."""
     assert make([[1.0], [2.0]])[np.array([True, False])].weights is None
 
 

@@ -35,7 +35,7 @@ def numbers(booleans):
 @pytest.mark.settings
 @pytest.mark.parametrize("columns", [["b"], ["b", "a"]], ids=["aggregates", "arrow"])
 @pytest.mark.parametrize("scaler", [MinMaxScaler, StandardScaler])
-def test_a_fit_learns_what_it_learns_of_0_and_1(booleans, numbers, scaler, columns):
+def test_fit_on_booleans_equals_fit_on_0_and_1(booleans, numbers, scaler, columns):
     of_booleans, of_numbers = (scaler(inputCols=columns).fit(df) for df in (booleans, numbers))
 
     assert of_booleans.affine == of_numbers.affine
@@ -44,7 +44,7 @@ def test_a_fit_learns_what_it_learns_of_0_and_1(booleans, numbers, scaler, colum
 
 @pytest.mark.core
 @pytest.mark.settings
-def test_results_are_those_of_0_and_1(booleans, numbers, tmp_path):
+def test_transform_of_booleans_equals_that_of_0_and_1(booleans, numbers, tmp_path):
     """Of each to its own, of all to one vector, of SQL text, of stages without a fit, and of a model that was saved."""
     model = StandardScaler(inputCols=["b", "a"], withMean=True).fit(booleans)
     model.save(str(tmp_path / "model"))
@@ -69,7 +69,7 @@ def test_results_are_those_of_0_and_1(booleans, numbers, tmp_path):
 
 
 @pytest.mark.core
-def test_what_comes_back_is_a_number(booleans, numbers):
+def test_boolean_inputs_give_numbers(booleans, numbers):
     model = MinMaxScaler(inputCols=["b", "a"], min=-1.0).fit(booleans)
     back = model.inverseTransform(model.transform(booleans).drop("b", "a"))
 

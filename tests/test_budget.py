@@ -1,4 +1,4 @@
-"""What each call costs beside the work on the data: how often Spark analyses a plan, asks a server, and runs a job."""
+"""The overhead of each call: how often Spark analyses a plan, calls the server, and runs a job."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def df(spark):
 
 @pytest.fixture
 def counted(spark_mode, df, monkeypatch):
-    """Count the DataFrames that are made, or what a server is asked."""
+    """Count the new DataFrames, or the calls to the server."""
     counts, frames = Counter(), []
 
     def count(cls, method):
@@ -66,8 +66,8 @@ def counted(spark_mode, df, monkeypatch):
 @pytest.mark.core
 @pytest.mark.parametrize("scaler", [StandardScaler, MinMaxScaler])
 @pytest.mark.parametrize("kind", COLUMNS)
-def test_what_calls_cost(spark_mode, df, counted, scaler, kind):
-    """Fit is one job; transform is none, and asks for no more than it adds to the plan."""
+def test_number_of_analyses_and_jobs_of_each_call(spark_mode, df, counted, scaler, kind):
+    """``fit`` runs one job and ``transform`` none; both have a budget of analyses or calls."""
     stage, budget = scaler(**COLUMNS[kind]), ANALYSES if spark_mode == "classic" else QUESTIONS
     before = jobs_so_far()
     model = stage.fit(df)
@@ -82,7 +82,7 @@ def test_what_calls_cost(spark_mode, df, counted, scaler, kind):
 
 @pytest.mark.classic_only
 def test_ten_scalars_are_one_project_over_the_scan(df):
-    """Whatever becomes of them; all else of the frame passes through it."""
+    """For every map; other columns pass through the same Project."""
     models = [StandardScaler(inputCols=NAMES, withMean=True).fit(df), MinMaxScaler(inputCols=NAMES, clip=True).fit(df)]
     for model in models:
         plan = model.transform(df.select(*NAMES))._jdf.queryExecution().executedPlan().toString()

@@ -123,7 +123,7 @@ def strict(spark: SparkSession, folder: Path) -> Path:
         ("orc", {"a_b": {"min": 0, "max": 49}}),
     ],
 )
-def test_fit_reads_what_spark_reads(fits: dict[str, str], kind: str, learned: dict[str, dict[str, Any]]) -> None:
+def test_fit_reads_every_format(fits: dict[str, str], kind: str, learned: dict[str, dict[str, Any]]) -> None:
     """By the file extension; CSV with a header and types."""
     features = {f.pop("feature"): f for f in json.loads(fits[kind])["features"]}
 
@@ -150,7 +150,7 @@ def test_fit_reads_tables_and_leaves_weights_out(view: str, tmp_path: Path) -> N
 
 
 def test_columns_are_names_patterns_and_numeric(fits: dict[str, str]) -> None:
-    """Each once, in the order in which they are asked for."""
+    """Each column once, in the order of the options."""
     assert [f["feature"] for f in json.loads(fits["csv"])["features"]] == ["a_b", "id", "a"]
 
 
@@ -195,7 +195,7 @@ def rows_of(path: Path) -> list[list[Any]]:
 def test_transform_and_its_inverse(
     folder: Path, model: Path, tmp_path: Path, source: str, scaled: str, back: str
 ) -> None:
-    """Read and written by the file extension, whatever the format; the way back gives the input."""
+    """The file extension gives the format; the inverse restores the input."""
     run("transform", model, folder / f"rows.{source}", tmp_path / f"scaled.{scaled}")
     names = ("--output-cols", "a,a_b")  # replaced
     run("inverse", model, tmp_path / f"scaled.{scaled}", tmp_path / f"back.{back}", *names)
@@ -223,7 +223,7 @@ def test_inverse_takes_chosen_columns_from_where_they_stand(spark: SparkSession,
     assert again == {"prediction": 0.0, "a": 7.0, "a_scaled": 1.0, "mean": 3.5}
 
 
-def test_one_column_alone_has_an_output_alone(
+def test_one_input_column_takes_one_output_column(
     fits: dict[str, str], view: str, folder: Path, tmp_path: Path, loads_once: None
 ) -> None:
     """As in a Pipeline: inputCol and outputCol."""
@@ -283,8 +283,8 @@ def test_errors_are_a_line_with_the_remedy(view: str, model: Path, tmp_path: Pat
     assert os.listdir(tmp_path) == []
 
 
-def test_wrong_usage_ends_with_2(spark: SparkSession, tmp_path: Path) -> None:
-    """As is the custom."""
+def test_usage_errors_exit_with_2(spark: SparkSession, tmp_path: Path) -> None:
+    """Like other command-line programs."""
     fit = ("fit", tmp_path / "rows.parquet", "--columns", "a", "--output", tmp_path / "m", "--scaler")
 
     assert "'nope' is not one of" in refused(*fit, "nope", code=2)
@@ -295,7 +295,7 @@ def test_wrong_usage_ends_with_2(spark: SparkSession, tmp_path: Path) -> None:
 
 
 @pytest.mark.core
-def test_what_exists_is_kept(view: str, model: Path, strict: Path, tmp_path: Path) -> None:
+def test_existing_output_is_kept(view: str, model: Path, strict: Path, tmp_path: Path) -> None:
     """Without --overwrite, and where the job that would replace it fails."""
     scaled = tmp_path / "scaled.parquet"
     fit = ("fit", view, "--scaler", "min-max", "--columns", "a", "--output", model)
@@ -362,7 +362,7 @@ def strict_rows(folder: Path) -> tuple[Path, Path]:
     [(1, True, [1, 2]), (2, False, [3]), (3, True, [3]), (4, True, [3])],
     ids=["before both renames", "between them", "after both", "before the old one is deleted"],
 )
-def test_an_overwrite_that_is_killed_is_ended_by_the_next_run(
+def test_next_run_completes_a_killed_overwrite(
     strict: Path,
     strict_rows: tuple[Path, Path],
     loads_once: None,
@@ -389,7 +389,7 @@ def test_an_overwrite_that_is_killed_is_ended_by_the_next_run(
 
 
 @pytest.mark.classic_only
-def test_an_output_that_was_renamed_away_is_found(
+def test_renamed_output_is_recovered(
     strict: Path, strict_rows: tuple[Path, Path], loads_once: None, tmp_path: Path
 ) -> None:
     """By a run that reads it, too; where there is no new one, the old one goes back. Others' files stay."""
@@ -404,10 +404,10 @@ def test_an_output_that_was_renamed_away_is_found(
 
 
 @pytest.mark.classic_only
-def test_an_overwrite_that_fails_between_the_renames_puts_the_old_one_back(
+def test_failed_rename_restores_the_old_output(
     strict: Path, strict_rows: tuple[Path, Path], loads_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At once."""
+    """Immediately, without another run."""
     old, new = strict_rows
     run("transform", strict, old, tmp_path / "o.parquet")
     rename = jvm._rename
@@ -425,7 +425,7 @@ def test_an_overwrite_that_fails_between_the_renames_puts_the_old_one_back(
 
 
 @pytest.mark.classic_only
-def test_an_overwrite_goes_on_if_another_run_has_ended_it(
+def test_overwrite_continues_if_another_run_completed_it(
     spark: SparkSession,
     strict: Path,
     strict_rows: tuple[Path, Path],
@@ -433,7 +433,7 @@ def test_an_overwrite_goes_on_if_another_run_has_ended_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One that begins between the renames takes it for killed."""
+    """A run that starts between the renames treats the first one as killed."""
     old, new = strict_rows
     output = tmp_path / "o.parquet"
     run("transform", strict, old, output)
@@ -452,10 +452,10 @@ def test_an_overwrite_goes_on_if_another_run_has_ended_it(
 
 
 @pytest.mark.core
-def test_a_path_is_no_pattern_where_there_is_something(
+def test_existing_path_is_not_a_pattern(
     strict: Path, strict_rows: tuple[Path, Path], loads_once: None, tmp_path: Path
 ) -> None:
-    """What exists is seen and read; an input that does not exist may be one."""
+    """Existing paths are read literally; other inputs may be patterns."""
     run("transform", strict, f"{strict_rows[0].parent}/ol[d].parquet", tmp_path / "o[1].parquet")
     run("transform", strict, f"{strict_rows[1].parent}/n*w.parquet", tmp_path / "o1.parquet")
 
@@ -503,8 +503,8 @@ def test_stages_that_are_no_models_are_shown_and_refused(
 
 
 @pytest.mark.core
-def test_what_the_jvm_says_is_told(model: Path, tmp_path: Path) -> None:
-    """Not that a call failed."""
+def test_jvm_errors_are_reported(model: Path, tmp_path: Path) -> None:
+    """The message is the JVM's, not that a py4j call failed."""
     (tmp_path / "broken.parquet").write_bytes(b"no Parquet, though it says so")
     error = refused("transform", model, tmp_path / "broken.parquet", tmp_path / "out")
 
@@ -512,8 +512,8 @@ def test_what_the_jvm_says_is_told(model: Path, tmp_path: Path) -> None:
     assert "broken.parquet" in error or "Parquet" in error
 
 
-def test_a_server_that_is_not_there() -> None:
-    """Is missed at once."""
+def test_missing_server_is_reported() -> None:
+    """The command fails at once."""
     assert "No Spark Connect server answers at sc://localhost:1" in refused(
         "show", "model", "--remote", "sc://localhost:1"
     )
@@ -531,7 +531,7 @@ print({"numpy", "pandas", "pyspark"} & {*sys.modules})
 
 @pytest.mark.parametrize("args", ["--help", "--version", "fit --help", "update --help"])
 def test_help_imports_no_spark(args: str) -> None:
-    """So that it shows at once."""
+    """Help must be fast."""
     command = [sys.executable, "-c", HEAVY_IMPORTS, *args.split()]
     done = subprocess.run(command, capture_output=True, text=True, env=undisturbed())
 
@@ -551,7 +551,7 @@ def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 @pytest.mark.classic_only
-def test_it_runs_as_a_program(tmp_path: Path) -> None:
+def test_command_runs_as_a_program(tmp_path: Path) -> None:
     """Wherever it is installed; nothing but the result, or the line of an error, on either stream."""
     (tmp_path / "rows.csv").write_text('x\n1\n3\n""\n')
     home = tmp_path / "with space"
@@ -629,7 +629,7 @@ def printed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.classic_only
-def test_executors_on_this_machine_run_the_python_of_the_command(printed: tuple[str, int, bytes]) -> None:
+def test_local_executors_use_the_python_of_the_command(printed: tuple[str, int, bytes]) -> None:
     """Whose environment may not be activated: another Python is found first."""
     _, code, text = printed
 

@@ -80,7 +80,7 @@ def halved(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def test_every_cell_that_is_not_scaled_has_its_text(
     halved: Path, tmp_path: Path, sep: str, to: str, end: str, rows: list[list[str]]
 ) -> None:
-    """Of the column that is scaled, too: its scaled values are beside it."""
+    """Also cells of the scaled column, whose scaled values are a new column."""
     rows = [[f'"{cell}"' if sep in cell and cell[0] != '"' else cell for cell in row] for row in rows]
     source = write(tmp_path / "rows.csv", *(sep.join(row) for row in [NAMES, *rows]), end=end)
     options = ("--read-option", "sep=" + sep.replace("\t", "\\t"), "--write-option", f"sep={to}")
@@ -93,8 +93,8 @@ def test_every_cell_that_is_not_scaled_has_its_text(
     assert [float(row[-1]) for row in values if row[-1]] == [float(row[3]) / 2 for row in expected[1:] if row[3]]
 
 
-def test_empty_text_stays_different_from_nothing(halved: Path, tmp_path: Path) -> None:
-    """A parser may tell a cell in quotes from one without."""
+def test_empty_text_differs_from_a_missing_cell(halved: Path, tmp_path: Path) -> None:
+    """A parser may distinguish quoted from unquoted cells."""
     source = write(tmp_path / "rows.csv", "a,amount,b", 'x,2,""', '"",4,', ",,y")
     run("transform", halved, source, tmp_path / "out.csv")
     (part,) = (tmp_path / "out.csv").glob("part-*")
@@ -103,7 +103,7 @@ def test_empty_text_stays_different_from_nothing(halved: Path, tmp_path: Path) -
 
 
 @pytest.mark.core
-def test_what_values_mean_concerns_only_the_columns_that_are_used(halved: Path, tmp_path: Path) -> None:
+def test_only_used_columns_are_parsed(halved: Path, tmp_path: Path) -> None:
     """Others keep the text; to other formats, too, to which the used ones go with their types."""
     source = write(tmp_path / "rows.csv", "a,amount", "n/a,n/a", "-,-", "inf,inf", "1,1")
     options = [word for pair in ("nullValue=n/a", "NANVALUE=-", "positiveInf=inf") for word in ("--read-option", pair)]
@@ -117,8 +117,8 @@ def test_what_values_mean_concerns_only_the_columns_that_are_used(halved: Path, 
     assert json.loads(lines[-1]) == {"a": "1", "amount": 1.0, "amount_scaled": 0.5}
 
 
-def test_the_way_back_replaces_what_it_is_told_to(halved: Path, tmp_path: Path) -> None:
-    """And nothing else."""
+def test_inverse_replaces_only_the_named_columns(halved: Path, tmp_path: Path) -> None:
+    """Other columns stay."""
     source = write(tmp_path / "rows.csv", "zip,amount,amount_scaled,guess", "02134,1e0,0.50,+2", "00501,4,2,0")
     run("inverse", halved, source, tmp_path / "back.csv", "--output-col", "amount")
     run("inverse", halved, source, tmp_path / "new.csv", "--input-col", "guess", "--output-col", "y")
@@ -127,8 +127,8 @@ def test_the_way_back_replaces_what_it_is_told_to(halved: Path, tmp_path: Path) 
     assert cells(tmp_path / "new.csv", ",")[1] == ["02134", "1e0", "0.50", "+2", "4.0"]
 
 
-def test_inferred_types_may_be_asked_for(halved: Path, tmp_path: Path) -> None:
-    """As Spark's option has it."""
+def test_types_can_be_inferred(halved: Path, tmp_path: Path) -> None:
+    """With the same option as Spark."""
     source = write(tmp_path / "rows.csv", "zip,amount", "02134,2")
     run("transform", halved, source, tmp_path / "out.csv", "--read-option", "inferSchema=true")
 
@@ -228,7 +228,7 @@ def test_mini_batches_are_ordered_by_their_type(spark: SparkSession, tmp_path: P
 def test_a_file_that_would_lose_cells_is_refused(
     halved: Path, tmp_path: Path, content: bytes, message: str, remedy: str
 ) -> None:
-    """With what to do."""
+    """The message says what to do."""
     source = tmp_path / "rows.csv"
     source.write_bytes(content)
     text = refused("transform", halved, source, tmp_path / "out.csv")
@@ -236,8 +236,8 @@ def test_a_file_that_would_lose_cells_is_refused(
     assert message in text and remedy in text
 
 
-def test_the_remedies_of_refused_files_help(halved: Path, tmp_path: Path) -> None:
-    """What they cost is what they say."""
+def test_remedies_in_messages_work(halved: Path, tmp_path: Path) -> None:
+    """Each remedy works, with the side effects that the message names."""
     short = write(tmp_path / "short.csv", "amount,b", "1,2", "3", "4,5,6")
     latin = write(tmp_path / "latin.csv", "amount,b", "1,é", encoding="latin-1")
     escaped = write(tmp_path / "escaped.csv", "amount,b", '1,"x\\"y"')

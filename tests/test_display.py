@@ -81,7 +81,7 @@ def test_a_model_shows_what_its_summary_has():
     assert [row[-1] for row in rows] == ["33.3 % invalid", "", "constant", "no valid value"]
 
 
-def test_names_are_text():
+def test_markup_in_names_is_escaped():
     """Markup in the name of a column is shown, not obeyed."""
     shown = fitted(StandardScalerModel)._repr_html_()
 
@@ -89,8 +89,8 @@ def test_names_are_text():
     assert "a<b" not in shown
 
 
-def test_params_that_were_set_stand_apart():
-    """From those at their default, and from those without a value."""
+def test_set_params_are_marked():
+    """Params at their default or without a value are not marked."""
     shown = StandardScaler(inputCol="x", withMean=True)._repr_html_()
     given, default, unset = (shown.index(word) for word in ("Set:", "Default:", "Not set:"))
 
@@ -143,7 +143,7 @@ def test_matrix_models_show_mean_and_deviation(kind):
 
 
 def test_batch_norm_shows_channels():
-    """A row a channel where the shape has channels, whatever the statistic."""
+    """If the shape has channels, the table has one row for each channel, for every statistic."""
     model = BatchNormModel()
     model._set(inputCol="image", shape=[2, 3])
     one = np.ones(2)
@@ -163,7 +163,7 @@ def test_a_model_that_has_learned_nothing_says_so():
     assert shown.rows == []
 
 
-def test_params_that_cannot_be_used_are_told():
+def test_invalid_params_are_shown():
     """In place of the table: a cell that only looks at a model does not fail."""
     model = fitted(MinMaxScalerModel, min=5.0, max=1.0)
 

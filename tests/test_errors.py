@@ -216,7 +216,7 @@ def test_vectors_of_mllib_are_refused_with_what_converts_them(spark):
 
 
 class PandasOnSpark:
-    """What stands for a pandas-on-Spark DataFrame, whose package needs older versions of pandas."""
+    """Replaces a pandas-on-Spark DataFrame, whose package needs older versions of pandas."""
 
     def to_spark(self):
         raise AssertionError
@@ -231,7 +231,7 @@ class PandasOnSpark:
     ],
     ids=["pandas", "pandas-on-Spark", "None"],
 )
-def test_what_is_no_dataframe_of_spark_is_refused_by_all_that_take_one(other, message):
+def test_other_dataframes_are_refused(other, message):
     """A TypeError with what to do instead."""
     model = of(MinMaxScalerModel(), "x")
     batches = learned(BatchNormModel().setBatchCol("step"), [[1.0], [2.0]], "x")
@@ -294,7 +294,7 @@ def test_outputs_that_clash_are_refused_by_transform(untouchable):
 
 
 def test_names_that_differ_in_case_only_are_one_name(untouchable):
-    """Spark tells no upper from lower case unless it is asked to."""
+    """By default, Spark does not distinguish upper and lower case."""
     for params in ({"inputCol": "x", "outputCol": "Y"}, {"inputCol": "X"}):
         with pytest.raises(OutputColumnError, match=r"'(Y|X_scaled)' already exists"):
             MinMaxScaler(**params).fit(untouchable)
@@ -360,7 +360,7 @@ def test_transform_needs_the_fitted_kinds(untouchable, now, then):
 
 
 def test_transform_needs_the_fitted_vector_size(untouchable):
-    """A size that the column's metadata tells is compared before any job."""
+    """A size in the column's metadata is checked before any job."""
     other = untouchable.withMetadata("v", {"ml_attr": {"num_attrs": 7}})
 
     with pytest.raises(SizeMismatchError, match="'v' has 7 features, but the model was fitted on 2"):
@@ -410,7 +410,7 @@ def test_skip_that_leaves_no_row_is_refused(spark, scaler):
 
 
 def test_arrays_that_are_all_null_have_no_length(spark):
-    """With no row to tell an array's length, there is no number of features."""
+    """Without a non-null array the number of features is unknown."""
     df = spark.createDataFrame([(None,), (None,)], "a array<double>")
 
     with pytest.raises(EmptyDataError, match=r"'a' has no feature: every row is null"):
@@ -427,7 +427,7 @@ def test_arrays_of_length_0_have_no_features(spark):
 
 @pytest.mark.parametrize("where", ["within a partition", "between partitions"])
 def test_vectors_of_size_0_have_no_features(spark, where):
-    """They are refused beside others too, whether or not they meet in one partition."""
+    """They are also refused among other vectors, in the same partition or not."""
     frames = [vectors(spark, v).coalesce(1) for v in (Vectors.dense([]), Vectors.dense([1.0, 2.0]))]
     df = frames[0].union(frames[1])
 
@@ -435,7 +435,7 @@ def test_vectors_of_size_0_have_no_features(spark, where):
         MinMaxScaler(inputCol="v").fit(df.coalesce(1) if where == "within a partition" else df)
 
 
-def test_an_empty_vector_is_refused_where_the_size_is_known(spark):
+def test_empty_vector_is_refused_if_the_size_is_known(spark):
     """From the model or from metadata: it is no row of zeros."""
     empty = vectors(spark, Vectors.dense([]))
 
@@ -450,7 +450,7 @@ def test_an_empty_vector_is_refused_where_the_size_is_known(spark):
 
 
 def test_vectors_that_are_all_null_have_no_size(spark):
-    """With no row and no metadata to tell a vector's size, there is no number of features."""
+    """Without a non-null vector or metadata the number of features is unknown."""
     with pytest.raises(EmptyDataError, match="'v' has no feature: every row is null"):
         MinMaxScaler(inputCol="v").fit(vectors(spark, None, None))
 
@@ -493,7 +493,7 @@ def test_models_of_different_columns_do_not_merge(one, other):
         of(MinMaxScalerModel(), *one).merge(of(MinMaxScalerModel(), *other))
 
 
-def test_models_that_skipped_and_models_that_did_not_do_not_merge(good):
+def test_models_with_and_without_skip_do_not_merge(good):
     """Rows that one left out and the other counted make no whole."""
     kept, skipped, strict = (
         MinMaxScaler(inputCols=["x"], handleInvalid=choice).fit(good) for choice in ("keep", "skip", "error")
@@ -861,7 +861,7 @@ def partials_of(*partitions):
 )
 @pytest.mark.parametrize("where", ["within a partition", "between partitions"])
 def test_tasks_refuse_vectors_of_different_sizes(one, other, where):
-    """Of whatever forms they are, the message has the column and both sizes."""
+    """For dense and sparse vectors, the message has the column and both sizes."""
     partitions = [[one, other]] if where == "within a partition" else [[one], [other]]
 
     with pytest.raises(SizeMismatchError, match=rf"'v' holds vectors of size {one.size} and {other.size}"):
@@ -928,7 +928,7 @@ def test_a_range_that_overflows_is_refused(spark):
 
 @pytest.mark.parametrize("model", [MinMaxScalerModel, StandardScalerModel], ids=lambda c: c.__name__)
 def test_a_model_of_a_range_that_overflows_has_no_map(model):
-    """Nor has one whose variance does."""
+    """The same holds for a variance that overflows."""
     with pytest.raises(RangeOverflowError, match=r"'x'.*not representable.*another unit"):
         learned(model(), [[1.5e308], [-1.5e308]], "x").affine  # noqa: B018
 
@@ -950,7 +950,7 @@ def of_names(named):
 
 
 def values_after(rows, start):
-    """Return the values of rows from a place on, in the order of what stands first."""
+    """Return the values of rows from a position on, in the order of their first value."""
     return [list(row[start:]) for row in sorted(rows, key=lambda row: row[0])]
 
 
@@ -1038,7 +1038,7 @@ def test_fields_of_structs_can_be_scaled(nested, of_fields):
     ]
 
 
-def test_a_column_with_a_dot_goes_before_a_field(good):
+def test_column_named_with_a_dot_precedes_a_field(good):
     """Where both exist, ``s.x`` is the column of that very name."""
     df = good.select(F.struct(F.lit(7.0).alias("x")).alias("s"), F.col("x").alias("s.x"))
 
@@ -1097,7 +1097,7 @@ def test_a_cancelled_fit_is_sparks_own_exception(spark, cancel, column):
 
 
 @pytest.mark.core
-def test_a_column_may_be_named_as_the_errors_of_tasks(spark):
+def test_column_may_have_the_name_of_an_error_marker(spark):
     """A plan that shows such a name is Spark's exception; an error of a task about it has the name to the letter."""
     name = "[sparkscale.ParamError] x [end]"
     df = spark.range(1).selectExpr(f"double('NaN') AS {quoted(name)}")

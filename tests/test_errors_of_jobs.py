@@ -34,8 +34,8 @@ def of_task(kind: type[ScalingError], message: str) -> Exception:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
-def test_an_error_of_a_task_comes_out_as_itself(kind: type[ScalingError]) -> None:
-    """Its class and its message are read from the text around them, whatever Spark puts there."""
+def test_task_error_is_raised_with_its_class_and_message(kind: type[ScalingError]) -> None:
+    """Class and message are parsed from Spark's text."""
     failed = of_task(kind, "Column x\nholds 1.")
 
     with pytest.raises(ScalingError) as raised, translate_job_errors():
@@ -58,13 +58,13 @@ def test_an_error_of_a_task_comes_out_as_itself(kind: type[ScalingError]) -> Non
     ],
     ids=["PySpark 4", "lost task", "lost task of 3.5", "awaited, 3.5", "awaited", "Py4J"],
 )
-def test_an_error_of_raise_error_is_found_where_spark_puts_it(before: str) -> None:
+def test_message_of_raise_error_is_parsed(before: str) -> None:
     error = parse_job_error(RuntimeError(f"{before}{tag_error(InvalidValueError, 'x holds NaN')} SQLSTATE: P0001\n\tat org..."))
 
     assert repr(error) == repr(InvalidValueError("x holds NaN"))
 
 
-def test_an_error_of_this_process_comes_out_without_the_mark() -> None:
+def test_driver_errors_have_no_marker() -> None:
     """What tasks check is also checked before any runs."""
     assert repr(parse_job_error(ParamError(tag_error(ParamError, "too many")))) == repr(ParamError("too many"))
 
@@ -79,7 +79,7 @@ def test_the_first_of_several_errors_is_raised() -> None:
 @pytest.mark.parametrize(
     "name", ["x [end]", "[end] x", " [[end] ", "a [end] [end] [[[end] b", "[sparkscale.ParamError] x [end]"]
 )
-def test_a_message_may_hold_the_marks_themselves(name: str) -> None:
+def test_message_may_contain_the_markers(name: str) -> None:
     """A column may have such a name."""
     assert (
         str(parse_job_error(of_task(InvalidValueError, f"Column '{name}' holds NaN."))) == f"Column '{name}' holds NaN."
@@ -87,7 +87,7 @@ def test_a_message_may_hold_the_marks_themselves(name: str) -> None:
 
 
 def test_sql_that_fails_escapes_names_as_workers_do() -> None:
-    """A value of the row stands in the middle of the message."""
+    """The message contains a value of the row."""
     sql = failure(InvalidValueError, "Column x [end] holds ", "x", ", not [y [end]].")
 
     assert "x [[end]" in sql
@@ -95,7 +95,7 @@ def test_sql_that_fails_escapes_names_as_workers_do() -> None:
 
 
 @pytest.mark.parametrize("error", [AnalysisException, ParseException])
-def test_a_plan_is_no_message_of_a_task(error: Callable[[str], Exception]) -> None:
+def test_marker_in_a_plan_is_ignored(error: Callable[[str], Exception]) -> None:
     """A plan may show a name of any form, on lines of its own."""
     assert parse_job_error(error(f"cannot resolve y\n{of_task(ParamError, 'x')}")) is None
 
@@ -112,7 +112,7 @@ def test_a_plan_is_no_message_of_a_task(error: Callable[[str], Exception]) -> No
     ],
     ids=["value", "within a message", "another exception", "another class", "unknown class", "column"],
 )
-def test_a_mark_that_stands_elsewhere_is_no_error_of_ours(text: str) -> None:
+def test_marker_elsewhere_is_ignored(text: str) -> None:
     """It is of a column's name, or of another's exception."""
     assert parse_job_error(RuntimeError(text)) is None
 
@@ -146,8 +146,8 @@ def test_a_package_that_executors_lack_is_named(
     [ImportError("No module named 'pandas'"), RuntimeError("disk full"), KeyError("x"), KeyboardInterrupt()],
     ids=repr,
 )
-def test_what_is_not_ours_stays_what_it_is(failed: BaseException) -> None:
-    """Also a package that this process itself lacks, and whoever interrupts it."""
+def test_other_exceptions_are_unchanged(failed: BaseException) -> None:
+    """Also a package missing on the driver, and KeyboardInterrupt."""
     with pytest.raises(type(failed)) as raised, translate_job_errors():
         raise failed
 

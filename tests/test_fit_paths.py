@@ -88,7 +88,7 @@ def arrow_fits(data):
 
 
 def spied(monkeypatch):
-    """Record what the SQL aggregates returned; nothing if they were not asked."""
+    """Record the results of the SQL aggregates; empty if none ran."""
     answers, original = [], aggregates.summarize
 
     def summarize_(*args, **kwargs):
@@ -146,7 +146,7 @@ def test_few_scalars_are_fitted_by_sql_aggregates(data, ways, scaler):
     ],
     ids=["array", "vector", "weights", "skip"],
 )
-def test_all_else_is_fitted_through_arrow(data, ways, params):
+def test_other_fits_use_arrow(data, ways, params):
     """Arrays, vectors, weights and dropped rows are beyond the SQL aggregates."""
     StandardScaler(**params).fit(data)
 
@@ -167,7 +167,7 @@ def test_many_scalars_are_fitted_through_arrow(data, monkeypatch):
 @pytest.mark.core
 @each_statistic
 def test_sql_and_arrow_agree(data, arrow_fits, monkeypatch, scaler):
-    """Counts and extrema to the bit, moments to rounding; well-conditioned columns need no second scan."""
+    """Counts and extrema are identical, moments equal up to rounding; well-conditioned columns need no second scan."""
     answers = spied(monkeypatch)
     by_sql, by_arrow = scaler(inputCols=SCALARS).fit(data), arrow_fits(scaler, "driver")
 
@@ -263,7 +263,7 @@ def test_a_fit_repeats_to_the_bit(data, arrow_fits, monkeypatch, merged_on):
 
 @pytest.mark.core
 def test_an_ill_conditioned_column_falls_back(spark, monkeypatch):
-    """Where the mean is large beside the spread, Spark's running variance loses digits and Arrow takes over."""
+    """If the mean is large relative to the spread, Spark's variance loses digits, and fit uses Arrow instead."""
     answers = spied(monkeypatch)
     df = spark.range(0, 1000, 1, 3).selectExpr("1e9D + id % 10 AS x", "double(id) AS y")
     model = StandardScaler(inputCols=["x", "y"], ddof=0).fit(df)
@@ -275,7 +275,7 @@ def test_an_ill_conditioned_column_falls_back(spark, monkeypatch):
 
 @pytest.mark.core
 def test_squares_that_vanish_fall_back(spark, monkeypatch):
-    """Arrow tells tiny values from constants, even if their sum is 0."""
+    """With Arrow, tiny values are not mistaken for constants, even if their sum is 0."""
     answers = spied(monkeypatch)
     texts = {
         "small": "(1 + id % 3) * 1e-170D",
@@ -292,7 +292,7 @@ def test_squares_that_vanish_fall_back(spark, monkeypatch):
 
 
 def test_constants_and_tiny_values_among_others_do_not_fall_back(spark, monkeypatch):
-    """Zeros are told from values whose squares vanish without a second scan."""
+    """Zeros and values whose squares underflow are distinguished without a second scan."""
     answers = spied(monkeypatch)
     df = spark.range(0, 6, 1, 2).selectExpr(
         "id * 0D AS zero", "1D AS one", "1e-100D AS c", "IF(id < 5, 1e-200D, 3) AS x"
@@ -346,7 +346,7 @@ def test_a_fit_reads_the_data_once(spark, tmp_path, case):
 
 @pytest.mark.core
 @pytest.mark.parametrize("partitions", [3, None], ids=["known", "unknown"])
-def test_arrays_that_turn_out_too_long_for_the_driver_are_merged_on_executors(spark, monkeypatch, partitions):
+def test_long_arrays_of_unknown_size_are_merged_on_executors(spark, monkeypatch, partitions):
     """Tasks say so at the first row, if they know how many they are; else as soon as so many have sent too much.
 
     What they do not compute they read all the same: of a partition more than a socket holds.
@@ -367,7 +367,7 @@ def test_arrays_that_turn_out_too_long_for_the_driver_are_merged_on_executors(sp
 
 
 def test_fits_of_arrays_are_one_job(spark, monkeypatch):
-    """Nothing goes to other executors, and nothing is asked first, of columns whose sizes nobody has told."""
+    """For columns of unknown size there is neither a shuffle nor a query for the size."""
     wide = [f"array_repeat(double(id + {k}), 300) AS a{k}" for k in range(6)]
     df = spark.range(0, 40, 1, 20).selectExpr(*wide)
     before = jobs_so_far()
@@ -470,7 +470,7 @@ def test_partitions_that_share_tasks_are_merged_on_executors_as_well(cached, par
 
 
 @pytest.mark.classic_only
-def test_other_partitions_have_a_task_each(spark, cached, parallel):
+def test_other_partitions_do_not_share_tasks(spark, cached, parallel):
     """Of a source, of a shuffle, of a cache that is not there yet; of few partitions, or large ones."""
     plain = spark.range(0, 30, 1, 30).selectExpr("array(double(id)) AS a")
     frames = [plain, cached.repartition(20), cached.union(cached), plain.select("a", "a").toDF("a", "b").cache()]
@@ -488,7 +488,7 @@ def test_other_partitions_have_a_task_each(spark, cached, parallel):
 
 
 @pytest.mark.parametrize("before", [1, 3000, 12_000])
-def test_blocks_of_a_partition_do_not_depend_on_what_shares_its_task(before):
+def test_blocks_do_not_depend_on_partitions_sharing_the_task(before):
     """One of more rows than a batch of Spark's has is cut where it would be alone."""
     rows = 25_000
     of, values = [9] * before + [4] * rows, np.concatenate([np.zeros(before), np.arange(rows)])
@@ -505,7 +505,7 @@ def test_blocks_of_a_partition_do_not_depend_on_what_shares_its_task(before):
 
 
 @pytest.mark.parametrize("params", [{"handleInvalid": "skip"}, {"weightCol": "w"}], ids=str)
-def test_partitions_that_share_a_task_are_those_alone(params):
+def test_sharing_a_task_does_not_change_partial_statistics(params):
     """Rows that are dropped or weigh nothing, and partitions of no other rows; of all kinds of columns."""
     rows = [[[float(i * k), None if i == 2 else 0.0, -1.0] if i % 5 else None for i in range(8)] for k in (1, 2, 3)]
     weights = [[1.0, 0.0] * 4, [0.0] * 8, [2.0] * 8]
@@ -517,7 +517,7 @@ def test_partitions_that_share_a_task_are_those_alone(params):
 
 
 def test_batches_are_cut_where_the_partition_changes():
-    """Those of one partition are put together again, in their order; one without a row has none."""
+    """Batches of one partition are concatenated in order; an empty partition has no batch."""
 
     def of(partitions, first):
         rows = [[float(first + k)] for k in range(len(partitions))]
@@ -547,14 +547,14 @@ def batch(rows, row, **more):
 
 
 def reading(read, batches):
-    """Return the batches one by one, and record which were asked for."""
+    """Yield the batches, and record which were read."""
     for k, each in enumerate(batches):
         read.append(k)
         yield each
 
 
 def test_sparse_batches_are_put_together_up_to_a_budget(monkeypatch):
-    """In their order; dense ones, and those of null alone, pass as the device wants them."""
+    """In order; dense batches and batches of only nulls are gathered as the device requires."""
     rows = [(1, SPARSE), (3, SPARSE), (1, DENSE), (2, DENSE), (1, NULL), *[(2, SPARSE)] * 4]
     batches = [batch(*each) for each in rows]
     monkeypatch.setattr(batching, "SPARSE_BYTES", 3 * batches[-1].nbytes)
@@ -567,7 +567,7 @@ def test_sparse_batches_are_put_together_up_to_a_budget(monkeypatch):
 
 
 def test_short_sparse_rows_are_put_together_up_to_a_number(monkeypatch):
-    """Sums of more rows would round more; on whatever device, since the CPU computes them."""
+    """Sums over more rows would have larger rounding errors. Sparse rows are always summed on the CPU."""
     monkeypatch.setattr(batching, "SPARSE_ROWS", 5)
     batches = [batch(n, SPARSE) for n in (2, 3, 1, 9, 4)]
 
@@ -577,7 +577,7 @@ def test_short_sparse_rows_are_put_together_up_to_a_number(monkeypatch):
 
 @pytest.mark.parametrize("row", [DENSE, SPARSE], ids=["dense", "sparse"])
 def test_a_large_batch_is_computed_before_the_next_is_read(monkeypatch, row):
-    """No more of them are held than without."""
+    """Concatenation holds no additional batches in memory."""
     monkeypatch.setattr(batching, "SPARSE_BYTES", 1)
     read = []
     gathered = batching.rebatch(reading(read, [batch(n, row) for n in (1, 2, 3)]), Cpu().rebatch)
@@ -600,7 +600,7 @@ def test_fit_takes_one_statistic_of_sparse_batches_put_together(monkeypatch):
 
 
 def test_mini_batches_are_not_put_together(monkeypatch):
-    """Each is a statistic of its own: what is held is told before more of them are read."""
+    """Each mini-batch has its own statistic, which is sent before the next batch is read."""
     monkeypatch.setattr(keyed, "MOST_NUMBERS", 1)
     task = keyed.KeyedScan(
         selection.column_groups([FeatureColumn("v", "vector", size=3)]), Moments, False, "cpu", Pool()

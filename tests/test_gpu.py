@@ -1,8 +1,8 @@
 """Fit and transform on a GPU are what they are on the CPU, for every stage and kind of column.
 
-Run with ``pytest -m gpu`` where CuPy finds a device: the tests are then of the device. Anywhere else Spark's Python
-workers have a test double in CuPy's place (``tests/fake_cupy``), which shows that the whole path works and that nothing
-on it reaches for a device's memory from the host; not that a device computes the same.
+With ``pytest -m gpu`` the tests run on the device that CuPy finds. Without one, Spark's Python workers have a fake CuPy
+(``tests/fake_cupy``). It shows that the whole path works and that nothing accesses device memory from the host, but not
+that a device computes the same.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def assert_same(actual: Any, expected: Any, where: str = "") -> None:
 
 @contextmanager
 def on_gpu(times: int = 1) -> Iterator[None]:
-    """See to it that tasks take a device meanwhile, so many times at least; or, if that is 0, never. The double tells."""
+    """Assert that tasks use a device at least so many times, or never if that is 0; the fake CuPy counts."""
     trace = Path(os.environ.get("FAKE_CUPY_TRACE", ""))
 
     def taken() -> int:
@@ -186,7 +186,7 @@ class AskedError(Exception):
     [*((e.scaler, e.statistic) for e in TABLE), (Whitener, CoMoments)],
     ids=lambda c: c.__name__,
 )
-def test_every_scaler_fits_where_it_is_told(monkeypatch, scaler, statistic):
+def test_every_scaler_fits_on_its_device(monkeypatch, scaler, statistic):
     """Its statistic, on its device, with its weights."""
 
     def summarize(df: Any, columns: Any, kind: Any, *, handle_invalid: str, weight: Any, device: str, layout: Any) -> Any:
@@ -213,7 +213,7 @@ def test_weights(spoilt):
     assert_same_statistics(cpu, gpu)
 
 
-def test_a_partition_without_a_row_that_is_left(spark):
+def test_partition_without_valid_rows(spark):
     """Under "skip"; of mini-batches, too."""
     df = spark.range(0, 16, 1, 2).selectExpr("if(id < 8, double(id), NULL) AS x", "if(id < 8, id % 2, 2) AS step")
     pooled, batches = (
@@ -227,7 +227,7 @@ def test_a_partition_without_a_row_that_is_left(spark):
         assert batches.fit(df).numBatchesTracked == 2
 
 
-def test_a_model_goes_on_where_it_computes(clean):
+def test_merge_and_update_use_the_device(clean):
     """Update and merge, after it was saved."""
     halves, store = [clean.filter("id < 20"), clean.filter("id >= 20")], Store()
     stage = StandardScaler(inputCols=["s0", "array"], device="gpu")
@@ -254,7 +254,7 @@ def test_transform_of_every_kind_and_type(fitted, spoilt, clean, handle_invalid)
 
 
 def test_transform_between_bounds(fitted, spoilt):
-    """Of every column."""
+    """For every kind of column."""
     model = model_of(MinMaxScaler(inputCols=EVERY, min=-3.0, max=7.0, clip=True), fitted(Extrema, "keep"))
 
     assert_devices_agree({"model": model}, spoilt)
@@ -271,7 +271,7 @@ def test_transform_by_all_choices(spoilt):
 
 @pytest.mark.core
 def test_transform_by_every_kind_of_udf(udfs, fitted, spoilt):
-    """Every column."""
+    """For every column."""
     model = model_of(StandardScaler(inputCols=EVERY, withMean=True), fitted(Moments, "keep"))
 
     assert_devices_agree({"model": model}, spoilt)
@@ -337,7 +337,7 @@ def test_batch_norm_of_tensors(tensors, statistics):
 
 
 def test_tensors_are_normalized(tensors, clean):
-    """Whatever was learned of them."""
+    """With any learned statistics."""
     assert_devices_agree({statistics: tensors(statistics) for statistics in STATISTICS}, clean)
 
 
@@ -424,7 +424,7 @@ def test_scalars_are_clipped(spoilt):
 
 @pytest.mark.core
 def test_rows_of_several_lengths(spark, udfs):
-    """Rows of one length are computed together; the others, and empty ones, by themselves."""
+    """Rows of the same length are computed as one block; empty rows are allowed."""
     rows = [[3.0, 4.0], [], None, [6.0, 8.0, 0.0], [0.6, 0.8], [None, 5.0], [2.0]]
     df = spark.createDataFrame(list(enumerate(rows)), "id int, a array<double>").coalesce(1)
     for device in DEVICES:

@@ -103,7 +103,7 @@ def test_the_shares_of_a_device_fill_the_cores(file):
 
 
 def test_the_head_of_dataprocs_file_makes_its_flag():
-    """By the shell that it is to be pasted into."""
+    """As evaluated by the shell."""
     file = ROOT / "examples" / "gpu" / "dataproc.conf"
     command = re.search(r'--properties "\$\((.*)\)"', file.read_text())[1]
     flag = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
@@ -171,7 +171,7 @@ def test_the_accelerator_runs_the_maps_of_scalars_and_arrays(monkeypatch, table,
 @pytest.mark.classic_only
 @pytest.mark.parametrize("name", MAPS)
 def test_the_accelerator_runs_what_is_around_python(monkeypatch, table, models, name):
-    """What is sent to workers, and what is made of what comes back, of fit and of transform."""
+    """The expressions before and after the Python workers, for fit and transform."""
     from pyspark.util import PythonEvalType  # not there in PySpark 3.5
 
     model = model_under(models, name).setDevice("gpu")
@@ -190,7 +190,7 @@ def test_the_accelerator_runs_what_is_around_python(monkeypatch, table, models, 
 
 
 def test_a_session_has_the_accelerator_if_it_is_among_its_plugins():
-    """Of which there may be several."""
+    """The list of plugins may have several entries."""
     sessions = [SimpleNamespace(conf=c) for c in ({}, {"spark.plugins": "a.B,com.nvidia.spark.SQLPlugin"})]
 
     assert [gpu.has_plugin(s) for s in sessions] == [False, True]

@@ -44,7 +44,7 @@ ROWS[3, 1], ROWS[5, 0] = np.nan, np.inf
 
 @dataclass
 class Task:
-    """What Spark tells a task."""
+    """The task context of Spark."""
 
     addresses: list[str] = field(default_factory=list)
     partition: int = 0
@@ -88,7 +88,7 @@ def test_the_device_of_a_task(fake_cupy, monkeypatch, visible, task, expected):
     assert fake_cupy.counted["device"] == expected
 
 
-def test_a_part_of_a_device_has_a_name(fake_cupy, monkeypatch):
+def test_mig_device_is_named_by_uuid(fake_cupy, monkeypatch):
     """CUDA takes it from the environment alone."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "before")  # so that it is taken back
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
@@ -163,8 +163,8 @@ def test_auto_without_a_device_is_the_cpu(reason, caplog):
 
 
 @pytest.mark.third_party
-def test_the_real_library_without_a_device(monkeypatch):
-    """CuPy itself imports, and has none here."""
+def test_cupy_without_a_device(monkeypatch):
+    """CuPy imports without a device."""
     cupy = pytest.importorskip("cupy", reason="CuPy has no wheel for this platform")
     if has_gpu():
         pytest.skip("there is a device")
@@ -177,7 +177,7 @@ def test_the_real_library_without_a_device(monkeypatch):
 
 @pytest.mark.third_party
 def test_the_fake_cupy_has_only_names_of_cupy(fake_cupy):
-    """Else it would let pass what fails on a device."""
+    """Otherwise code could pass here and fail on a device."""
     cupy = pytest.importorskip("cupy", reason="CuPy has no wheel for this platform")
     own = {"DEVICE", "HOST", "counted", "held", "OutOfMemoryError", "CUDARuntimeError", "Device"}
     names = {n for n, v in vars(fake_cupy).items() if getattr(v, "__module__", "") == fake_cupy.__name__} - own
@@ -199,7 +199,7 @@ def test_the_fake_cupy_has_only_names_of_cupy(fake_cupy):
 
 @pytest.mark.parametrize("kind", [Extrema, Squares, Moments, CoMoments])
 @pytest.mark.parametrize("limit", [0, 7, 1])
-def test_a_block_that_has_no_room_goes_in_halves(fake_cupy, monkeypatch, kind, limit):
+def test_block_without_memory_is_halved(fake_cupy, monkeypatch, kind, limit):
     """Down to a row; the statistic is that of the CPU, and on the host."""
     monkeypatch.setenv("FAKE_CUPY_ROWS", str(limit))
     actual, expected = Gpu(fake_cupy).of(kind, DenseBlock(ROWS)), kind.of(DenseBlock(ROWS))
@@ -211,8 +211,8 @@ def test_a_block_that_has_no_room_goes_in_halves(fake_cupy, monkeypatch, kind, l
     assert not any(fake_cupy.counted["freed"])  # nothing was in use any more
 
 
-def test_a_row_that_has_no_room_is_an_error(fake_cupy, monkeypatch):
-    """Nothing smaller can be tried."""
+def test_single_row_without_memory_is_an_error(fake_cupy, monkeypatch):
+    """A single row cannot be halved."""
     monkeypatch.setattr(fake_cupy, "asarray", lambda a: (_ for _ in ()).throw(fake_cupy.OutOfMemoryError("full")))
 
     with pytest.raises(DeviceError, match=r"(?s)partition 7: OutOfMemoryError: full.*Let fewer tasks share it"):
@@ -220,7 +220,7 @@ def test_a_row_that_has_no_room_is_an_error(fake_cupy, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [MemoryError, None], ids=["of RAPIDS", "of CuPy"])
-def test_a_kernel_that_has_no_room_goes_in_halves(fake_cupy, kind):
+def test_kernel_without_memory_is_halved(fake_cupy, kind):
     """Most of what a device has no room for are results within a kernel; what it held by then is given back first."""
     limit = 10
 
@@ -237,7 +237,7 @@ def test_a_kernel_that_has_no_room_goes_in_halves(fake_cupy, kind):
 
 @pytest.mark.parametrize("kind", [Extrema, Squares, Moments, CoMoments])
 def test_a_block_without_rows_is_neutral(fake_cupy, kind):
-    """As where no row of a batch is left."""
+    """As when all rows of a batch are dropped."""
     statistic = Gpu(fake_cupy).of(kind, DenseBlock(ROWS[:0]))
 
     assert len(statistic) == 6
@@ -245,8 +245,8 @@ def test_a_block_without_rows_is_neutral(fake_cupy, kind):
 
 
 @pytest.mark.parametrize("limit", [0, 7, 1])
-def test_rows_that_have_no_room_go_in_halves(fake_cupy, monkeypatch, limit):
-    """What a kernel makes of them is put together again, on the host."""
+def test_rows_without_memory_are_halved(fake_cupy, monkeypatch, limit):
+    """The results of the halves are concatenated on the host."""
     monkeypatch.setenv("FAKE_CUPY_ROWS", str(limit))
     rows = Gpu(fake_cupy).apply(kernels.layer_norm, VALID)
 
@@ -259,14 +259,14 @@ def broken(x: Any) -> Any:
 
 
 def test_an_error_of_a_kernel_names_the_partition(fake_cupy):
-    """As whoever looks for the rows that caused it needs."""
+    """The partition helps to find the rows that caused the error."""
     with pytest.raises(DeviceError, match="partition 3: RuntimeError: an illegal memory access") as failed:
         Gpu(fake_cupy, 3).apply(broken, ROWS)
     assert isinstance(failed.value.__cause__, RuntimeError)
 
 
-def test_errors_of_our_own_stay_what_they_are(fake_cupy):
-    """They say already what is wrong with the data or with a Param."""
+def test_scaling_errors_are_not_wrapped(fake_cupy):
+    """Their messages already name the wrong data or Param."""
     with pytest.raises(ParamError, match="low must not be above high"):
         Gpu(fake_cupy, 3).apply(partial(kernels.clip_by_value, low=2.0, high=1.0), ROWS)
 
@@ -331,7 +331,7 @@ LISTS = {
 @pytest.mark.parametrize("nulls", [True, False])
 @pytest.mark.parametrize("name", LISTS)
 def test_rows_are_mapped_and_their_nulls_stay(name, nulls):
-    """In Arrow's arrays of every make: a null row stays null, a null in a row too, if that is asked for."""
+    """For every layout of Arrow arrays: null rows stay null, and so do null elements if nulls are kept."""
     source = LISTS[name]
     actual = udf._of_rows(source, gpu.Cpu(), lambda x: x * 2.0, nulls)
     actual.validate(full=True)
@@ -375,8 +375,8 @@ SESSIONS = {
 
 
 @pytest.mark.parametrize("name", SESSIONS)
-def test_auto_asks_tasks_of_a_session_that_has_gpus(name, caplog):
-    """One line of the log says what it came to, and why."""
+def test_auto_depends_on_the_gpus_of_the_session(name, caplog):
+    """One line of the log has the device and the reason."""
     confs, expected = SESSIONS[name]
     session = SimpleNamespace(conf=confs)
     with caplog.at_level(logging.WARNING, logger="sparkscale"):
@@ -390,7 +390,7 @@ def test_auto_asks_tasks_of_a_session_that_has_gpus(name, caplog):
 
 
 def test_batches_are_put_together_up_to_a_budget(fake_cupy, monkeypatch):
-    """In their order, and none is lost; one that is larger stays alone."""
+    """In order and without loss; a batch above the budget is not concatenated."""
     monkeypatch.setattr("sparkscale.spark.gpu.BLOCK_BYTES", 100)
     batches = [pa.record_batch({"x": pa.array(np.full(n, float(n)))}) for n in (3, 4, 100, 2, 0, 5)]
     gathered = list(Gpu(fake_cupy).rebatch(iter(batches)))

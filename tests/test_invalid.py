@@ -47,7 +47,7 @@ def x_a_v(spark, *rows, size):
 
 
 def of_x_a_v(model, *rows, size):
-    """Return the model as it learns from such rows, their features beside each other."""
+    """Return the model fitted on such rows, with the features of all columns."""
     return learned(model, rows, "x", FeatureColumn("a", "array", size=size), FeatureColumn("v", "vector", size=size))
 
 
@@ -127,7 +127,7 @@ def test_keep_leaves_invalid_entries_of_vectors_out_of_the_statistic(partly_vali
 
 @pytest.fixture(scope="module")
 def kept(spark):
-    """Return what each kind of column becomes that holds invalid values beside those from 0 to 2 and from 0 to 4."""
+    """Return the results for each kind of column, with invalid values among values from 0 to 2 and from 0 to 4."""
     df = x_a_v(
         spark,
         (0.0, [0.0, 0.0], Vectors.dense([0.0, 0.0])),
@@ -299,7 +299,7 @@ def test_skip_drops_rows_in_fit(spark):
 
 @pytest.fixture(scope="module")
 def mostly_invalid(spark):
-    """Return eight rows of all kinds, of which the first and the last are valid but for a column beside."""
+    """Return eight rows of all kinds; the first and the last are valid except for a column that is not scaled."""
     schema = StructType(
         [
             StructField("i", IntegerType()),
@@ -326,7 +326,7 @@ def mostly_invalid(spark):
 @pytest.mark.core
 @each_statistic
 def test_skip_drops_rows_over_all_kinds(mostly_invalid, scaler):
-    """Scalars, arrays and vectors decide together in fit, and no other column does."""
+    """``fit`` drops a row if any scalar, array or vector to scale is invalid; other columns do not matter."""
     model = scaler(inputCols=["x", "a", "v"], handleInvalid="skip").fit(mostly_invalid)
     clean = scaler(inputCols=["x", "a", "v"]).fit(mostly_invalid.filter("i IN (0, 7)"))
 
@@ -337,7 +337,7 @@ def test_skip_drops_rows_over_all_kinds(mostly_invalid, scaler):
 
 @pytest.mark.core
 def test_skip_drops_rows_over_all_kinds_in_transform(mostly_invalid):
-    """Scalars, arrays and vectors decide together, and no other column does."""
+    """A row is dropped if any scalar, array or vector to scale is invalid; other columns do not matter."""
     columns = "x", FeatureColumn("a", "array", size=1), FeatureColumn("v", "vector", size=2)
     model = learned(
         MinMaxScalerModel().setHandleInvalid("skip"), [[1.0, 1.0, 0.0, 2.0], [2.0, 3.0, 1.0, 4.0]], *columns
@@ -613,7 +613,7 @@ def test_features_without_spread_or_value_are_logged_once(spark, caplog):
 
 
 def test_the_log_names_ten_features_at_most(spark, caplog):
-    """Of constant ones, beside how many there are, and of empty ones."""
+    """Of constant and of empty features, with their total number."""
     df = spark.createDataFrame([([7.0] * 12 + [None] * 11,)], "a array<double>")
     with caplog.at_level(logging.WARNING, logger="sparkscale"):
         MinMaxScaler(inputCol="a").fit(df)
@@ -632,7 +632,7 @@ def test_a_usual_fit_logs_nothing(spark, caplog):
     assert logged(caplog) == []
 
 
-def test_what_maps_to_zero_is_not_minus_zero(spark):
+def test_zero_results_have_no_sign(spark):
     """Values of a feature with spread, and those that collapse, have no sign, whichever side they come from."""
     rows = [(1.0, 2.0), (2.0, 2.0), (0.0, 0.0), (5.0, 5.0)]
     df = spark.createDataFrame(rows, "x double, constant double").coalesce(1)

@@ -349,7 +349,7 @@ def test_squares_of_rows_neither_overflow_nor_vanish(size: float) -> None:
 
 
 def test_a_negative_epsilon_is_refused() -> None:
-    """By whatever adds it."""
+    """By every kernel that has the parameter."""
     x = np.ones((2, 2))
     for call in (
         lambda: kernels.layer_norm(x, epsilon=-1.0),

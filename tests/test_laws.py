@@ -87,7 +87,7 @@ def scaler(entry: Entry, kinds: Sequence[str], features: int = FEATURES, **param
 
 
 def repeated(matrix: np.ndarray, kinds: Sequence[str]) -> np.ndarray:
-    """Return the values of all columns beside each other."""
+    """Return the values of all columns as one matrix."""
     return np.tile(matrix, (1, len(kinds)))
 
 
@@ -257,7 +257,7 @@ def test_merge_is_fit_on_all(entry: Entry, data: st.DataObject) -> None:
 @examples(60)
 @given(data=st.data(), sized=st.booleans())
 def test_fit_is_the_statistic_of_all_rows(entry: Entry, data: st.DataObject, sized: bool) -> None:
-    """What fit learns is the exact statistic, rounded, whatever the partitions: empty, of one row, or all in one."""
+    """fit gives the exact statistic, rounded, for any partitions: empty, of one row, or one in all."""
     rows = data.draw(tables())
     params = data.draw(choices(entry))
     kinds = data.draw(st.sampled_from([("scalar",), KINDS]))

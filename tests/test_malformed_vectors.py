@@ -44,8 +44,8 @@ def decoded(*rows: tuple[list[int], list[float]], sized: bool = True, size: int 
 @pytest.mark.parametrize(
     "indices", [[1, 1], [2, 1], [0, 3], [-1, 1], [-1], [0, 2, 1], [LARGEST, -LARGEST - 1]], ids=str
 )
-def test_indices_that_are_no_features_or_not_in_order_are_refused(indices: list[int], sized: bool) -> None:
-    """Wherever the row stands; the message has its indices, and the range."""
+def test_invalid_vector_indices_are_refused(indices: list[int], sized: bool) -> None:
+    """In any row; the message has the indices and their range."""
     row, shown = (indices, [1.0] * len(indices)), ", ".join(map(str, indices))
 
     for rows in ([row], [GOOD, NULL, row], [row, DENSE, GOOD], [([], []), ([0, 2], [1.0, 1.0]), row, ([], [])]):
@@ -57,7 +57,7 @@ def test_indices_that_are_no_features_or_not_in_order_are_refused(indices: list[
         )
 
 
-def test_of_many_indices_some_are_shown() -> None:
+def test_messages_show_some_of_many_indices() -> None:
     """A message is no dump."""
     with pytest.raises(InvalidValueError, match=r"the indices 0, 1, 2, 3, 4, 5, 6, 7, \.\.\.: they"):
         decoded(([*range(20), 0], [1.0] * 21), size=20)

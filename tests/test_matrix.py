@@ -124,7 +124,7 @@ def test_the_worked_case_of_the_spectral_norm():
 
 
 def test_partial_matrices_are_merged_on_executors(df, fitted, monkeypatch):
-    """Tile by tile, whatever their size; the driver collects each tile once, and the sums are the same."""
+    """Tile by tile, for any tile size; the driver collects each tile once, and the sums are the same."""
     expected = fitted("both").statistics
     collected, original = [], partials.collect
     monkeypatch.setattr(partials, "collect", lambda rows: collected.append(original(rows)) or collected[-1])
@@ -139,7 +139,7 @@ def test_partial_matrices_are_merged_on_executors(df, fitted, monkeypatch):
 
 
 def test_a_large_mean_costs_no_digits():
-    """Co-moments are about the mean: 1e9 beside a spread of 1 leaves what the data themselves have."""
+    """Co-moments are about the mean: a mean of 1e9 with a spread of 1 loses no digits of the data."""
     x = np.random.default_rng(1).normal(size=(200, 3)) @ np.array([[1.0, 0.5, 0.0], [0.0, 1.0, 0.3], [0.0, 0.0, 1.0]])
     offset = x + np.array([1e9, -1e9, 0.0])
     partitions = [part.tolist() for part in np.array_split(offset, 5)]
@@ -296,8 +296,8 @@ def test_a_direction_without_variance(epsilon):
     np.testing.assert_allclose(model.affine.apply([[9.0, 9.0, 7 / 3]])[0][1:] == 0, epsilon == 0)
 
 
-def test_variances_below_any_square():
-    """Refused where they are all there is; beside larger ones, or a larger epsilon, they count as none."""
+def test_variances_whose_squares_underflow():
+    """Refused if all variances are so small; next to larger ones, or a larger epsilon, they count as 0."""
     rows = np.array([[1.0, 2.0, 4.0], [3.0, 1.0, 4.0], [2.0, 2.0, 4.0]])
     small, mixed = (Partitions([(rows * units).tolist()]) for units in (1e-170, [1.0, 1e-170, 1.0]))
 
@@ -393,7 +393,7 @@ def test_the_worked_case_of_the_global_norm(formula):
 
 @pytest.mark.parametrize("size", [1e300, 1e-300])
 def test_norms_of_values_whose_squares_are_no_doubles(size):
-    """Sums are scaled, so that 3 and 4 make 5 at any size, whatever the columns and partitions."""
+    """Sums are scaled, so that the norm of (3, 4) is 5 in any unit, for any columns and partitions."""
     rows = [[3 * size, 0.0, 0.0], [None, 0.0, -4 * size]]
     for names in (["s0", "s1", "s2"], ["array"], ["sparse"]):
         for partitions in ([rows], [rows[:1], rows[1:]]):

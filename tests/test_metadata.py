@@ -1,4 +1,4 @@
-"""Extrema of whole numbers are asked of the source as they are, so that one that knows them reads no row."""
+"""Extrema of integers come from the metadata of the source, if it has them, without reading rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROWS = 1000
 
 @pytest.fixture
 def version_2(spark):
-    """Parquet as a source of Spark's newer kind, which is asked for aggregates."""
+    """Parquet as a DataSource V2, which supports aggregate push-down."""
     before = {name: spark.conf.get(name) for name in SETTINGS}
     for name, value in SETTINGS.items():
         spark.conf.set(name, value)
@@ -81,8 +81,8 @@ def bytes_read(spark, fit):
     return sum(store.lastStageAttempt(number).inputBytes() for number in numbers)
 
 
-def test_a_source_that_knows_the_extrema_is_asked_for_them(spark, version_2, folder, monkeypatch):
-    """One query; counts and extrema are those of the rows, and a column of nulls has none."""
+def test_extrema_come_from_file_metadata(spark, version_2, folder, monkeypatch):
+    """One query; counts and extrema equal those of the rows, and a column of nulls has no extrema."""
     plans = queries(monkeypatch)
     df = spark.read.parquet(str(folder / "few.parquet"))
     model = MinMaxScaler(inputCols=[name for name in df.columns if name != "empty"]).fit(df)
@@ -95,8 +95,8 @@ def test_a_source_that_knows_the_extrema_is_asked_for_them(spark, version_2, fol
     assert model.count == ROWS
 
 
-def test_what_is_read_does_not_grow_with_the_rows(spark, version_2, folder):
-    """Nor do rows in a table of its own: files tell it at their end."""
+def test_amount_of_data_read_is_constant(spark, version_2, folder):
+    """Only the footers of the files are read."""
     scaler = MaxAbsScaler(inputCols=["byte", "short", "long"])
     frames = [spark.read.parquet(str(folder / f"{name}.parquet")) for name in ("few", "many")]
     few, many = (bytes_read(spark, partial(scaler.fit, df)) for df in frames)
@@ -105,8 +105,8 @@ def test_what_is_read_does_not_grow_with_the_rows(spark, version_2, folder):
     assert many < (folder / "many.parquet").stat().st_size / 100
 
 
-def test_a_source_that_refuses_is_read(spark, version_2, folder, monkeypatch, caplog):
-    """Files that do not tell their extrema make Spark's query fail, and the fit takes them from the rows."""
+def test_source_without_extrema_is_scanned(spark, version_2, folder, monkeypatch, caplog):
+    """Spark's query fails for files without extrema; fit then computes them from the rows."""
     df = spark.read.parquet(str(folder / "silent.parquet"))
     with caplog.at_level(logging.INFO, "sparkscale"):
         model = MinMaxScaler(inputCols=["byte", "int"]).fit(df)
@@ -116,8 +116,8 @@ def test_a_source_that_refuses_is_read(spark, version_2, folder, monkeypatch, ca
     assert model.invalidCounts == [0, ROWS // 4]
 
 
-def test_a_cancelled_query_is_not_asked_again(spark, version_2, folder, monkeypatch):
-    """Spark's word on it stands."""
+def test_cancelled_query_is_not_retried(spark, version_2, folder, monkeypatch):
+    """Spark's exception is raised."""
     plans = queries(monkeypatch)
     monkeypatch.setattr(jvm, "cancelled", lambda failure: failure)  # as if this was why it failed
     with pytest.raises(aggregates.FAILURES, match="aggregatePushdown"):
@@ -126,8 +126,8 @@ def test_a_cancelled_query_is_not_asked_again(spark, version_2, folder, monkeypa
     assert len(plans) == 1
 
 
-def test_a_failure_of_the_rows_is_no_refusal(spark, monkeypatch):
-    """Without a source that computes aggregates nothing is asked again."""
+def test_failure_of_a_row_is_not_retried(spark, monkeypatch):
+    """There is no second query if the source does not compute aggregates."""
     plans = queries(monkeypatch)
     df = spark.range(3).selectExpr("IF(id = 2, raise_error('no such row'), id) AS n")
     with pytest.raises(Exception, match="no such row"):
@@ -147,10 +147,8 @@ def test_a_column_of_nulls_has_no_extrema(spark, version_2, folder):
 
 
 @pytest.mark.parametrize("writer", ["pyarrow", "Spark"])
-def test_bounds_of_files_are_not_believed_of_floating_point_numbers(
-    spark, version_2, folder, tmp_path, monkeypatch, writer
-):
-    """They leave NaN out, or are missing because of it; a whole number beside does not change that."""
+def test_file_bounds_of_floats_are_not_used(spark, version_2, folder, tmp_path, monkeypatch, writer):
+    """They ignore NaN, or are missing because of it; this also holds if integers are scaled in the same fit."""
     path = str(folder / "nan.parquet")
     if writer == "Spark":
         spark.read.parquet(path).write.parquet(str(tmp_path / "nan"))
@@ -164,8 +162,8 @@ def test_bounds_of_files_are_not_believed_of_floating_point_numbers(
 
 
 @pytest.mark.parametrize("policy", ["keep", "error", "keepNaN"])
-def test_null_is_what_handle_invalid_says(spark, version_2, folder, policy):
-    """The error is that of the rows, though no row was read."""
+def test_null_follows_handle_invalid(spark, version_2, folder, policy):
+    """The error equals that of reading the rows."""
     df = spark.read.parquet(str(folder / "few.parquet"))
     scaler = MinMaxScaler(inputCols=["long", "int"], handleInvalid=policy)
     if policy == "error":

@@ -46,7 +46,7 @@ def models(data):
 
 @pytest.fixture(scope="module")
 def pairs(data):
-    """A scaler of each class and its model, of one column, with a Param beside. Tests that set Params copy it."""
+    """A scaler of each class and its model, of one column, with one Param set. Tests that set Params copy it."""
     scalers = {scaler: scaler(inputCol="x", handleConstant="unit") for scaler in SCALERS}
     return {kind: (scaler, scaler.fit(data)) for kind, scaler in scalers.items()}
 
@@ -123,7 +123,7 @@ def test_max_abs_has_sparks_attribute(models):
 
 @pytest.mark.parametrize(("ddof", "std"), [(1, 7**0.5), (0, (14 / 3) ** 0.5)])
 def test_standard_has_sparks_attributes(models, ddof, std):
-    """mean and std are vectors over all features, whatever withMean and withStd say."""
+    """mean and std are vectors over all features, for any withMean and withStd."""
     model = models[StandardScaler].copy().setDdof(ddof).setWithStd(False)
 
     assert isinstance(model, StandardScalerModel)

@@ -49,7 +49,7 @@ def named(spark):
 
 @pytest.mark.core
 @pytest.mark.settings
-def test_names_are_read_as_spark_reads_them_unless_they_are_columns_as_they_stand(named):
+def test_names_resolve_as_in_spark_unless_a_column_matches_exactly(named):
     """Quotes enclose dots; what follows a dot is a field, the value of a key, or a field of each element."""
     model = MinMaxScaler(inputCols=QUOTED).fit(named)
     outputs = [f"{name}_scaled" for name in OUTPUTS]
@@ -62,7 +62,7 @@ def test_names_are_read_as_spark_reads_them_unless_they_are_columns_as_they_stan
     assert [[row[name] for name in outputs] for row in values] == [[*[0.0] * 7, [0.0]], [*[1.0] * 7, [1.0]]]
 
 
-def test_a_column_that_has_the_name_as_it_stands_comes_first(spark):
+def test_exact_column_name_comes_first(spark):
     """Also before the field that Spark would take."""
     df = spark.sql("SELECT 1D AS `a.b`, named_struct('b', 7D) AS a, 5D AS ```a.b```")
     model = MinMaxScaler(inputCols=["a.b", "`a`.`b`", "`a.b`"], outputCols=["x", "y", "z"]).fit(df)
@@ -88,7 +88,7 @@ def test_weights_and_mini_batches_are_named_in_the_same_way(named):
 @pytest.mark.parametrize(
     "name", ["*", "s.*", "`", "``", "`a.b", "a.b`", "s.", ".x", "s..x", "s.`*`", "m.k.z", "l.z.z", ""]
 )
-def test_what_names_no_column_is_refused(named, name, capfd):
+def test_unknown_names_are_refused(named, name, capfd):
     """In our words alone: of what Spark's own refusal would log, nothing is shown."""
     with pytest.raises(
         ColumnNotFoundError, match=r"does not exist\. (The DataFrame has: id, a\.b, c d|'s' has: x, p\.q, x y)"
@@ -136,7 +136,7 @@ def test_a_field_of_several_that_differ_in_case_is_ambiguous(spark):
         MinMaxScaler(inputCol="s.x").fit(spark.sql("SELECT named_struct('x', 1D, 'X', 2D) AS s"))
 
 
-def test_of_many_columns_those_of_a_name_like_it_are_shown_first(spark):
+def test_messages_show_similar_names_first(spark):
     df = spark.range(1).selectExpr(*(f"double(id) AS col_{i:03d}" for i in range(300)))
 
     with pytest.raises(ColumnNotFoundError) as refused:
@@ -150,7 +150,7 @@ def test_of_many_columns_those_of_a_name_like_it_are_shown_first(spark):
 
 @pytest.mark.core
 @pytest.mark.settings
-def test_letters_of_two_in_the_other_case_are_themselves(spark):
+def test_letters_with_two_letter_upper_case_are_distinct(spark):
     """Spark compares letter by letter: ß is not ss."""
     df = spark.sql("SELECT * FROM VALUES (1D, 2D, 5D), (3D, 5D, 6D) AS t(`Maße`, Masse, `MASẞEN`)")
     model = MinMaxScaler(inputCols=["Maße", "Masse"], outputCols=["Strasse", "Straße"]).fit(df)
@@ -158,7 +158,7 @@ def test_letters_of_two_in_the_other_case_are_themselves(spark):
     assert [[*row[3:]] for row in model.transform(df).collect()] == [[0.0, 0.0], [1.0, 1.0]]
 
 
-def test_columns_that_spark_reads_apart_are_read_apart(spark):
+def test_names_distinct_in_spark_are_distinct(spark):
     """It looks for a name in lower case first, where the micro sign is not the Greek letter; outputs must differ in both."""
     df = spark.sql("SELECT 1D AS `\u00b5m`, 2D AS `\u03bcm`, 3D AS i, 4D AS `\u0130`")
     names = ["\u00b5m", "\u03bcm", "i", "\u0130"]
@@ -202,7 +202,7 @@ def test_without_an_input_the_output_is_named_after_the_stage_and_keeps_that_nam
         assert stage.copy().getOutputCol() == name
 
 
-def test_a_getter_names_the_one_to_call_instead():
+def test_getter_names_the_getter_to_use_instead():
     """One name where there are several, and several where there is one, are no bare KeyError."""
     with pytest.raises(ParamError, match=r"StandardScaler: each of inputCols has an output.*getOutputCols\(\)"):
         StandardScaler(inputCols=["x", "y"]).getOutputCol()
@@ -214,7 +214,7 @@ def test_a_getter_names_the_one_to_call_instead():
         StandardScaler(inputCol="x").getOutputCols()
 
 
-def test_an_inverse_says_what_it_reads_and_makes():
+def test_inverse_lists_its_columns():
     one = InverseModel(learned(MinMaxScalerModel(), [[0.0], [1.0]], "x"))
     two = InverseModel(learned(MinMaxScalerModel(), [[0.0, 0.0], [1.0, 1.0]], "x", "y"))
 

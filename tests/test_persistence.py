@@ -121,7 +121,7 @@ def kept(store):
 
 
 def numbered(n):
-    """Return a model of one feature, told apart by its largest value."""
+    """Return a model of one feature, identified by its largest value."""
     return learned(MaxAbsScalerModel().setInputCol("x"), [[float(n)]], "x")
 
 
@@ -139,7 +139,7 @@ def params(stage):
 
 
 def same(one, other):
-    """Whether two models are alike in all that they are made of."""
+    """Return whether two models have the same class, uid, Params, features, statistics and map."""
     return (
         type(one) is type(other)
         and one.uid == other.uid
@@ -205,7 +205,7 @@ def test_a_model_survives(data, models, loaded, name):
 
 @pytest.mark.core
 def test_loaded_models_transform_as_before(data, models, loaded):
-    """What transform makes comes back: of all models, whose outputs stand beside each other."""
+    """Loaded models of all classes give the same outputs."""
     before, after = (reduce(lambda df, m: m.transform(df), by.values(), data) for by in (models, loaded))
 
     assert {"f", "o", "p", "q", "v_scaled"} < set(after.columns)
@@ -255,7 +255,7 @@ def test_loaded_inverses_map_back_as_before(data, models, saved, store):
 
 
 def ways_back(scaled, inverses):
-    """Return what each inverse makes, beside what the others do."""
+    """Return the outputs of all inverses as columns of one frame."""
     for name, inverse in inverses.items():
         scaled = inverse.transform(scaled).withColumnsRenamed({c: f"{c} by {name}" for c in ("x", "a", "v")})
     return scaled
@@ -293,7 +293,7 @@ def test_a_wide_model_survives(wide):
 
 @pytest.mark.core
 def test_a_pipeline_survives(data, tmp_path):
-    """Our stages are saved inside of Spark's Pipeline and PipelineModel, beside Spark's own: inverses, too."""
+    """Our stages, inverses included, are saved in Pipeline and PipelineModel, together with Spark's own."""
     path = str(tmp_path / "p")
     pipeline = Pipeline(
         stages=[
@@ -409,7 +409,7 @@ def test_the_layout_is_that_of_spark_ml(spark, models, saved):
 
 
 def test_nothing_is_pickled(saved):
-    """Only text and Parquet are written, whoever looks into them."""
+    """Only text and Parquet are written."""
     assert {p.suffix for p in saved.rglob("part-*")} == {".txt", ".parquet"}
     assert not any(b"\x80\x04\x95" in content for content in contents_of(saved).values())
 
@@ -453,7 +453,7 @@ def test_a_path_with_damaged_metadata_is_refused(spoilt):
 
 @pytest.mark.core
 def test_overwrite_replaces(models, spoilt):
-    """After an overwrite the new stage is there, of whatever class."""
+    """An overwrite may replace a stage of another class."""
     path = str(spoilt)
     models["StandardScaler"].write().overwrite().save(path)
     assert same(StandardScalerModel.load(path), models["StandardScaler"])
@@ -619,7 +619,7 @@ def test_interrupted_overwrites_by_spark_leave_what_those_of_the_store_do(
 
 
 @pytest.mark.core
-def test_metadata_next_stands_in_for_metadata(overwritten, tmp_path):
+def test_metadata_next_replaces_missing_metadata(overwritten, tmp_path):
     """When the last step of an overwrite has only removed the old metadata, the new model is read."""
     path = shutil.copytree(overwritten, tmp_path / "m")
     shutil.rmtree(path / "metadata")
@@ -654,7 +654,7 @@ def test_a_path_that_does_not_exist_is_named(spark, tmp_path):
 
 @pytest.mark.parametrize("cls", [MinMaxScaler, StandardScalerModel, InverseModel], ids=lambda c: c.__name__)
 def test_another_class_is_refused(kept, cls):
-    """The message has the class that is there and the class that was asked for."""
+    """The message has the saved class and the requested class."""
     with pytest.raises(
         PersistenceError, match=rf"m' holds a sparkscale\.MinMaxScalerModel, not a sparkscale\.{cls.__name__}\.$"
     ):
@@ -772,7 +772,7 @@ def test_metadata_that_is_not_json_is_refused(kept, kind, text):
 
 @pytest.mark.parametrize("text", ["2147483648", "1e400", "1" * 5000], ids=["int", "infinity", "digits"])
 def test_numbers_that_no_param_can_have_are_refused(kept, text):
-    """They were never saved, whatever the checksum says."""
+    """Invalid values are refused even with a valid checksum."""
     save(sparkscale.GroupNorm(numGroups=7), "g", kept)
     metadata = kept.folders["g/metadata"].replace('"numGroups": 7', f'"numGroups": {text}')
     if len(text) < 100:
@@ -802,7 +802,7 @@ def test_missing_metadata_is_refused(spoilt):
 
 @pytest.mark.parametrize("part", ["uid", "paramMap", "defaultParamMap", "columns", "skips", "data", "numFeatures"])
 def test_metadata_without_a_part_is_refused(kept, part):
-    """Each part is needed, whatever the checksum says."""
+    """A missing field is refused even with a valid checksum."""
     change(kept, "m", **{part: None})
     with pytest.raises(PersistenceError, match=f"'m': the metadata is not what sparkscale saves: {part} is None"):
         load(MinMaxScalerModel, "m", kept)
@@ -916,7 +916,7 @@ def outcome(kind, store):
 
 
 def whole(stage):
-    """Return all that a stage is made of."""
+    """Return the uid, Params, columns and statistics of a stage."""
     model = stage.forward if isinstance(stage, InverseModel) else stage
     statistic = model.statistics.arrays() if hasattr(model, "_learned") else {}
     return (
@@ -1042,7 +1042,7 @@ def test_metadata_that_spark_cannot_read_are_passed_over_and_overwritten(overwri
 
 
 def test_a_line_that_was_damaged_is_passed_over_for_the_next(store):
-    """metadata.next, which an overwrite leaves, stands in for metadata."""
+    """``metadata.next``, which an overwrite leaves, replaces damaged ``metadata``."""
     save(numbered(2), "m", store, overwrite=True)
     store.folders["m/metadata"] = store.folders["m/metadata"].replace('"inputCols": ["x"]', '"inputCols": ["y"]')
 
@@ -1052,7 +1052,7 @@ def test_a_line_that_was_damaged_is_passed_over_for_the_next(store):
 # Other writers
 
 
-def test_two_lines_of_metadata_are_two_stages_the_newer_of_which_counts(store):
+def test_newer_of_two_metadata_lines_is_used(store):
     """Two writers may leave a file each."""
     for n in (1, 2):
         save(numbered(n), "m", store, overwrite=True)
@@ -1066,7 +1066,7 @@ def test_two_lines_of_metadata_are_two_stages_the_newer_of_which_counts(store):
     assert load(MaxAbsScalerModel, "m", store).maxAbs[0] == 2.0
 
 
-def test_what_other_writers_removed_is_written_again(store, monkeypatch):
+def test_files_removed_by_other_writers_are_rewritten(store, monkeypatch):
     """They take statistics that no metadata names yet for those of a save that was interrupted."""
     put, removed = store.put, []
 
@@ -1317,7 +1317,7 @@ def test_showing_a_model_imports_nothing(models, hostile):
 
 
 @pytest.mark.core
-def test_what_format_1_saved_loads(spark):
+def test_format_1_loads(spark):
     """Models that an earlier version saved have their Params and numbers."""
     rows = np.array([[1.0, 1.0, -2.0], [3.0, 4.0, 0.5], [np.nan, 0.1, 7.0], [8.0, 2.0, 2.0]])
     columns = [FeatureColumn("x", "scalar", size=1), FeatureColumn("a", "array", size=2)]
@@ -1374,7 +1374,7 @@ def test_a_file_in_place_of_the_path_is_an_error(spark, tmp_path, overwrite):
 
 @pytest.mark.classic_only
 def test_metadata_that_fail_sparks_own_checksum_are_a_persistence_error(spoilt):
-    """Spark refuses the file; its words are told, without its trace."""
+    """Spark refuses the file; the error has its message without the stack trace."""
     (part,) = files_of(spoilt, "metadata")
     part.write_text(part.read_text().replace("sparkscale", "sparkscalf"))
     with pytest.raises(PersistenceError, match=r"m' cannot be read: (?!.*\n)"):
@@ -1382,7 +1382,7 @@ def test_metadata_that_fail_sparks_own_checksum_are_a_persistence_error(spoilt):
 
 
 def test_a_path_that_cannot_be_written_is_an_error(spark, tmp_path):
-    """Where a file stands in the way, save fails instead of pretending."""
+    """If a file is in the way, save fails."""
     (tmp_path / "file").write_text("here")
     with pytest.raises(PersistenceError, match="file/m' cannot be "):
         numbered(1).save(str(tmp_path / "file" / "m"))

@@ -84,7 +84,7 @@ def test_an_inverse_is_a_stage(data):
 
 @pytest.mark.core
 def test_fit_multiple_fits_each_param_map(data):
-    """Each ParamMap gives a model of its own; indices tell which is which."""
+    """Each ParamMap gives one model, with its index."""
     scaler = MinMaxScaler(inputCol="x")
     models = dict(scaler.fitMultiple(data, [{scaler.max: 2.0}, {scaler.max: 3.0}]))
 

@@ -62,8 +62,8 @@ def children(node: Any) -> list[Any]:
 
 @pytest.mark.classic_only  # it looks at the plan
 @pytest.mark.parametrize("policy", POLICIES)
-def test_no_part_of_a_plan_is_an_array_of_nothing(df, policy):
-    """Accelerators leave expressions with such a part to Spark: what fails a job has the type of what it stands beside."""
+def test_plans_have_no_void_arrays(df, policy):
+    """Accelerators do not run expressions with void arrays, so ``raise_error`` is cast to the type of the other branch."""
     frames = [stage.transform(df) for stage in stages(df, policy)]
     frames.append(selection.select(df, selection.column_groups(resolve(df, NAMES)), policy, None))
     by_type = {sql_type: text for frame in frames for text, sql_type in types(frame)}

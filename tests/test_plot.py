@@ -72,7 +72,7 @@ def titles(figure) -> list[str]:
 
 
 def test_scalars_arrays_and_vectors_are_counted_before_and_after(data, plotted):
-    """As NumPy counts their valid values, whatever holds them; the invalid ones are counted in the title."""
+    """Counts equal NumPy's for every kind of column; the title has the number of invalid values."""
     _, x, a = data
     _, figure, _ = plotted
     first, second = np.append(a[:, 1], [1.0, 1.0]), np.append(a[:, 1], 0.0)
@@ -93,7 +93,7 @@ def test_scalars_arrays_and_vectors_are_counted_before_and_after(data, plotted):
 
 
 @pytest.mark.classic_only
-def test_two_queries_are_enough_for_any_number_of_features(data, plotted, monkeypatch):
+def test_histogram_takes_two_queries(data, plotted, monkeypatch):
     """And only counts come to the driver: a row a feature, and a row a bin. Outputs that are there already are no matter."""
     df, *_ = data
     model, whole, of_five = plotted
@@ -108,7 +108,7 @@ def test_two_queries_are_enough_for_any_number_of_features(data, plotted, monkey
 
 
 @pytest.mark.classic_only
-def test_what_is_drawn_after_is_what_transform_gives(data):
+def test_scaled_histogram_matches_transform(data):
     """Clipped values are counted where they were clipped to, infinities too; many columns may become one vector."""
     df, x, a = data
     below = x[x < 0]
@@ -126,7 +126,7 @@ def test_what_is_drawn_after_is_what_transform_gives(data):
 
 
 @pytest.mark.classic_only
-def test_rows_that_are_skipped_are_not_there_after(spark):
+def test_skipped_rows_are_not_drawn_after_scaling(spark):
     """Before, their values are counted."""
     rows = [(1.0, 1.0), (2.0, None), (3.0, 3.0)]
     model = learned(MaxAbsScalerModel(), rows, "x", "y").setHandleInvalid("skip")
@@ -178,7 +178,7 @@ def test_twelve_features_are_drawn_unless_some_are_named(spark):
 
 
 @pytest.mark.classic_only
-def test_ranges_that_are_no_double_and_those_that_are_tiny(spark):
+def test_overflowing_and_tiny_ranges_are_drawn(spark):
     """Are counted, too."""
     df = spark.createDataFrame([(-1.7e308, 5e-324), (1.7e308, 0.0), (0.0, 0.0)], "x double, y double").coalesce(1)
     wide, tiny = histograms(df, ["array(x)", "array(y)"], 4)

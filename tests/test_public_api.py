@@ -243,7 +243,7 @@ def public(cls: type) -> set[str]:
 
 
 def own(cls: type) -> set[str]:
-    """What a stage has beside its Params, and what every estimator, model or transformer of Spark has."""
+    """Return the public members of a stage that are neither Params nor inherited from Spark."""
     base = next(b for b in (Model, Estimator, Transformer) if issubclass(cls, b))
     return {n for n in public(cls) - public(base) if not isinstance(getattr(cls, n), Param)}
 
@@ -325,7 +325,7 @@ def test_row_wise_stages_have_the_promised_methods_and_defaults(name):
 
 @pytest.mark.parametrize("name", SCALERS)
 def test_estimators_have_the_promised_methods(name):
-    """Beside what every estimator has: setParams, and a getter and setter for each Param."""
+    """In addition to the members of every estimator: setParams, and a getter and setter for each Param."""
     assert own(getattr(sparkscale, name)) == new({"setParams"} | STAGE | COLUMNS | OWN_PARAMS[name], Estimator)
 
 

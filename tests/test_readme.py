@@ -1,4 +1,4 @@
-"""The README and the pages of docs/: their code runs and prints what stands there, their lists are complete."""
+"""The code in the README and in docs/ runs and prints the output shown; their lists are complete."""
 
 from __future__ import annotations
 

@@ -316,7 +316,7 @@ def transformed(invalid_and_good):
 
 
 @each_case
-def test_rows_become_what_the_kernel_makes_of_them(transformed, name):
+def test_rows_equal_the_results_of_the_kernel(transformed, name):
     """As arrays of double and float and as dense and sparse vectors; a null row stays null."""
     x = sample()
 
@@ -350,7 +350,7 @@ def test_every_kind_of_column_is_computed_alike(invalid_and_good, name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_invalid_values_stay_and_never_count(transformed, name):
+def test_invalid_values_are_kept_and_ignored(transformed, name):
     """The others become what they are without them; infinities stay infinite, unless values are clipped."""
     x = with_invalid_values()
     given_null = [[bool(np.isnan(v)) and j % 2 == 1 for j, v in enumerate(row)] for row in x]
@@ -370,8 +370,8 @@ def test_invalid_values_stay_and_never_count(transformed, name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_kernel_of_a_device_makes_the_same(transformed, name):
-    """Of rows put together, with invalid values, in memory that the host cannot reach."""
+def test_kernels_give_the_same_on_a_device(transformed, name):
+    """For batches with invalid values, in device memory."""
     values = strict.asarray(np.concatenate([with_invalid_values(), sample()]), device=strict.Device("device1"))
 
     on_device = CASES[name].stage._column_map().kernel()(values)
@@ -510,7 +510,7 @@ def test_values_close_together_keep_their_digits(extreme):
 
 
 def test_a_divisor_neither_overflows_nor_vanishes(extreme):
-    """However far the norm is from what it is clipped to."""
+    """For any ratio of the norm to the bound."""
     expected = [[1.0, None], [1.0, 0.0], [-np.inf, 1.0], [0.6, 0.8], [0.6, 0.8]]
 
     actual = np.array(extreme(("clip", 1e-300), "far from the norm"), dtype=float)
@@ -615,7 +615,7 @@ def test_arrays_of_any_numbers_are_normalized_as_doubles(spark):
 
 
 @pytest.mark.core
-def test_everything_else_stays(spark):
+def test_other_columns_are_unchanged(spark):
     """Columns, their order, their metadata; vectors carry their size and names on, and names may be odd."""
     attributes = {"ml_attr": {"num_attrs": 2, "attrs": {"numeric": [{"idx": 0, "name": "p"}, {"idx": 1, "name": "q"}]}}}
     df = spark.sql("SELECT 's' AS s, array(3D, 4D) AS `a.b`, named_struct('x', array(3D, 4D)) AS t")
@@ -642,7 +642,7 @@ def test_everything_else_stays(spark):
 
 
 @pytest.mark.core
-def test_columns_may_have_any_letter_for_a_name(spark):
+def test_columns_may_have_any_name(spark):
     """Also those that the SQL text gives to what it binds."""
     stages = {
         "layer": LayerNorm(gamma=[1.0, 2.0, 3.0, 4.0]),
@@ -747,7 +747,7 @@ def as_values(spark: SparkSession, *arrays: str) -> DataFrame:
     [("double('NaN')", "NaN"), ("double('-Infinity')", "-Infinity"), ("NULL", "null")],
     ids=["nan", "inf", "null"],
 )
-def test_error_names_column_and_value(spark, name, bad, shown):
+def test_errors_name_column_and_value(spark, name, bad, shown):
     """The query fails at the row, whichever kind its column is."""
     df = as_values(spark, f"array({', '.join(f'{v}D' for v in sample()[0][1:])}, {bad})")
     for column in ("a", "v"):
@@ -889,7 +889,7 @@ def test_a_stage_survives_alone(samples, tmp_path):
 
 
 def test_every_stage_survives_in_pipelines(spark, samples, tmp_path):
-    """Fitted or not, beside and within each other."""
+    """Fitted or not, in sequence and nested."""
     stages = [on(name, "a").setOutputCols([f"o{i}"]).setHandleInvalid("error") for i, name in enumerate(ONE_OF_EACH)]
     within = PipelineModel([*stages[1:], Normalizer(inputCol="v", p=float("inf"))])
     pipeline = Pipeline(stages=[stages[0], within])

@@ -104,7 +104,7 @@ def test_a_million_features_of_many_partitions_are_merged_on_executors(spark):
 
 @pytest.mark.classic_only
 def test_partial_statistics_of_ten_thousand_partitions_are_merged(spark):
-    """Each counts once, in the order of the partitions, whoever made it."""
+    """Each is counted once, in the order of the partitions, whichever task sent it."""
     n, group = 10_000, selection.Group(FeatureColumn("a", "array", size=3), (0,))
 
     def of_partition(batches):

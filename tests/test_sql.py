@@ -84,7 +84,7 @@ def model():
 
 
 def numbers(rows):
-    """Return cells as numbers beside each other."""
+    """Return the cells of each row as one flat list of numbers."""
     return [[number for cell in row for number in (cell if isinstance(cell, list) else [cell])] for row in rows]
 
 
@@ -131,7 +131,7 @@ def test_fit_learns_from_the_columns_that_are_named(named):
 @pytest.mark.settings
 @pytest.mark.core
 def test_transform_maps_the_columns_that_are_named(named, model):
-    """Of every kind, whatever becomes of invalid values; the outputs have their names, and vectors their size."""
+    """For every kind of column and every ``handleInvalid``; outputs have the given names, and vectors their size."""
     spoilt = named.withColumn(X, F.when(F.col("id") < 3, F.col(attribute([X]))))
     choices = {"keep": spoilt, "skip": spoilt, "error": named.where("id < 3")}
     frames = {invalid: with_params(model, handleInvalid=invalid).transform(df) for invalid, df in choices.items()}
@@ -149,7 +149,7 @@ def test_transform_maps_the_columns_that_are_named(named, model):
 
 @pytest.mark.settings
 @pytest.mark.core
-def test_one_vector_is_made_of_the_columns_that_are_named_and_taken_apart(named, model):
+def test_named_columns_become_one_vector_and_are_restored(named, model):
     """So are their own outputs mapped back."""
     whole = with_params(model, outputCol="all${zz}")
     assembled, scaled = whole.transform(named), model.transform(named)
@@ -169,7 +169,7 @@ def test_one_vector_is_made_of_the_columns_that_are_named_and_taken_apart(named,
 @pytest.mark.settings
 @pytest.mark.core
 def test_the_column_or_field_that_is_named_is_replaced(named, model):
-    """And no other: where it stands."""
+    """Only the named column or field is replaced, in its position."""
     lost = F.lit(-1.0)
     scaled = model.transform(named).withColumn(X, lost).withColumn("s", F.col("s").withField("`p${zz}`", lost))
     df = model.inverseTransform(scaled, columns=[X, VECTOR, FIELD], outputCols=[X, VECTOR, FIELD])
@@ -247,7 +247,7 @@ def escaped(request, spark):
 
 @pytest.mark.settings
 @pytest.mark.core
-def test_messages_of_jobs_show_such_names(named, model, escaped):
+def test_job_messages_show_such_names(named, model, escaped):
     """Of an invalid value in fit, and of a wrong size in transform."""
     invalid = named.withColumn(X, F.lit(float("nan")))
     short = named.select("id", F.array(F.lit(1.0)).alias(ARRAY))
@@ -263,7 +263,7 @@ def test_messages_of_jobs_show_such_names(named, model, escaped):
 
 
 @pytest.mark.core
-def test_strings_come_through_sql_text(spark, escaped):
+def test_strings_are_quoted_in_sql_text(spark, escaped):
     """To the letter; only quotes and backslashes depend on the session's setting."""
     texts = ["a${zz}b", "${env:HOME}", "$${x}${y}", "$", "{}"] + ([] if escaped else ["it's \\${x} \\' ${"])
     one = sql.select(spark.sql("SELECT 1"), *(f"{sql.string(text)} AS c{i}" for i, text in enumerate(texts)))
@@ -275,7 +275,7 @@ def test_strings_come_through_sql_text(spark, escaped):
 
 
 def test_sql_text_is_refused_for_such_a_name(model):
-    """There and back: it would read another column."""
+    """For the map and its inverse: the text would read another column."""
     for stage in (model, model.inverse(), with_params(model, outputCol="all")):
         with pytest.raises(ParamError, match=r"Column '.*\$\{.*' holds '\$\{'.*Rename it"):
             stage.toSQL()
@@ -300,8 +300,8 @@ def test_sql_text_may_be_of_an_output_with_such_a_name():
 @pytest.mark.parametrize(
     "hand_over", [sql.expr, lambda t: sql.select(NO_FRAME, "*", t), lambda t: sql.where(NO_FRAME, t)]
 )
-def test_text_with_a_variable_never_reaches_the_parser(hand_over):
-    """However it was made."""
+def test_text_with_a_variable_is_not_parsed(hand_over):
+    """For every way to build the text."""
     with pytest.raises(ParamError, match=r"`a\$\{zz\}` > 1.*Rename it"):
         hand_over("`a${zz}` > 1")
 
@@ -309,7 +309,7 @@ def test_text_with_a_variable_never_reaches_the_parser(hand_over):
 NO_FRAME = SimpleNamespace(selectExpr=lambda *texts: pytest.fail("parsed"), where=lambda text: pytest.fail("parsed"))
 
 
-def test_text_goes_to_the_parser_from_one_module_only():
+def test_only_one_module_parses_sql():
     """No other calls what parses; elsewhere ``filter`` and ``where`` are of arrays, or take a column."""
     arrays = {"np", "xp", "namespace", "batch"}
     calls = []
@@ -331,8 +331,8 @@ def test_text_goes_to_the_parser_from_one_module_only():
     assert not calls
 
 
-def test_no_module_imports_what_parses():
-    """Neither ``expr`` by its own name, nor another ``sql``."""
+def test_no_module_imports_parsing_functions():
+    """Neither ``expr`` nor ``call_function`` is imported, and ``sql`` only from ``sparkscale.spark``."""
     imports = [
         (node.module, name.asname or name.name)
         for path in PACKAGE.rglob("*.py")

@@ -92,7 +92,7 @@ def test_a_large_mean_does_not_depend_on_partitions(kind: str) -> None:
 
 
 @pytest.mark.core
-def test_centring_keeps_what_the_data_hold(large_mean: DataFrame) -> None:
+def test_centring_loses_no_digits(large_mean: DataFrame) -> None:
     """Standardised values at mean 1e9 are exact to what subtracting a double from a double can be."""
     _, _, mean, m2 = exact_moments(LARGE_MEAN)
     std = float(m2 / (len(LARGE_MEAN) - 1)) ** 0.5
@@ -142,8 +142,8 @@ def test_huge_values(spark: SparkSession) -> None:
     np.testing.assert_allclose(by_largest, in_every_kind([-0.5, 0.0, 1.0]), rtol=4 * EPS)
 
 
-def test_max_abs_takes_the_whole_range(spark: SparkSession) -> None:
-    """The largest absolute value always is a double."""
+def test_max_abs_of_the_largest_doubles(spark: SparkSession) -> None:
+    """The largest absolute value never overflows."""
     model = scans.fit(MaxAbsScaler(inputCols=EVERY_KIND), partitions(WHOLE_RANGE))
 
     (rows,) = scaled(single(spark, WHOLE_RANGE), model)
@@ -214,7 +214,7 @@ def test_values_whose_squares_vanish(spark: SparkSession) -> None:
     assert [] == alone.constantFeatures == through_arrow.constantFeatures
 
 
-def test_weights_below_any_square() -> None:
+def test_weights_whose_squares_underflow() -> None:
     """With the least weights that there are, the population's deviation is right; the sample's needs their squares."""
     weighted = scans.Partitions([[[1.0]], [[2.0]]], weights=[[5e-324]] * 2, features=1)
     scaler = StandardScaler(inputCols=EVERY_KIND, weightCol="w", withMean=True)
@@ -285,7 +285,7 @@ def test_fit_does_not_depend_on_which_partition_comes_first(
 
 
 def slowed(spark: SparkSession, slow: int) -> DataFrame:
-    """Rows in six partitions, of which one takes longer than all others together."""
+    """Rows in six partitions, of which one takes longer than the sum of all others."""
 
     def wait(first):  # no type hints: PySpark would look for pandas in them
         from pyspark import TaskContext
@@ -337,8 +337,8 @@ def test_fit_repeats_to_the_last_bit(
 
 
 @pytest.mark.parametrize("value", [1.1e38, 1.2345e100, 1e-50, 0.1])
-def test_a_constant_stays_one_when_more_of_it_is_learned(spark: SparkSession, value: float) -> None:
-    """Whichever way fit went, and whatever its sums rounded to."""
+def test_constant_stays_constant_after_merge(spark: SparkSession, value: float) -> None:
+    """For both fit paths, even if sums are rounded."""
     few, more = (spark.range(0, n, 1, 1).select(F.lit(value).alias("s0")) for n in (3, 7))
     scaler = StandardScaler(inputCols=["s0"], withMean=True)
     by_sql, through_arrow = scaler.fit(few), scans.fit(scaler, partitions([value] * 7))

@@ -96,7 +96,7 @@ def block_lists(draw: st.DrawFn, least: int = 2, most: int = 4) -> list[DenseBlo
 
 
 def test_every_statistic_is_tested() -> None:
-    """The laws run on Extrema and Moments, and on whatever statistic is added."""
+    """The laws run on every statistic class."""
     assert {Extrema, Moments} <= set(KINDS)
 
 
@@ -137,7 +137,7 @@ def test_a_matrix_travels_unchanged_in_tiles(features: int) -> None:
     assert_same(whole, CoMoments.of_tiles([(row.start, row.statistic) for row in rows], features))
 
 
-def test_what_is_the_same_for_all_features_is_sent_once() -> None:
+def test_values_equal_for_all_features_are_sent_once() -> None:
     """Of a thousand features the counts and the sums of weights; by the count the others find their length again."""
     moments = Moments.of(dense(np.arange(3000.0).reshape(3, 1000)))
     (row,) = partials.iter_rows(partials.to_batch(partials.Partial(0, 0, 0, 1000, 0.0, moments), Moments))
@@ -192,7 +192,7 @@ def test_merge_is_commutative(kind: type[Statistic], dense_blocks: list[DenseBlo
 
 @every_statistic
 @given(dense_blocks=block_lists())
-def test_merge_leaves_its_operands(kind: type[Statistic], dense_blocks: list[DenseBlock]) -> None:
+def test_merge_does_not_change_its_operands(kind: type[Statistic], dense_blocks: list[DenseBlock]) -> None:
     """Operands are as they were, and the result shares no memory that a later write could reach."""
     statistics = [kind.of(p) for p in dense_blocks]
     before = [{n: a.copy() for n, a in s.arrays().items()} for s in statistics]
@@ -205,7 +205,7 @@ def test_merge_leaves_its_operands(kind: type[Statistic], dense_blocks: list[Den
 
 @every_statistic
 @given(block=blocks())
-def test_of_leaves_its_block(kind: type[Statistic], block: Block) -> None:
+def test_of_does_not_change_its_block(kind: type[Statistic], block: Block) -> None:
     """The arrays of a block, which are read-only here, are read and never written."""
     before = block.values.copy()
 
@@ -251,7 +251,7 @@ def test_arrays_round_trip(kind: type[Statistic], block: Block) -> None:
 @each_by_feature
 @given(block=blocks(), sizes=st.sampled_from([[3], [1, 2], [2, 1], [1, 1, 1], [0, 3], [1, 0, 2]]))
 def test_split_undoes_concat(kind: type[Statistic], block: Block, sizes: list[int]) -> None:
-    """Features that were put beside each other come apart again, and the other way round."""
+    """``split`` undoes ``concat``, and ``concat`` undoes ``split``."""
     whole = kind.of(block)
     statistics = whole.split(sizes)
 
@@ -404,7 +404,7 @@ def test_an_integer_weight_is_a_repeated_row(values: np.ndarray, data: st.DataOb
 
 
 @pytest.mark.parametrize("make", [dense, sparse])
-def test_a_light_row_beside_a_heavy_one_is_not_lost(make: type[Block]) -> None:
+def test_light_row_among_heavy_rows_is_kept(make: type[Block]) -> None:
     """The spread that a row of little weight makes is kept, be it stored or not."""
     values, row_weights = [[10.0], [0.0]], [1e5, 1e-1]
     expected = float(exact_moments([10.0, 0.0], row_weights)[3])
@@ -571,7 +571,7 @@ def test_the_unit_of_the_weights_costs_no_digit(make: type[Block], cuts: list[in
 
 
 @pytest.mark.parametrize("make", [dense, sparse])
-def test_the_least_weights_weigh(make: type[Block]) -> None:
+def test_smallest_weights_count(make: type[Block]) -> None:
     """Of two values of the least weight that there is, mean and deviation are exact."""
     for values, mean, std in (([1.0, 1.5], 1.25, 0.25), ([0.0, 1.0], 0.5, 0.5), ([3.0, 3.0], 3.0, 0.0)):
         moments = Moments.of(make(np.reshape(values, (2, 1)), [SUBNORMAL] * 2))
@@ -591,8 +591,8 @@ def test_a_tiny_weight_beside_an_ordinary_one(make: type[Block]) -> None:
 
 
 @pytest.mark.parametrize("make", [dense, sparse])
-def test_a_tiny_part_beside_an_ordinary_one_is_next_to_nothing(make: type[Block]) -> None:
-    """Merged either way they are what the rows together are, in ordinary units."""
+def test_merge_with_a_statistic_of_tiny_values(make: type[Block]) -> None:
+    """Merging in either order equals the statistic of all rows."""
     small, large = np.ldexp(ORDINARY[:30, None], [-600, -1000]), np.tile(ORDINARY[30:, None], 2)
     values = np.concatenate([np.zeros(30), ORDINARY[30:]])
     one, other = Moments.of(make(small)), Moments.of(make(large))
@@ -602,7 +602,7 @@ def test_a_tiny_part_beside_an_ordinary_one_is_next_to_nothing(make: type[Block]
         assert [1.0, 1.0] == merged.unit.tolist()
 
 
-def test_tiny_constants_that_differ_from_part_to_part() -> None:
+def test_merge_of_different_tiny_constants() -> None:
     """What vanishes is the square of the means' difference alone; one of three parts has a spread as well."""
     constants = [Moments.of(dense(np.full((4, 1), value))) for value in (1e-170, 3e-170)]
     spread = Moments.of(dense([[2e-200], [1e-200]]))
@@ -615,7 +615,7 @@ def test_tiny_constants_that_differ_from_part_to_part() -> None:
 
 
 @pytest.mark.parametrize("make", [dense, sparse])
-def test_what_varies_is_no_constant(make: type[Block]) -> None:
+def test_varying_feature_is_not_constant(make: type[Block]) -> None:
     """Not even where no double holds the deviation, or where so little is left of it that no digit is right."""
     least = Moments.of(make([[0.0], [SUBNORMAL]]))
     lost = Moments.of(make([[0.0], [SUBNORMAL]], [SUBNORMAL] * 2))
@@ -634,7 +634,7 @@ def test_weights_whose_squares_lose_digits_have_no_sample_variance() -> None:
         assert moments.std(0)[0] > 0
 
 
-def test_pooled_tiny_features_are_one() -> None:
+def test_pooling_of_tiny_values() -> None:
     """The places of a channel may each have a unit of its own."""
     places = np.ldexp(ORDINARY.reshape(20, 3), [-600, -610, -1000])
     values = np.ldexp(places, 600).ravel()
@@ -683,7 +683,7 @@ def test_a_statistic_is_frozen(kind: type[Statistic]) -> None:
 
 
 @given(values=matrices(columns=TAME_COLUMNS, rows=8))
-def test_pooled_features_are_one(values: np.ndarray) -> None:
+def test_pooling_equals_the_moments_of_all_values(values: np.ndarray) -> None:
     """The moments of a channel are those of all its places' values."""
     pooled = Moments.of(dense(values)).pooled(np.arange(FEATURES)[:, None])
 

@@ -49,7 +49,7 @@ def frozen(monkeypatch):
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="only Linux has this option")
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
-def test_a_task_acknowledges_at_once_over_tcp(in_daemon, family):
+def test_tcp_tasks_send_without_delay(in_daemon, family):
     with Recording(family) as connection:
         in_daemon(connection, tasks.begin)
 
@@ -57,7 +57,7 @@ def test_a_task_acknowledges_at_once_over_tcp(in_daemon, family):
 
 
 def test_other_sockets_stay_as_they_are(in_daemon):
-    """Those of Unix, and whatever else a daemon may have under this name."""
+    """Unix sockets, and any other object of this name in the daemon."""
     with Recording(socket.AF_UNIX) as connection:
         in_daemon(connection, tasks.begin)
         in_daemon(None, tasks.begin)
@@ -65,7 +65,7 @@ def test_other_sockets_stay_as_they_are(in_daemon):
         assert not hasattr(connection, "options")
 
 
-def test_a_kernel_without_the_option_does_no_harm(in_daemon):
+def test_missing_socket_option_is_ignored(in_daemon):
     class Refusing(socket.socket):
         def setsockopt(self, *option):
             raise OSError(92, "Protocol not available")
@@ -105,7 +105,7 @@ def test_nothing_is_frozen_where_a_worker_has_one_task(in_daemon, frozen, monkey
     assert frozen == []
 
 
-def test_every_task_in_python_begins_so():
+def test_every_python_task_prepares_its_worker():
     """`mapInArrow` has one place, and so have Arrow and pandas UDFs, which begin by themselves."""
     sources = {path.name: path.read_text() for path in Path(sparkscale.__file__).parent.rglob("*.py")}
 

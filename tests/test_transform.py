@@ -136,7 +136,7 @@ def of_v(data):
 
 
 def flat(row):
-    """Return the numbers of a row of scalars, arrays and vectors beside each other."""
+    """Return the numbers of a row of scalars, arrays and vectors as one flat list."""
     return np.hstack([v.toArray() if hasattr(v, "toArray") else v for v in row])
 
 
@@ -152,7 +152,7 @@ def attributes(df, column):
 
 @pytest.mark.core
 @each_scaler
-def test_an_output_is_of_its_inputs_kind(data, models, scaler):
+def test_output_has_the_type_of_its_input(data, models, scaler):
     """A scalar becomes a double, an array an array of double, a vector a vector."""
     df = models[scaler].transform(data)
     types = {n: df.schema[f"{n}_scaled"].dataType for n in ("x", "a", "v", "i")}
@@ -172,7 +172,7 @@ def ansi(spark, request):
 
 
 @pytest.mark.core
-def test_float_stays_float_and_all_else_becomes_double_there_and_back(spark, ansi):
+def test_output_is_float_for_float_and_double_otherwise(spark, ansi):
     """Scalars and elements of every numeric type, with and without anything to compute; the statistic is in double."""
     kinds = {f"{c}{k}": FloatType() if t == "float" else DoubleType() for c in "xa" for k, t in enumerate(TYPES)}
     names = [*kinds]
@@ -240,7 +240,7 @@ def wholes(data):
 
 @pytest.fixture(scope="module")
 def apart(data, models, wholes):
-    """Return by scaler one vector of all columns beside the columns scaled alone, and what its inverse makes of it."""
+    """Return by scaler one vector of all columns, the columns scaled separately, and the inverse of the vector."""
     frames = {}
     for scaler, whole in wholes.items():
         alone = models[scaler]
@@ -462,7 +462,7 @@ def of_named(named):
 @pytest.mark.core
 @each_scaler
 def test_a_vector_keeps_its_attribute_names(named, of_named, models, scaler):
-    """The names in the input's metadata, of whatever kind, come out in the output's."""
+    """All attribute names in the metadata of the input are in that of the output."""
     model = models[scaler].copy()
     model._learn(of_named._columns, model.statistics, skips=False)
 
@@ -533,7 +533,7 @@ def test_min_max_of_features_from_zero_keeps_sparse(spark):
 
 @pytest.mark.parametrize("variant", ["MaxAbs", "MaxAbs clip"])
 def test_dense_and_sparse_vectors_mix_in_one_column(there_and_back, variant):
-    """Each has its numbers, whatever its neighbours are; null stays null, an empty one empty."""
+    """Each row has its own result; null stays null, and an empty vector empty."""
     scaled = [row["mixed_scaled"] for row in there_and_back[variant]]
 
     assert scaled[:10] == [
@@ -550,7 +550,7 @@ def test_dense_and_sparse_vectors_mix_in_one_column(there_and_back, variant):
     ]
 
 
-def test_explicit_zeros_are_values(spark):
+def test_stored_zeros_count_as_values(spark):
     """A stored zero and an implicit one are one number, in fit and in transform."""
     rows = [
         (SparseVector(2, [0, 1], [0.0, 3.0]), SparseVector(2, [1], [3.0])),
@@ -703,7 +703,7 @@ def test_inverse_restores_the_inputs(back, there_and_back, variant):
 
 @pytest.mark.core
 def test_inverse_replaces_the_columns_that_are_named(data, models):
-    """Where they stand, whatever case they are named in; the others stay, and nothing is added."""
+    """In their positions, in upper or lower case; other columns stay, and none is added."""
     model = models[MinMaxScaler]
     scaled = model.transform(data)
     spoilt = scaled.withColumns({"x": F.lit(-99.0), "a": F.array(F.lit(-99.0))})
@@ -726,7 +726,7 @@ NESTED = "named_struct('x', 7D, 'p.q', 7D, 'b`c', 7D, 't', named_struct('u', 7D,
 
 @pytest.fixture(scope="module")
 def truth(spark):
-    """Return one row of true values, fields of structs among them, beside their scaled ones and a prediction."""
+    """Return one row of original values, some in structs, their scaled values, and a prediction."""
     return spark.range(1).selectExpr(
         *("7D AS y", "7D AS x", "1D AS y_scaled", "2D AS x_scaled", "-1D AS prediction"),
         *(f"{NESTED} AS s", "array(named_struct('u', 7D)) AS l", "map('u', 7D) AS m", f"{NESTED} AS `n.o`"),
@@ -855,7 +855,7 @@ def test_a_target_comes_back_from_a_prediction(truth):
 
 @pytest.mark.core
 def test_chosen_columns_come_back_in_their_order(data, models):
-    """Of every kind, each by its own part of the map, whatever is left out before it."""
+    """For every kind of column, each with its own features of the map, even if earlier columns are left out."""
     model = models[StandardScaler].copy().setWithMean(True)
     scaled = model.transform(data).withColumnsRenamed({"v_scaled": "p", "x_scaled": "q"}).drop("a_scaled", "i_scaled")
     back = model.inverseTransform(scaled, columns=["v", "x"], inputCols=["p", "q"], outputCols=["r", "o"])
@@ -1031,7 +1031,7 @@ def test_sql_text_assembles_nulls_as_transform_does(spark):
 
 @pytest.mark.core
 def test_a_column_may_be_named_in_another_case(spark):
-    """As everywhere in Spark; the way back replaces the column, whatever case it is written in."""
+    """As everywhere in Spark; the inverse replaces the column, in upper or lower case."""
     df = spark.createDataFrame([(1.0, [1.0, 4.0]), (3.0, [2.0, 8.0])], "delay double, path array<double>").coalesce(1)
     many = MinMaxScaler(inputCols=["DELAY", "Path"]).fit(df)
     forms = {

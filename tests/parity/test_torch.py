@@ -1,4 +1,4 @@
-"""The kernels beside PyTorch's layers and functions, in double precision."""
+"""The kernels compared with PyTorch's layers and functions, in double precision."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_clip_by_norm_as_renorm() -> None:
 
 @pytest.mark.parametrize("clip", torch_numbers.CLIPS)
 def test_clip_by_global_norm_as_clip_grad_norm(clip: float) -> None:
-    """PyTorch's formula, over all arrays together, longer and shorter than the bound."""
+    """PyTorch's formula, jointly over all arrays, with norms above and below the bound."""
     clipped, norm = kernels.clip_by_global_norm([X[0], X[1:]], clip, formula="torch")
 
     near(norm, EXPECTED[f"global norm {clip}"], **CLOSE)

@@ -119,7 +119,7 @@ def test_a_scaler_alone_is_a_model(data, rows, tmp_path):
 
 
 def test_a_logged_pipeline_is_loaded_from_its_run(data, pipeline, runs, tmp_path):
-    """log_model puts the pipeline beside the run's metrics; runs:/ finds it."""
+    """log_model stores the pipeline with the run's metrics; ``runs:/`` loads it."""
     with mlflow.start_run() as run:
         mlflow.spark.log_model(pipeline, artifact_path="model", dfs_tmpdir=str(tmp_path / "dfs"), pip_requirements=[])
     loaded = mlflow.spark.load_model(f"runs:/{run.info.run_id}/model", dfs_tmpdir=str(tmp_path / "dfs"))

@@ -53,7 +53,7 @@ def test_batch_norm_digits(undisturbed):
 
 @pytest.mark.parametrize("path", TOOL["NOTEBOOKS"], ids=lambda p: p.name)
 def test_saved_notebooks_are_clean(path):
-    """They were run from the top without an error, and tell nothing of the machine."""
+    """They were run from the top without an error, and contain no paths of the machine."""
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     text = path.read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def data(spark):
-    """Two hundred rows, with a label that their features tell."""
+    """Two hundred rows, with a label that is a function of the features."""
     return spark.range(200, numPartitions=2).selectExpr(
         "double(id) AS x", "array(double(id % 7), double(id % 11)) AS a", "double(id + 10 * (id % 11)) AS label"
     )
