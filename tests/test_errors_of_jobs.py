@@ -59,7 +59,9 @@ def test_task_error_is_raised_with_its_class_and_message(kind: type[ScalingError
     ids=["PySpark 4", "lost task", "lost task of 3.5", "awaited, 3.5", "awaited", "Py4J"],
 )
 def test_message_of_raise_error_is_parsed(before: str) -> None:
-    error = parse_job_error(RuntimeError(f"{before}{tag_error(InvalidValueError, 'x holds NaN')} SQLSTATE: P0001\n\tat org..."))
+    error = parse_job_error(
+        RuntimeError(f"{before}{tag_error(InvalidValueError, 'x holds NaN')} SQLSTATE: P0001\n\tat org...")
+    )
 
     assert repr(error) == repr(InvalidValueError("x holds NaN"))
 

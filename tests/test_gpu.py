@@ -177,8 +177,8 @@ def test_fit_on_every_kind_and_type(fitted, statistic, handle_invalid):
     assert_same_statistics(*(fitted(statistic, handle_invalid, device) for device in DEVICES))
 
 
-class AskedError(Exception):
-    """What a fit asks for."""
+class FitCalledError(Exception):
+    """Holds the arguments of a fit."""
 
 
 @pytest.mark.parametrize(
@@ -190,15 +190,15 @@ def test_every_scaler_fits_on_its_device(monkeypatch, scaler, statistic):
     """Its statistic, on its device, with its weights."""
 
     def summarize(df: Any, columns: Any, kind: Any, *, handle_invalid: str, weight: Any, device: str, layout: Any) -> Any:
-        raise AskedError(kind, handle_invalid, weight and weight.name, device)
+        raise FitCalledError(kind, handle_invalid, weight and weight.name, device)
 
     monkeypatch.setattr("sparkscale.scalers._fit.summarize", summarize)
     weight = {"weightCol": "w"} if scaler().hasParam("weightCol") else {}
     stage = scaler(inputCol="array", handleInvalid="skip", device="gpu", **weight)
 
-    with pytest.raises(AskedError) as question:
+    with pytest.raises(FitCalledError) as raised:
         stage.fit(Partitions([CLEAN]))
-    assert question.value.args == (statistic, "skip", weight.get("weightCol"), "gpu")
+    assert raised.value.args == (statistic, "skip", weight.get("weightCol"), "gpu")
 
 
 @pytest.mark.core
