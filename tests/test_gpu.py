@@ -189,7 +189,9 @@ class FitCalledError(Exception):
 def test_every_scaler_fits_on_its_device(monkeypatch, scaler, statistic):
     """Its statistic, on its device, with its weights."""
 
-    def summarize(df: Any, columns: Any, kind: Any, *, handle_invalid: str, weight: Any, device: str, layout: Any) -> Any:
+    def summarize(
+        df: Any, columns: Any, kind: Any, *, handle_invalid: str, weight: Any, device: str, layout: Any
+    ) -> Any:
         raise FitCalledError(kind, handle_invalid, weight and weight.name, device)
 
     monkeypatch.setattr("sparkscale.scalers._fit.summarize", summarize)
