@@ -17,7 +17,7 @@ from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
 from frames import vector_field
 from sparkscale.layout import Layout
 from sparkscale.scalers import _fit
-from sparkscale.spark import gpu
+from sparkscale.spark import arrow, gpu
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.fit import partials, scan, selection
 from sparkscale.spark.fit.blocks import Pool
@@ -132,6 +132,6 @@ def _summarized(
     for number, batches in enumerate(each):
         with patch.object(gpu, "partition_id", return_value=number):
             sent = [*task(batches, scan.Limit(scan.DRIVER_BYTES))]
-        rows = [row for one in sent for row in partials.iter_rows(one)] + rows  # the last partition ends first
+        rows = [row for one in sent for row in arrow.iter_rows(one)] + rows  # the last partition ends first
     parts = [partials.of_row(row, statistic_class) for row in rows]
     return scan.summary(partials.merge(parts, groups, statistic_class), task) if rows else None

@@ -41,6 +41,7 @@ from sparkscale.errors import (
     ScalingError,
     SizeMismatchError,
 )
+from sparkscale.spark import arrow
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.fit import aggregates, partials, scan, selection
 from sparkscale.spark.fit.blocks import Pool
@@ -851,7 +852,7 @@ def partials_of(*partitions):
             }
         )
         for sent in scan.Scan(groups, Extrema, False, "cpu", Pool())(iter([batch])):
-            yield from (partials.of_row(row, Extrema) for row in partials.iter_rows(sent))
+            yield from (partials.of_row(row, Extrema) for row in arrow.iter_rows(sent))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from models import facts
 from sparkscale import MinMaxScaler, StandardScaler, Whitener
 from sparkscale.blocks import DenseBlock
 from sparkscale.errors import SizeMismatchError
-from sparkscale.spark import jvm, tasks
+from sparkscale.spark import arrow, jvm, tasks
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.fit import aggregates, batching, keyed, partials, scan, selection
 from sparkscale.spark.fit.blocks import Pool
@@ -249,8 +249,8 @@ def bits(statistic):
 @pytest.mark.parametrize("merged_on", ["driver", "executors"])
 def test_a_fit_repeats_to_the_bit(data, arrow_fits, monkeypatch, merged_on):
     """Partial statistics are merged in partition order, never in the order in which they come."""
-    expected, collect, came = bits(arrow_fits(StandardScaler, merged_on).statistics), partials.collect, []
-    monkeypatch.setattr(partials, "collect", lambda df: came.extend(collect(df)) or came)
+    expected, collect, came = bits(arrow_fits(StandardScaler, merged_on).statistics), arrow.collect, []
+    monkeypatch.setattr(arrow, "collect", lambda df: came.extend(collect(df)) or came)
     again = fitted_through_arrow(StandardScaler(inputCols=COLUMNS), data, merged_on)
 
     assert bits(again.statistics) == expected
@@ -593,7 +593,7 @@ def test_fit_takes_one_statistic_of_sparse_batches_put_together(monkeypatch):
     groups = selection.column_groups([FeatureColumn("v", "vector", size=3)])
     task = scan.Scan(groups, Moments, False, "cpu", Pool())
     (sent,) = task(iter([batch(n, SPARSE) for n in (1, 2, 3)]))
-    (row,) = partials.iter_rows(sent)
+    (row,) = arrow.iter_rows(sent)
 
     assert partials.of_row(row, Moments).statistic.count.tolist() == [6.0, 6.0, 6.0]
     assert of.call_count == 1

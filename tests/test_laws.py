@@ -25,8 +25,9 @@ from frames import KINDS, frame, names_of, values_of
 from scans import Partitions, batch, fit
 from sparkscale.affine import AffineMap
 from sparkscale.errors import EmptyDataError, RangeOverflowError
+from sparkscale.spark import arrow
 from sparkscale.spark.columns import resolve
-from sparkscale.spark.fit import aggregates, partials, selection
+from sparkscale.spark.fit import aggregates, selection
 from sparkscale.statistics import CoMoments, Extrema, Moments, Squares, Statistic
 from store import Store
 from strategies import (
@@ -224,10 +225,10 @@ def test_batches_are_those_that_a_fit_selects(spark: SparkSession, sized: bool) 
         selected = selection.select(df, groups, "keep", resolve(df, ["w"])[0])
         expected = batch([*enumerate(rows)], groups, np.linspace(0.5, 2.0, len(rows)).tolist(), features)
 
-        sent = partials.collect(selected)
+        sent = arrow.collect(selected)
 
         assert [*sent[0]] == expected.schema.names
-        np.testing.assert_equal(sent, [*partials.iter_rows(expected)])
+        np.testing.assert_equal(sent, [*arrow.iter_rows(expected)])
 
 
 @every_scaler

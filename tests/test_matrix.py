@@ -20,6 +20,7 @@ from scans import Partitions
 from scans import fit as fit_without_spark
 from sparkscale import ClipByGlobalNorm, InverseModel, SpectralNorm, Whitener, WhitenerModel
 from sparkscale.errors import EmptyDataError, InvalidValueError, ParamError, RangeOverflowError, SizeMismatchError
+from sparkscale.spark import arrow
 from sparkscale.spark.fit import partials, scan
 from store import Store
 from strategies import assert_same_co_moments
@@ -126,8 +127,8 @@ def test_the_worked_case_of_the_spectral_norm():
 def test_partial_matrices_are_merged_on_executors(df, fitted, monkeypatch):
     """Tile by tile, for any tile size; the driver collects each tile once, and the sums are the same."""
     expected = fitted("both").statistics
-    collected, original = [], partials.collect
-    monkeypatch.setattr(partials, "collect", lambda rows: collected.append(original(rows)) or collected[-1])
+    collected, original = [], arrow.collect
+    monkeypatch.setattr(arrow, "collect", lambda rows: collected.append(original(rows)) or collected[-1])
     monkeypatch.setattr(scan, "_limit", lambda *data: None)
     monkeypatch.setattr(partials, "FAN_IN", 2)
     monkeypatch.setattr(partials, "TILE_FEATURES", 4)

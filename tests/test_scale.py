@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 import scans
 from sparkscale import MaxAbsScaler, MinMaxScaler, StandardScaler
 from sparkscale.blocks import DenseBlock
+from sparkscale.spark import arrow
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.fit import aggregates, partials, scan, selection
 from sparkscale.statistics import Extrema, Moments
@@ -130,13 +131,13 @@ def test_partial_statistics_of_ten_thousand_partitions_are_merged(spark):
 def collected(monkeypatch):
     """Record what the driver collects of partial statistics, on the way through Arrow."""
     monkeypatch.setattr(aggregates, "suits", lambda *args: False)
-    rows, original = [], partials.collect
+    rows, original = [], arrow.collect
 
     def collect(df):
         rows.append(original(df))
         return rows[-1]
 
-    monkeypatch.setattr(partials, "collect", collect)
+    monkeypatch.setattr(arrow, "collect", collect)
     return rows
 
 

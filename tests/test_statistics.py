@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import sparkscale.statistics
 from sparkscale.blocks import Block, DenseBlock
+from sparkscale.spark import arrow
 from sparkscale.spark.fit import partials
 from sparkscale.statistics import BatchAverage, CoMoments, Extrema, Fold, Moments, Squares, Statistic
 from strategies import (
@@ -115,7 +116,7 @@ def test_a_statistic_travels_unchanged(kind: type[Statistic], values: np.ndarray
     for chunk in [None] if kind.joint else [None, 1, 2]:
         group = partials.JOINT if kind.joint else 1
         batches = partials.to_batches(partials.Partial(4, group, 0, FEATURES, 2.0, whole), kind, chunk)
-        rows = [partials.of_row(row, kind) for batch in batches for row in partials.iter_rows(batch)]
+        rows = [partials.of_row(row, kind) for batch in batches for row in arrow.iter_rows(batch)]
         received = kind.concat([row.statistic for row in rows]) if len(rows) > 1 else rows[0].statistic
 
         assert {n: a.tobytes() for n, a in received.arrays().items()} == {
@@ -132,7 +133,7 @@ def test_a_matrix_travels_unchanged_in_tiles(features: int) -> None:
     batches = partials.tiles(
         partials.Partial(0, partials.JOINT, 0, features, 0.0, whole), CoMoments, partials.TILE_FEATURES
     )
-    rows = [partials.of_row(row, CoMoments) for batch in batches for row in partials.iter_rows(batch)]
+    rows = [partials.of_row(row, CoMoments) for batch in batches for row in arrow.iter_rows(batch)]
 
     assert_same(whole, CoMoments.of_tiles([(row.start, row.statistic) for row in rows], features))
 
@@ -140,7 +141,7 @@ def test_a_matrix_travels_unchanged_in_tiles(features: int) -> None:
 def test_values_equal_for_all_features_are_sent_once() -> None:
     """Of a thousand features the counts and the sums of weights; by the count the others find their length again."""
     moments = Moments.of(dense(np.arange(3000.0).reshape(3, 1000)))
-    (row,) = partials.iter_rows(partials.to_batch(partials.Partial(0, 0, 0, 1000, 0.0, moments), Moments))
+    (row,) = arrow.iter_rows(partials.to_batch(partials.Partial(0, 0, 0, 1000, 0.0, moments), Moments))
 
     lengths = dict(zip(Moments.names(), row["numbers"][2:].astype(int), strict=False))
 

@@ -14,10 +14,11 @@ from sparkscale.scalers._fit import FitMixin
 from sparkscale.scalers._learned import Array
 from sparkscale.scalers._params import P, param
 from sparkscale.scalers._shared_params import HasBias, HasEpsilon, HasShape, HasWeight
-from sparkscale.spark.columns import FeatureColumn, resolve_key
+from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.fit.batches import Batches
 from sparkscale.spark.fit.scan import Summary
 from sparkscale.spark.gpu import effective_device
+from sparkscale.spark.keys import resolve_key
 from sparkscale.statistics import BatchAverage, MovingAverage, RunningMoments
 
 __all__ = ["BatchNormParams"]

@@ -9,7 +9,8 @@ from pyspark import keyword_only
 from sparkscale import kernels
 from sparkscale.scalers._rows import RowNorm
 from sparkscale.scalers._shared_params import HasClipNorm
-from sparkscale.spark.transform.rows import MaskedKernel, Normalization, shortened
+from sparkscale.spark.transform.norms import shortened
+from sparkscale.spark.transform.rows import MaskedKernel, Normalization
 
 __all__ = ["ClipByNorm"]
 

@@ -10,7 +10,8 @@ from sparkscale import kernels
 from sparkscale.scalers._params import param
 from sparkscale.scalers._rows import RowNorm
 from sparkscale.scalers._shared_params import HasBias, HasEpsilon, HasShape
-from sparkscale.spark.transform.rows import Grouping, MaskedKernel, Normalization, standardized
+from sparkscale.spark.transform.norms import Grouping, standardized
+from sparkscale.spark.transform.rows import MaskedKernel, Normalization
 
 __all__ = ["GroupNorm"]
 

@@ -9,7 +9,8 @@ from pyspark import keyword_only
 from sparkscale import kernels
 from sparkscale.scalers._params import param
 from sparkscale.scalers._rows import RowNorm
-from sparkscale.spark.transform.rows import MaskedKernel, UnitNorm, unit
+from sparkscale.spark.transform.norms import unit
+from sparkscale.spark.transform.rows import MaskedKernel, UnitNorm
 
 __all__ = ["Normalizer"]
 

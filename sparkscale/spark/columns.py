@@ -11,35 +11,24 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql.types import (
     ArrayType,
     BooleanType,
-    DataType,
-    DateType,
-    DoubleType,
     FloatType,
     IntegralType,
-    LongType,
     NumericType,
-    StringType,
-    TimestampNTZType,
-    TimestampType,
 )
 
 from sparkscale.errors import ColumnTypeError, SizeMismatchError
 from sparkscale.spark import sql
+from sparkscale.spark.keys import KeyColumn
 from sparkscale.spark.names import Place, by_name, check_dataset, column, path_parts, single_place, unquoted
 
 __all__ = [
     "FeatureColumn",
-    "KeyColumn",
     "as_fitted",
     "attribute_metadata",
     "readable",
     "resolve",
-    "resolve_key",
     "temp_column_name",
 ]
-
-
-KEY_TYPES = (BooleanType, DateType, NumericType, StringType, TimestampNTZType, TimestampType)
 
 
 @dataclass(frozen=True)
@@ -138,42 +127,6 @@ class _Renamed(FeatureColumn):
         return [self.source]
 
 
-@dataclass(frozen=True)
-class KeyColumn:
-    """A column whose values identify groups of rows, and can be sorted.
-
-    Parameters
-    ----------
-    name : str
-        The column's name as given.
-    type : DataType
-        The type of ``sql``.
-    path : tuple of str
-        The names of the column to read and of nested fields.
-    pattern : str
-        SQL text of the keys, with ``{}`` in place of the values.
-    """
-
-    name: str
-    type: DataType
-    path: tuple[str, ...]
-    pattern: str = "{}"
-
-    @property
-    def plain(self) -> str:
-        """The values as SQL text, unchanged."""
-        return sql.path(self.path)
-
-    @property
-    def sql(self) -> str:
-        """The keys as SQL text, with null for NaN, so that Python distinguishes them as Spark does."""
-        return self.pattern.format(self.plain)
-
-    def read_from(self, source: str) -> KeyColumn:
-        """Return the column, to be read from a column of another name."""
-        return replace(self, path=(source,))
-
-
 C = TypeVar("C", FeatureColumn, KeyColumn)
 
 
@@ -210,31 +163,6 @@ def resolve(df: DataFrame, names: Sequence[str]) -> list[FeatureColumn]:
     check_dataset(df)
     fields = by_name(df.schema)
     return [_column(name, single_place(df, fields, name)) for name in names]
-
-
-def resolve_key(df: DataFrame, name: str) -> KeyColumn:
-    """Look up a key column.
-
-    Raises
-    ------
-    ColumnNotFoundError
-        If no column, or more than one, has the name.
-    ColumnTypeError
-        If its type is not atomic: an array, map, struct or vector.
-    """
-    place = single_place(df, by_name(df.schema), name)
-    if not isinstance(place.type, KEY_TYPES):
-        raise ColumnTypeError(
-            f"Column '{name}' is of type {place.type.simpleString()}, which cannot be a key: it must hold numbers, "
-            "booleans, strings, dates or timestamps. Cast it."
-        )
-    if isinstance(place.type, TimestampType):
-        # Python cannot tell the repeated hour of a clock change apart; compare microseconds.
-        return KeyColumn(name, LongType(), place.path, "unix_micros({})")
-    if not isinstance(place.type, FloatType | DoubleType):
-        return KeyColumn(name, place.type, place.path)
-    pattern = f"(nanvl({{}}, NULL) + {place.type.simpleString()}(0))"  # of -0.0 it makes 0.0
-    return KeyColumn(name, place.type, place.path, pattern)
 
 
 def readable(df: DataFrame, columns: Sequence[C]) -> tuple[DataFrame, list[C], list[str]]:

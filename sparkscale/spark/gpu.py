@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
-from math import inf
 from operator import add
 from typing import Any, TypeVar
 
@@ -20,9 +19,10 @@ from pyspark.sql import SparkSession
 from sparkscale import arrays
 from sparkscale.blocks import Block, DenseBlock, Runs
 from sparkscale.errors import DeviceError, ScalingError, tag_error
+from sparkscale.spark.arrow import concat_batches
 from sparkscale.statistics import Statistic
 
-__all__ = ["Cpu", "Gpu", "Kernel", "concat_batches", "device_of_task", "effective_device", "has_plugin", "partition_id"]
+__all__ = ["Cpu", "Gpu", "Kernel", "device_of_task", "effective_device", "has_plugin", "partition_id"]
 
 T = TypeVar("T")
 W = TypeVar("W", bound="Cpu")
@@ -279,33 +279,3 @@ def _address(context: Any) -> str | None:
         _mig_devices.append(address)
         os.environ[VISIBLE] = address
     return address
-
-
-def concat_batches(
-    batches: Iterable[pa.RecordBatch], max_bytes: float, max_rows: float = inf
-) -> Iterator[pa.RecordBatch]:
-    """Concatenate batches up to ``max_bytes`` and ``max_rows``; a larger batch is returned unchanged."""
-    pending: list[pa.RecordBatch] = []
-    size = rows = 0
-    for batch in batches:
-        if pending and (size + batch.nbytes > max_bytes or rows + batch.num_rows > max_rows):
-            yield _concat(pending)
-            size = rows = 0
-        pending.append(batch)
-        size, rows = size + batch.nbytes, rows + batch.num_rows
-        del batch  # drop our reference so that the consumer can free the batch
-        if size >= max_bytes or rows >= max_rows:
-            yield _concat(pending)
-            size = rows = 0
-    if pending:
-        yield _concat(pending)
-
-
-def _concat(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """Concatenate the batches of the list, and empty it."""
-    if len(batches) == 1:
-        return batches.pop()
-    table = pa.Table.from_batches(batches).combine_chunks()
-    batch = table.to_batches()[0] if table.num_rows else batches[0]
-    batches.clear()
-    return batch

@@ -19,7 +19,7 @@ from pyspark.sql.types import ArrayType, DoubleType, LongType, StringType, Struc
 
 from sparkscale.errors import PersistenceError
 from sparkscale.spark import jvm, paths
-from sparkscale.spark.fit.partials import collect
+from sparkscale.spark.arrow import collect
 from sparkscale.statistics import Mergeable
 
 __all__ = [

@@ -14,8 +14,8 @@ from pyspark.sql.types import ArrayType, DoubleType, StructType
 
 from sparkscale.errors import BatchError, RangeOverflowError, tag_error
 from sparkscale.layout import Layout
-from sparkscale.spark import tasks
-from sparkscale.spark.columns import FeatureColumn, KeyColumn
+from sparkscale.spark import arrow, tasks
+from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.expression import failure
 from sparkscale.spark.fit import partials
 from sparkscale.spark.fit.blocks import Pool
@@ -25,6 +25,7 @@ from sparkscale.spark.fit.scan import Summary, in_column_order
 from sparkscale.spark.fit.selection import Group, column_groups
 from sparkscale.spark.frame import Frame
 from sparkscale.spark.jobs import translate_job_errors
+from sparkscale.spark.keys import KeyColumn
 from sparkscale.statistics import Moments, RunningMoments
 
 __all__ = ["Batches", "key_text"]
@@ -112,7 +113,7 @@ class Batches:
         average = _Average(batches.groups, batches.pool, self.skip, statistic_class, of_batches)
         rows = tasks.map_in_arrow(moments, average, partials.schema())
         with translate_job_errors():
-            averages = [partials.of_row(row, statistic_class) for row in partials.collect(rows)]
+            averages = [partials.of_row(row, statistic_class) for row in arrow.collect(rows)]
         return in_column_order(sorted(averages, key=lambda a: a.group), batches.groups) if averages else None
 
     def readable(self, frame: Frame) -> Batches:

@@ -10,7 +10,7 @@ from operator import itemgetter
 import numpy as np
 import pyarrow as pa
 
-from sparkscale.spark.gpu import concat_batches
+from sparkscale.spark.arrow import concat_batches
 
 __all__ = ["ROWS_IN_BATCH", "by_partition", "drop_zero_weight", "rebatch"]
 

@@ -16,10 +16,11 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from sparkscale.spark import gpu, tasks
-from sparkscale.spark.columns import FeatureColumn, KeyColumn
+from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.fit import batching, partials
 from sparkscale.spark.fit.blocks import Pool, add_batch
 from sparkscale.spark.fit.selection import Group, column_groups, select
+from sparkscale.spark.keys import KeyColumn
 from sparkscale.statistics import PerFeature
 from sparkscale.statistics._reductions import run_starts
 

@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql.types import ArrayType, DataType, DoubleType, IntegerType, StructType
 
 from sparkscale.errors import SizeMismatchError, tag_error
-from sparkscale.spark import sql, tasks
+from sparkscale.spark import arrow, sql, tasks
 from sparkscale.spark.fit.decoding import mismatch
 from sparkscale.spark.fit.selection import Group
 from sparkscale.statistics import CoMoments, Counts, Fold, Mergeable, Statistic
@@ -24,11 +24,9 @@ __all__ = [
     "JOINT",
     "Partial",
     "class_of",
-    "collect",
     "collect_partials",
     "decode",
     "encode",
-    "iter_rows",
     "merge",
     "merge_on_executors",
     "merge_run",
@@ -189,25 +187,6 @@ def tiles(part: Partial, statistic_class: type[Statistic], size: int | None) -> 
         yield to_batch(part, statistic_class)
 
 
-def collect(df: DataFrame) -> list[dict[str, Any]]:
-    """Collect rows of numbers and arrays, with arrays as NumPy arrays."""
-    # PySpark 3.5 has no public method.
-    batches = df.toArrow().to_batches() if hasattr(df, "toArrow") else df._collect_as_arrow()  # type: ignore[operator]
-    return [row for batch in batches for row in iter_rows(batch)]
-
-
-def iter_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    """Return the rows of a batch, with arrays as NumPy arrays."""
-    columns = [
-        np.split(c.flatten().to_numpy(zero_copy_only=False), np.cumsum(np.diff(c.offsets.to_numpy()))[:-1])
-        if pa.types.is_list(c.type)
-        else c.to_pylist()
-        for c in batch.columns
-    ]
-    for cells in zip(*columns, strict=True) if batch.num_rows else ():
-        yield dict(zip(batch.schema.names, cells, strict=True))
-
-
 def of_row(row: dict[str, Any], statistic_class: type[Mergeable]) -> Partial:
     """Decode a row into a partial statistic."""
     statistic_class = class_of(statistic_class, row["group"])
@@ -291,14 +270,14 @@ def merge_on_executors(df: DataFrame, groups: Sequence[Group], statistic_class: 
 def _merge_task(
     batches: Iterator[pa.RecordBatch], *, fan_in: int, groups: Sequence[Group], statistic_class: type[Statistic]
 ) -> Iterator[pa.RecordBatch]:
-    parts = (of_row(row, statistic_class) for batch in batches for row in iter_rows(batch))
+    parts = (of_row(row, statistic_class) for batch in batches for row in arrow.iter_rows(batch))
     for _, run in groupby(parts, key=lambda part: (part.partition // fan_in, part.group, part.start)):
         yield to_batch(merge_run(run, groups), statistic_class)
 
 
 def collect_partials(df: DataFrame, statistic_class: type[Statistic]) -> list[Partial] | None:
     """Collect partial statistics; ``None`` if those of a partition exceed the limit for the driver."""
-    parts = [of_row(row, statistic_class) for row in collect(df)]
+    parts = [of_row(row, statistic_class) for row in arrow.collect(df)]
     return None if any(part.start == OVER_LIMIT for part in parts) else parts
 
 
