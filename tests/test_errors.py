@@ -813,7 +813,7 @@ def test_inverse_refuses_an_invalid_scalar(spark):
 @pytest.mark.parametrize("partitions", [1, 2], ids=["within a partition", "between partitions"])
 def test_fit_refuses_arrays_of_different_lengths(spark, partitions):
     """The message has the column and both lengths."""
-    with pytest.raises(SizeMismatchError, match=r"'a' holds arrays of length 2 and 3.*one length"):
+    with pytest.raises(SizeMismatchError, match=r"'a' holds arrays of length 2 and 3.*the same length"):
         MinMaxScaler(inputCol="a").fit(of_lengths(spark, 2, 3, partitions=partitions))
 
 

@@ -33,7 +33,7 @@ from sparkscale.statistics import CoMoments, Extrema, Moments, Squares
 
 def device_of_task(device: str, task: Any) -> Cpu:
     """Return what the task computes on."""
-    with patch.object(gpu, "task", return_value=task):
+    with patch.object(gpu, "task_context", return_value=task):
         return gpu.device_of_task(device)
 
 
