@@ -65,7 +65,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import Spark only when a scaler is asked for: the maps and statistics serve without it."""
+    """Import scalers lazily: maps and statistics can be used without Spark."""
     if name not in __all__:
         raise AttributeError(f"module 'sparkscale' has no attribute {name!r}")
     from sparkscale import scalers  # noqa: PLC0415

@@ -64,10 +64,10 @@ class AffineMap:
         return cls(np.zeros(features), np.ones(features), np.zeros(features))
 
     @classmethod
-    def concat(cls, parts: Sequence[AffineMap]) -> AffineMap:
+    def concat(cls, maps: Sequence[AffineMap]) -> AffineMap:
         """Concatenate the features of maps that all divide, or all multiply."""
-        center, scale, offset = (np.concatenate([np.empty(0), *(getattr(p, n) for p in parts)]) for n in FIELDS)
-        return cls(center, scale, offset, all(p.divides for p in parts))
+        center, scale, offset = (np.concatenate([np.empty(0), *(getattr(m, n) for m in maps)]) for n in FIELDS)
+        return cls(center, scale, offset, all(m.divides for m in maps))
 
     def __len__(self) -> int:
         return len(self.center)

@@ -43,7 +43,7 @@ class ColumnNotFoundError(ScalingError, ValueError):
 
 
 class ColumnTypeError(ScalingError, TypeError):
-    """A column's type cannot be scaled, or differs from the type seen in fit."""
+    """A column's type cannot be scaled, or differs from the type in fit."""
 
 
 class DatasetError(ScalingError, TypeError):

@@ -1,1 +1,1 @@
-"""What users look at: tables of models in notebooks, and pictures of distributions."""
+"""Display of models in notebooks, and plots of distributions."""

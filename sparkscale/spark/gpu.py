@@ -237,8 +237,8 @@ def _gpu_of_task(context: Any) -> Gpu:
     try:
         cupy = arrays.cupy(pooled=pooled)
     except ImportError as failed:
-        what = "CuPy and rmm cannot both" if pooled else "CuPy cannot"
-        raise _NoGpu(f"{what} be imported by the worker's Python ({failed})") from failed
+        subject = "CuPy and rmm cannot both" if pooled else "CuPy cannot"
+        raise _NoGpu(f"{subject} be imported by the worker's Python ({failed})") from failed
     try:
         devices = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as failed:

@@ -139,16 +139,16 @@ def _check_sizes(column: FeatureColumn, sizes: npt.NDArray[Any], size: int | Non
     if len(wrong):
         raise SizeMismatchError(tag_error(SizeMismatchError, mismatch(column, int(size or 0), int(wrong[0]))))
     if size is not None and size <= 0:
-        what = "vectors of size" if column.kind == "vector" else "arrays of length"
-        message = f"Column '{column.name}' has no feature: it holds {what} {size}. Drop those rows, or the column."
+        form = "vectors of size" if column.kind == "vector" else "arrays of length"
+        message = f"Column '{column.name}' has no feature: it holds {form} {size}. Drop those rows, or the column."
         raise EmptyDataError(tag_error(EmptyDataError, message))
 
 
 def mismatch(column: FeatureColumn, one: int, other: int) -> str:
     """Return the message for a column whose rows differ in length."""
-    what = "vectors of size" if column.kind == "vector" else "arrays of length"
+    form = "vectors of size" if column.kind == "vector" else "arrays of length"
     return (
-        f"Column '{column.name}' holds {what} {one} and {other}: all rows of a column must have the same length. "
+        f"Column '{column.name}' holds {form} {one} and {other}: all rows of a column must have the same length. "
         "Pad or drop the others."
     )
 

@@ -103,7 +103,7 @@ def summarize(
 def _check_features(features: int) -> None:
     if features > MOST_FEATURES:
         message = (
-            f"The columns hold {features} features; a matrix of all features together is computed for {MOST_FEATURES} at "
+            f"The columns hold {features} features; the matrix of a joint statistic is computed for {MOST_FEATURES} at "
             "most. Name fewer columns, or reduce the features first."
         )
         raise ParamError(tag_error(ParamError, message))
