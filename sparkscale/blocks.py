@@ -110,11 +110,9 @@ class SparseBlock:
     @property
     def row_counts(self) -> int | Array:
         """Number of rows of each feature, stored or not: all rows, or after `spread` those of its run."""
-        return self.rows if self.run_of_feature is None else self._of_each_run(np.ones(self.rows))
-
-    def _of_each_run(self, of_rows: Array) -> Array:
-        assert self.runs is not None  # noqa: S101  # `spread` numbers them
-        return np.bincount(self.runs, weights=of_rows).astype(np.float64)[self.run_of_feature]
+        if self.runs is None or self.run_of_feature is None:
+            return self.rows
+        return np.bincount(self.runs).astype(np.float64)[self.run_of_feature]
 
     def spread(self) -> SparseBlock:
         """Return the block with separate features for each run, run after run, so that one pass covers all runs."""
@@ -178,13 +176,16 @@ class SparseBlock:
         This is the total minus the sum over the rows that store it. The weights are split into multiples of a power of
         two, whose sums are exact, and a remainder, so that a small difference of large weights keeps its digits.
         """
-        unit = 2.0 ** max(int(np.frexp(weights.max(initial=0.0))[1]) - 26, -1022)
-        high = np.rint(weights / unit)
+        runs = np.zeros(self.rows, dtype=np.intp) if self.runs is None else self.runs
+        run_of_feature = np.zeros(self.size, dtype=np.intp) if self.run_of_feature is None else self.run_of_feature
+        heaviest = np.zeros(int(run_of_feature.max(initial=0)) + 1)
+        np.maximum.at(heaviest, runs, weights)
+        unit = np.exp2(np.maximum(np.frexp(heaviest)[1] - 26.0, -1022.0))
+        high = np.rint(weights / unit[runs])
         absent = np.zeros(self.size)
-        for addend, scale in ((high, unit), (weights - high * unit, 1.0)):
+        for addend, scale in ((high, unit[run_of_feature]), (weights - high * unit[runs], 1.0)):
             stored = np.bincount(self.indices, weights=np.repeat(addend, self.lengths), minlength=self.size)
-            total = addend.sum() if self.run_of_feature is None else self._of_each_run(addend)
-            absent += (total - stored) * scale
+            absent += (np.bincount(runs, weights=addend, minlength=len(heaviest))[run_of_feature] - stored) * scale
         return absent
 
     def complete(self) -> npt.NDArray[np.bool_]:

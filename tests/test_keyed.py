@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
+from sparkscale.errors import SizeMismatchError
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.fit import keyed
 from sparkscale.spark.fit.blocks import Pool
@@ -133,12 +134,40 @@ def test_the_statistics_of_keys_are_those_of_their_rows(
 def test_null_rows_of_a_key_are_counted() -> None:
     """Also of one that has no other."""
     columns = {"a0": [[1.0], [2.0], [3.0]], "a1": [[1.0, 2.0], [None], [None]], "b": [1, 1, 2]}
-    parts = scanned([pa.record_batch(columns)], 1, Moments)
-    by_group = {
-        k: (part.keys.to_pylist(), part.nulls.tolist(), part.places.tolist(), part.size) for k, part in parts if k
-    }
+    parts = [part for k, part in scanned([pa.record_batch(columns)], 1, Moments) if k == 1]
 
-    assert by_group == {1: ([1, 2], [1.0, 1.0], [0], 2)} or [*parts]
+    assert [key for part in parts for key in part.keys.to_pylist()] == [1, 2]
+    assert [n for part in parts for n in part.nulls] == [1.0, 1.0]
+    assert [part.keys[int(place)].as_py() for part in parts for place in part.places] == [1]
+
+
+@pytest.mark.parametrize("lengths", [(2, 3), (2, 3, 2)])
+def test_rows_of_different_lengths_are_refused(lengths: tuple[int, ...]) -> None:
+    """Whichever keys and partitions they are of."""
+    batches = [pa.record_batch({"a0": [[1.0]], "a1": [[1.0] * n], "b": [k]}) for k, n in enumerate(lengths)]
+
+    with pytest.raises(SizeMismatchError, match="'a' holds arrays of length 2 and 3"):
+        scanned(batches, len(batches), Moments)
+
+
+def test_many_rows_of_one_key_are_merged_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key with rows in many partitions; what is read at once is cut, too."""
+    monkeypatch.setattr(keyed, "MOST_NUMBERS", 100)
+    rng = np.random.default_rng(1)
+    keys, x, a = np.repeat([3, 5, 7], [100, 300, 1]), rng.normal(size=401), rng.normal(size=(401, 2))
+    for k, part in scanned(batches_of(keys, x, a, 1), 401, Moments):
+        for row, key in enumerate(part.keys.to_pylist()):
+            assert_close(part.statistic.take(row), Moments.of(DenseBlock((x[:, None], a)[k][keys == key])))
+
+
+def test_the_weights_of_one_key_do_not_matter_to_another() -> None:
+    """However heavy they are, what is not stored of a sparse row has its own weight."""
+    lengths, indices, values = np.array([1, 0, 1]), np.array([0, 0]), np.array([3.0, 1.0])
+    weights, runs = np.array([1.0, 1e-12, 1e20]), np.array([0, 0, 1])
+    both = Moments.of(SparseBlock(1, lengths, indices, values, weights, runs))
+    alone = Moments.of(SparseBlock(1, lengths[:2], indices[:1], values[:1], weights[:2]))
+
+    np.testing.assert_allclose(both.take(0).std(0), alone.std(0), rtol=1e-13)
 
 
 def test_a_hundred_thousand_keys(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,7 +194,7 @@ MODULES = {  # beside the top level, what may be imported from where
 MERGEABLE = {"arrays", "concat", "count", "from_arrays", "invalid", "joint", "merge", "names", "numbers", "split"}
 STATISTIC = MERGEABLE | {"aggregates", "any_order", "in_metadata", "join_blocks", "missing", "of", "of_aggregates"}
 RUNNING = MERGEABLE | {"batches", "kept", "mean", "mean_sum", "unbiased", "unbiased_sum", "variance", "variance_sum"}
-PER_FEATURE = STATISTIC | {"as_row", "merge_rows", "scatter", "take"}
+PER_FEATURE = STATISTIC | {"as_row", "in_chunks", "merge_rows", "scatter", "take"}
 BOUNDS = {"max", "min"}
 MEMBERS = {
     "affine.AffineMap": {

@@ -47,7 +47,7 @@ class Frame:
         return sql.expr(self._rendered(text))
 
     def _rendered(self, text: str) -> str:
-        return rendered(text, interpreted=not self.has_plugin)
+        return rendered(text, interpreted=not self.has_plugin) if RARE in text else text
 
     def read(self, columns: Sequence[C]) -> list[C]:
         """Make columns readable by SQL text; see `columns.readable`."""

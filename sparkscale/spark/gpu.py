@@ -21,6 +21,7 @@ from sparkscale.blocks import Block, DenseBlock, Runs
 from sparkscale.errors import DeviceError, ScalingError, tag_error
 from sparkscale.spark.arrow import concat_batches
 from sparkscale.statistics import Statistic
+from sparkscale.statistics._reductions import run_starts
 
 __all__ = ["Cpu", "Gpu", "Kernel", "device_of_task", "effective_device", "has_plugin", "partition_id"]
 
@@ -35,6 +36,7 @@ SQL_PLUGIN = "com.nvidia.spark.SQLPlugin"
 _mig_devices: list[str] = []  # that this worker has used
 VISIBLE, POOLED = "CUDA_VISIBLE_DEVICES", "RAPIDS_POOLED_MEM_ENABLED"
 BLOCK_BYTES = 1 << 28  # of Arrow batches that become one block on a GPU
+MOST_RUNS = 256  # that a GPU reduces one by one
 CPU_STACKED_ROWS = 1024  # rows of several columns that are stacked at a time on a CPU
 LOG = logging.getLogger("sparkscale")
 REMEDY = (
@@ -117,6 +119,8 @@ class Gpu(Cpu):
     def of(self, statistic_class: type[Statistic], block: Block) -> Statistic:
         """Return the statistic of a block, computed on the GPU if it is dense, else on the CPU."""
         if not isinstance(block, DenseBlock) or not block.rows:
+            return statistic_class.of(block)
+        if block.runs is not None and len(run_starts(block.runs)) > MOST_RUNS:
             return statistic_class.of(block)
         compute = partial(self._of, statistic_class)
         return statistic_class.join_blocks(*zip(*self._split_on_oom(block, compute, add), strict=True))

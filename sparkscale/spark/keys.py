@@ -74,7 +74,8 @@ def resolve_key(df: DataFrame, name: str) -> KeyColumn:
         If its type is not atomic: an array, map, struct or vector.
     """
     place = single_place(df, by_name(df.schema), name)
-    if not isinstance(place.type, KEY_TYPES):
+    collated = isinstance(place.type, StringType) and "collate" in place.type.simpleString()
+    if collated or not isinstance(place.type, KEY_TYPES):
         raise ColumnTypeError(
             f"Column '{name}' is of type {place.type.simpleString()}, which cannot be a key: it must hold numbers, "
             "booleans, strings, dates or timestamps. Cast it."

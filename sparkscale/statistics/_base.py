@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from sparkscale.arrays import namespace, rows_at_once
 from sparkscale.blocks import Block, DenseBlock, Runs, SparseBlock
-from sparkscale.statistics._reductions import Columns, Reductions, run_starts
-from sparkscale.statistics._reductions import Runs as ByRun
+from sparkscale.statistics._reductions import Columns, Reductions, RunReductions, run_starts
 
 Array = npt.NDArray[np.float64]
 Self = TypeVar("Self", bound="Mergeable")
@@ -120,6 +119,9 @@ class Statistic(Mergeable):
 class PerFeature(Statistic):
     """A statistic of each feature separately. It may cover several runs of rows: its arrays then have one row per run."""
 
+    in_chunks: ClassVar[bool] = True
+    """Whether it is computed by chunks of rows, so that temporary arrays stay in the cache."""
+
     @classmethod
     def of(cls: type[P], block: Block) -> P:
         """Return the statistic of a block of rows; for a block with runs, one row per run."""
@@ -130,7 +132,7 @@ class PerFeature(Statistic):
                 if block.runs is None:
                     return cls._of_sparse(block)
                 return cls._of_sparse(block.spread())._in_rows(block.size)
-            step = rows_at_once(block.values)
+            step = rows_at_once(block.values) if cls.in_chunks else block.rows
             chunks = [block[start : start + step] for start in range(0, block.rows, step)]
             return cls.join_blocks([cls._of_chunk(chunk) for chunk in chunks], [chunk.runs for chunk in chunks])
 
@@ -179,7 +181,7 @@ class PerFeature(Statistic):
         starts = run_starts(numbers)
         if len(starts) == len(numbers):
             return self
-        rows = ByRun(namespace(self.count), starts, len(numbers))
+        rows = RunReductions(namespace(self.count), starts, len(numbers))
         with np.errstate(all="ignore"):
             return self._combined(rows, *self.arrays().values())
 

@@ -15,7 +15,7 @@ from array_api_compat import device, is_numpy_array
 from sparkscale.arrays import namespace
 from sparkscale.blocks import DenseBlock
 
-__all__ = ["Columns", "Entries", "Reductions", "Runs", "reductions_of", "run_starts"]
+__all__ = ["Columns", "Entries", "Reductions", "RunReductions", "reductions_of", "run_starts"]
 
 Array = npt.NDArray[np.float64]
 
@@ -63,13 +63,17 @@ class Columns:
         """Return the sum of one value per row."""
         return self.xp.sum(values)
 
+    def count(self, values: Any) -> Any:
+        """Return the number of rows."""
+        return float(values.shape[0])
+
     def each(self, results: Any) -> Any:
         """Broadcast results to all rows."""
         return results
 
 
 @dataclass(frozen=True, eq=False)
-class Runs:
+class RunReductions:
     """Reduces each column over each run of rows.
 
     Parameters
@@ -80,11 +84,14 @@ class Runs:
         The first row of each run, starting with 0. No run is empty.
     rows : int
         Number of rows.
+    weighted : bool
+        Whether rows differ in their weights.
     """
 
     xp: Any
     starts: npt.NDArray[np.intp]
     rows: int
+    weighted: bool = True
 
     def sum(self, values: Any) -> Any:
         """Return the sum."""
@@ -92,7 +99,7 @@ class Runs:
 
     def dot(self, weights: Any, values: Any) -> Any:
         """Return the weighted sum of the rows."""
-        return self.sum(weights[:, None] * values)
+        return self.sum(weights[:, None] * values if self.weighted else values)
 
     def least(self, values: Any) -> Any:
         """Return the least value."""
@@ -118,6 +125,11 @@ class Runs:
     def row_sum(self, values: Any) -> Any:
         """Return the sum of one value per row."""
         return self.sum(values)[:, None]
+
+    def count(self, values: Any) -> Any:
+        """Return the number of rows."""
+        lengths = np.diff(self.starts, append=self.rows).astype(np.float64)
+        return self.xp.asarray(lengths, device=device(values))[:, None]
 
     def each(self, results: Any) -> Any:
         """Broadcast results to all rows."""
@@ -164,13 +176,15 @@ class Entries:
         return results[self.indices]
 
 
-Reductions = Columns | Runs
+Reductions = Columns | RunReductions
 
 
 def reductions_of(block: DenseBlock) -> Reductions:
     """Return the reductions over all rows of a block, or over its runs."""
     xp = namespace(block.values)
-    return Columns(xp) if block.runs is None else Runs(xp, run_starts(block.runs), block.rows)
+    if block.runs is None:
+        return Columns(xp)
+    return RunReductions(xp, run_starts(block.runs), block.rows, weighted=block.weights is not None)
 
 
 def run_starts(numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

@@ -40,6 +40,7 @@ class Extrema(PerFeature):
 
     aggregates: ClassVar[tuple[str, ...]] = ("count({x})", "min({x})", "max({x})")
     any_order = True
+    in_chunks = False
     in_metadata = True
 
     min: Array
@@ -56,7 +57,7 @@ class Extrema(PerFeature):
     def _of_chunk(cls, chunk: DenseBlock) -> Extrema:
         values, xp, rows = chunk.values, namespace(chunk.values), reductions_of(chunk)
         low, high = (double(ends)[1] for ends in (rows.least(values), rows.largest(values)))
-        number = rows.row_sum(xp.ones_like(double(values)[1][:, 0]))
+        number = rows.count(values)
         # Mask single values only if a NaN or an infinity shows in the extrema.
         if xp.all(xp.isfinite(low) & xp.isfinite(high)):
             return cls(xp.ones_like(low) * number, xp.zeros_like(low), low, high)

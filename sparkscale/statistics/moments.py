@@ -113,7 +113,7 @@ class Moments(PerFeature):
         if xp.isfinite(xp.sum(values)):
             validity, origin = xp.ones_like(values[0, :]), rows.first(values)
             one = xp.ones_like(origin)
-            count, weight, weight_square = (one * rows.row_sum(v) for v in (xp.ones_like(w), w, w * w))
+            count, weight, weight_square = (one * n for n in (rows.count(values), rows.row_sum(w), rows.row_sum(w * w)))
             deviation = values - rows.each(origin)
             shift = rows.dot(w, deviation) / weight
             deviation = deviation - rows.each(shift)
@@ -126,7 +126,7 @@ class Moments(PerFeature):
             shift = rows.dot(w, deviation) / xp.where(weight > 0, weight, 1.0)
             deviation = xp.where(valid, deviation - rows.each(shift), 0.0)
         m2 = rows.dot(w, deviation * deviation)
-        invalid = rows.row_sum(xp.ones_like(w)) - count
+        invalid = rows.count(values) - count
         moments = cls(count, invalid, weight, weight_square, origin, shift, m2)
         vanished = _may_have_underflowed(m2, weight)
         if not xp.any(vanished):

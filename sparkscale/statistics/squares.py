@@ -52,6 +52,7 @@ class Squares(Extrema):
 
     aggregates: ClassVar[tuple[str, ...]] = ()
     in_metadata = False
+    in_chunks = True
 
     square: Array
 

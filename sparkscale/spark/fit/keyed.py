@@ -6,7 +6,7 @@ keys, since there may be as many keys as rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ __all__ = ["KeyedPart", "KeyedScan", "iter_parts", "scan_by_key"]
 Numbers = npt.NDArray[np.intp]
 
 MOST_NUMBERS = 1 << 22  # that a task keeps for all keys before it sends them
+ROWS_TO_MERGE = 64  # of a key that goes on in the next batch, so that it holds no more numbers than it must
 MERGED_NUMBERS = 1 << 18  # a task merges again at this many numbers plus twice those of the last merge
 
 
@@ -187,12 +188,12 @@ class KeyedScan:
         """Return ranges of rows whose keys' statistics are not more than what a task may hold."""
         starts, place, keys = [*run_starts(runs).tolist(), len(runs)], 0, 1
         while place < len(starts) - 1:
-            sizes = [state.size for state in states if state.size]
-            if len(sizes) == len(states):
-                entries = self.pool.entries(self.groups, sizes)
-                keys = max(1, MOST_NUMBERS // self.statistic_class.numbers(entries))
-            else:  # until a row shows the size of each group
-                keys = 2 * keys
+            # Of all features: before they are pooled, each key has statistics of every one.
+            numbers = self.statistic_class.numbers(sum(state.size or 0 for state in states))
+            keys = (
+                2 * keys if None in [state.size for state in states] else len(starts)
+            )  # a row is to show the size first
+            keys = min(keys, max(1, MOST_NUMBERS // max(numbers, 1)))
             end = min(place + keys, len(starts) - 1)
             yield starts[place], starts[end]
             place = end
@@ -222,19 +223,22 @@ class MergeByKey:
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Return one row per key and group."""
         for k, part in iter_parts(batches, self.groups, self.statistic_class):
-            names = self.statistic_class.names()
-            starts = np.zeros(len(part.keys), np.int32)
-            statistic = part.statistic
-            if statistic is not None:
-                arrays = [*statistic.arrays().values()]
-                keys = part.keys.take(pa.array(part.places))
-                nulls = part.nulls[part.places]
-                yield partials.encode(0, k, starts[part.places], part.size, nulls, arrays, keys)
-            only_null = np.setdiff1d(np.arange(len(part.keys)), part.places)
-            if len(only_null):
-                arrays = [np.empty((len(only_null), 0))] * len(names)
-                keys = part.keys.take(pa.array(only_null))
-                yield partials.encode(0, k, starts[only_null], part.size, part.nulls[only_null], arrays, keys)
+            yield from _encoded(part, k, self.statistic_class)
+
+
+def _encoded(part: KeyedPart, group: int, statistic_class: type[PerFeature]) -> Iterator[pa.RecordBatch]:
+    """Return the statistics of keys as rows, one for each."""
+    only_null = np.setdiff1d(np.arange(len(part.keys)), part.places)
+    if part.statistic is not None:
+        arrays = [*part.statistic.arrays().values()]
+        yield _rows(part, group, part.places, arrays)
+    if len(only_null):
+        yield _rows(part, group, only_null, [np.empty((len(only_null), 0))] * len(statistic_class.names()))
+
+
+def _rows(part: KeyedPart, group: int, places: Numbers, arrays: Sequence[npt.NDArray[np.float64]]) -> pa.RecordBatch:
+    keys, order = part.keys.take(pa.array(places)), np.zeros(len(places), np.int32)
+    return partials.encode(0, group, order, part.size, part.nulls[places], arrays, keys)
 
 
 def iter_parts(
@@ -242,34 +246,55 @@ def iter_parts(
 ) -> Iterator[tuple[int, KeyedPart]]:
     """Return the statistics of complete keys, by group, from rows sorted by key. No key is split over several parts."""
     sizes = [group.column.size or 0 for group in groups]
-    for batch in _whole_keys(batches):
+
+    def merged_parts(batch: pa.RecordBatch) -> Iterator[tuple[int, KeyedPart]]:
         codes = batch.column("b").dictionary_encode()
         numbers, group_of_row = codes.indices.to_numpy().astype(np.intp), batch.column("group").to_numpy()
         for k in range(len(groups)):
             rows = np.flatnonzero(group_of_row == k)
             group_rows = batch.take(pa.array(rows))
-            row_sizes, nulls, places, statistic = partials.decode(group_rows, statistic_class)
-            for size in np.unique(row_sizes[row_sizes > 0]):
+            for size in partials.distinct_sizes(group_rows):
                 if sizes[k] and size != sizes[k]:
-                    partials.refuse_sizes(groups[k], sizes[k], int(size))
-                sizes[k] = int(size)
+                    partials.refuse_sizes(groups[k], sizes[k], size)
+                sizes[k] = size
+            nulls, places, statistic = partials.decode(group_rows, statistic_class)
             key_nulls = np.bincount(numbers[rows], weights=nulls, minlength=len(codes.dictionary)).astype(np.float64)
             if statistic is not None:
                 key_numbers = numbers[rows[places]]
                 statistic, places = statistic.merge_rows(key_numbers), key_numbers[run_starts(key_numbers)]
             yield k, KeyedPart(codes.dictionary, sizes[k], key_nulls, places, statistic)
 
+    def compacted(key_rows: pa.RecordBatch) -> list[pa.RecordBatch]:
+        return [row for k, part in merged_parts(key_rows) for row in _encoded(part, k, statistic_class)]
 
-def _whole_keys(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Split batches where the key changes, so that all rows of a key are in one batch."""
-    rest: list[pa.RecordBatch] = []
+    for batch in _whole_keys(_slices(batches), compacted):
+        yield from merged_parts(batch)
+
+
+def _slices(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Cut batches so that none holds many more numbers than a task may."""
     for batch in batches:
-        if not batch.num_rows:
-            continue
-        whole = pa.Table.from_batches([*rest, batch]).combine_chunks().to_batches()[0]
+        width = len(batch.column("numbers").values) // max(batch.num_rows, 1)
+        rows = max(1, MOST_NUMBERS // max(width, 1))
+        yield from (batch.slice(start, rows) for start in range(0, batch.num_rows, rows))
+
+
+def _whole_keys(
+    batches: Iterator[pa.RecordBatch], compacted: Callable[[pa.RecordBatch], list[pa.RecordBatch]]
+) -> Iterator[pa.RecordBatch]:
+    """Split batches where the key changes, so that all rows of a key are in one batch; many rows of one are merged."""
+    rest: list[pa.RecordBatch] = []  # rows of the last key, which may go on
+    for batch in batches:
+        whole = _concatenated([*rest, batch])
         numbers = whole.column("b").dictionary_encode().indices.to_numpy()
         last = int(run_starts(numbers)[-1])
         if last:
             yield whole.slice(0, last)
-        rest = [whole.slice(last)]
-    yield from rest
+        open_key = whole.slice(last)
+        rest = compacted(open_key) if open_key.num_rows > ROWS_TO_MERGE else [open_key]
+    if rest:
+        yield _concatenated(rest)
+
+
+def _concatenated(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    return pa.Table.from_batches(batches).combine_chunks().to_batches()[0]

@@ -132,13 +132,13 @@ def encode(
     head = np.zeros((len(starts), 2 + len(sent)))
     head[:, 0], head[:, 1], head[:, 2:] = size, nulls, [values.shape[1] for values in sent]
     numbers = np.concatenate([head, *sent], axis=1)
-    offsets = np.arange(len(starts) + 1, dtype=np.int32) * numbers.shape[1]
+    offsets = pa.array(np.arange(len(starts) + 1) * numbers.shape[1], pa.int32())
     columns = {} if keys is None else {"b": keys}
     columns |= {
         name: pa.array(np.full(len(starts), n, np.int32)) for name, n in (("partition", partition), ("group", group))
     }
     columns["start"] = pa.array(starts)
-    columns["numbers"] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(numbers.ravel()))
+    columns["numbers"] = pa.ListArray.from_arrays(offsets, pa.array(numbers.ravel()))
     return pa.RecordBatch.from_pydict(columns)
 
 
@@ -199,13 +199,18 @@ def of_row(row: dict[str, Any], statistic_class: type[Mergeable]) -> Partial:
     return Partial(row["partition"], row["group"], row["start"], int(size), float(nulls), statistic)
 
 
-def decode(batch: pa.RecordBatch, statistic_class: type[Any]) -> tuple[Places, Array, Places, Any]:
+def distinct_sizes(batch: pa.RecordBatch) -> list[int]:
+    """Return the sizes of a group that rows know, each once."""
+    column = batch.column("numbers")
+    sizes = column.values.to_numpy()[column.offsets.to_numpy()[:-1]]
+    return [int(size) for size in np.unique(sizes) if size]
+
+
+def decode(batch: pa.RecordBatch, statistic_class: type[Any]) -> tuple[Array, Places, Any]:
     """Decode many rows of one group at once.
 
     Returns
     -------
-    sizes : numpy.ndarray of int, shape (n_rows,)
-        The size of the group; 0 if unknown.
     nulls : numpy.ndarray of float64, shape (n_rows,)
         Number of null rows.
     places : numpy.ndarray of int, shape (n,)
@@ -217,10 +222,10 @@ def decode(batch: pa.RecordBatch, statistic_class: type[Any]) -> tuple[Places, A
     column = batch.column("numbers")
     starts, numbers = column.offsets.to_numpy()[:-1].astype(np.intp), column.values.to_numpy()
     head = numbers[starts[:, None] + np.arange(2 + len(names))]
-    sizes, nulls, lengths = head[:, 0].astype(np.intp), head[:, 1], head[:, 2:].astype(np.intp)
+    nulls, lengths = head[:, 1], head[:, 2:].astype(np.intp)
     places = np.flatnonzero(lengths[:, 0])
     if not len(places):
-        return sizes, nulls, places, None
+        return nulls, places, None
     arrays = np.empty((len(names), len(places), int(lengths[places[0], 0])))
     for array_lengths in np.unique(lengths[places], axis=0):  # few, since all rows are of the same features
         same = np.flatnonzero((lengths[places] == array_lengths).all(axis=1))
@@ -228,7 +233,7 @@ def decode(batch: pa.RecordBatch, statistic_class: type[Any]) -> tuple[Places, A
         for k, length in enumerate(array_lengths):
             arrays[k, same] = numbers[begin[:, None] + np.arange(length)]
             begin = begin + length
-    return sizes, nulls, places, statistic_class(**dict(zip(names, arrays, strict=True)))
+    return nulls, places, statistic_class(**dict(zip(names, arrays, strict=True)))
 
 
 def merge_run(run: Iterable[Partial], groups: Sequence[Group]) -> Partial:

@@ -107,8 +107,8 @@ def select(
     if key is not None:
         plain.append(f"{key} AS b")
         texts.append("b")
-    selected = frame.select(*plain)
-    return Frame(selected).select(*texts) if any(group.column.kind == "vector" for group in groups) else selected
+    frame.df = frame.select(*plain)
+    return frame.select(*texts) if any(group.column.kind == "vector" for group in groups) else frame.df
 
 
 def _vector_texts(k: int, column: FeatureColumn, handle_invalid: str) -> list[str]:

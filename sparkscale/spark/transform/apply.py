@@ -81,7 +81,8 @@ def apply(frame: Frame, plan: Plan) -> DataFrame:
     split: dict[int, Vectors] = {}
     for k, (column, column_map) in enumerate(zip(inputs, plan.maps, strict=True)):
         if plan.shape == "disassemble":
-            rows.append(_MapInput(column, vectors.as_array(frame, column, policy), column_map))
+            doubles = replace(column, kind="vector", single=False)
+            rows.append(_MapInput(doubles, vectors.as_array(frame, column, policy), column_map))
         elif column.kind == "vector":
             native = plan.device == "cpu" and not column_map.prefers_kernel(column)
             split[k] = Vectors.split(frame, column, column_map, policy, native=native)
@@ -169,7 +170,7 @@ def _disassembled_inputs(plan: Plan) -> list[_MapInput]:
     column, column_map = plan.inputs[0], plan.maps[0]
     source, maps = column.sql, [column_map.part(features) for features in plan.features]
     if None in maps:
-        source = column_map.sql(column, source)
+        source = column_map.sql(replace(column, kind="vector", single=False), source)
     rows = []
     for out, features, part_map in zip(plan.outputs, plan.features, maps, strict=True):
         array = replace(out, kind="array") if out.kind == "vector" else out
