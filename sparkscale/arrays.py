@@ -18,10 +18,10 @@ VALUES_IN_CACHE = 1 << 16  # values per chunk: temporaries of this size stay in 
 def keep_freed_memory() -> None:
     """Make glibc keep up to 64 MB of freed memory for the next chunk.
 
-    glibc does so once a block of 32 MB has been freed. Before that, it returns memory to the system after each chunk, and
-    the next chunk starts with page faults: the moments of 10,000 x 64 values take 7 ms instead of 2 ms. Freeing a larger
-    block has no effect. After a block of 8 MB, each sparse batch still causes 500 page faults, and its moments take 7 %
-    longer.
+    glibc does so once a block of 32 MB has been freed. Before that, it returns memory to the system after each chunk,
+    and the next chunk starts with page faults: the moments of 10,000 x 64 values take 7 ms instead of 2 ms. Freeing a
+    larger block has no effect. After a block of 8 MB, each sparse batch still causes 500 page faults, and its moments
+    take 7 % longer.
     """
     np.empty((1 << 22) - 1024)
 

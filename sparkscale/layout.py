@@ -38,8 +38,8 @@ class Layout:
     Raises
     ------
     ParamError
-        If ``shape`` is empty, a length is not a positive integer, their product exceeds 2147483647, or the data format is
-        unknown.
+        If ``shape`` is empty, a length is not a positive integer, their product exceeds 2147483647, or the data format
+        is unknown.
 
     Examples
     --------

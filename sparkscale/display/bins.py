@@ -16,8 +16,8 @@ from sparkscale.spark.jobs import translate_job_errors
 
 __all__ = ["histograms", "values"]
 
-# Tolerance, as a fraction of a bin: values this close to the upper edge of a bin count as in the next one, so that rounding
-# does not make the histograms of mapped values differ from those of the input.
+# Tolerance, as a fraction of a bin: values this close to the upper edge of a bin count as in the next one, so that
+# rounding does not make the histograms of mapped values differ from those of the input.
 EDGE_TOLERANCE = 1e-9
 
 

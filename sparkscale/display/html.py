@@ -1,4 +1,4 @@
-"""HTML representation of a stage in notebooks: its Params and, once fitted, its features. It has no colours of its own."""
+"""HTML representation of a stage in notebooks: its Params and, once fitted, its features; without own colours."""
 
 from __future__ import annotations
 

@@ -143,8 +143,8 @@ def resolve(df: DataFrame, names: Sequence[str]) -> list[FeatureColumn]:
     df : pyspark.sql.DataFrame
         The data.
     names : sequence of str
-        Column names. If no column has exactly this name, it is parsed like an identifier of Spark: ``a.b`` is field ``b``
-        of struct ``a``, and backticks quote names with dots.
+        Column names. If no column has exactly this name, it is parsed like an identifier of Spark: ``a.b`` is field
+        ``b`` of struct ``a``, and backticks quote names with dots.
 
     Returns
     -------

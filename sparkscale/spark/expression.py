@@ -48,7 +48,7 @@ REFUSING = ("error", "keepNaN")  # values of handleInvalid with which a job may 
 
 
 def literal(value: float) -> str:
-    """Return a double as SQL text that parses to the same bits; a negative one in parentheses, since ``x--1`` is a comment."""
+    """Return a double as exact SQL text; a negative one in parentheses, since ``x--1`` is a comment."""
     if np.isfinite(value):
         return f"({float(value)!r}D)" if np.signbit(value) else f"{float(value)!r}D"
     return "double('NaN')" if np.isnan(value) else f"double('{'-' if value < 0 else ''}Infinity')"
@@ -100,7 +100,7 @@ def is_valid(column: FeatureColumn, source: str) -> str:
 
 
 def guarded(column: FeatureColumn, source: str, result: str, handle_invalid: str, *, compiled: bool = False) -> str:
-    """Return ``result`` if ``handle_invalid`` allows the column's values; otherwise the job fails with the first one refused.
+    """Return ``result`` if ``handle_invalid`` allows the column's values; otherwise the job fails and names one.
 
     The failure is `rare` unless it is ``compiled`` with the rest: with functions on vectors and in aggregates, one
     method takes 0.75 times as long as several.

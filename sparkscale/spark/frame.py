@@ -96,7 +96,7 @@ class Frame:
         self.df = sql.where(self.df, self._rendered(" AND ".join(texts)))
 
     def split_methods(self, texts: Sequence[str], repeated: str) -> list[str]:
-        """Return the expressions of one select or filter; if there are many, Spark splits them into several Java methods.
+        """Return the expressions of one select or filter; if many, so that Spark splits them into Java methods.
 
         Parameters
         ----------

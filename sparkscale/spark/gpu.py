@@ -183,8 +183,8 @@ class Gpu(Cpu):
 def device_of_task(device: str) -> Cpu:
     """Return the GPU of the running task, or the CPU.
 
-    The GPU is, in this order: the first of ``CUDA_VISIBLE_DEVICES``, which the RAPIDS Accelerator sets; the address that
-    Spark assigned to the task; otherwise, as in local mode, one of all GPUs, chosen by the partition's number.
+    The GPU is, in this order: the first of ``CUDA_VISIBLE_DEVICES``, which the RAPIDS Accelerator sets; the address
+    that Spark assigned to the task; otherwise, as in local mode, one of all GPUs, chosen by the partition's number.
 
     Parameters
     ----------
@@ -266,7 +266,7 @@ def _gpu_of_task(context: Any) -> Gpu:
 
 
 def _address(context: Any) -> str | None:
-    """Return the address that Spark assigned to the task; a MIG device, which has a name, is set as the visible device."""
+    """Return the address that Spark assigned to the task; a MIG device, which has a name, is made visible."""
     visible = os.environ.get(VISIBLE)
     if visible is not None and not visible.strip():
         raise _NoGpu(f"{VISIBLE} is empty")

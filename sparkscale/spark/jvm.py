@@ -129,7 +129,7 @@ def message(failure: BaseException) -> str | None:
 
 
 def cancelled(failure: BaseException) -> PySparkException | None:
-    """Return PySpark's exception for the cancellation of a job, which PySpark leaves as a Py4J error; otherwise ``None``.
+    """Convert the Py4J error of a cancelled job to PySpark's exception; ``None`` for other failures.
 
     For results in Arrow format, the message of the Py4J error says only that a result was awaited.
     """
@@ -204,8 +204,8 @@ def recover_path(spark: SparkSession, path: str, stale_after: float) -> None:
     if parent is None or not files.exists(parent):
         return
     name = target.getName()
-    pattern = spark._jvm.org.apache.hadoop.fs.GlobFilter(f"{paths.escaped(name)}.sparkscale_*")  # type: ignore[union-attr]
-    suffixes = [status.getPath().getName()[len(name) :] for status in files.listStatus(parent, pattern)]
+    glob = spark._jvm.org.apache.hadoop.fs.GlobFilter(f"{paths.escaped(name)}.sparkscale_*")  # type: ignore[union-attr]
+    suffixes = [status.getPath().getName()[len(name) :] for status in files.listStatus(parent, glob)]
     suffixes = [s for s in suffixes if TEMP_SUFFIX.fullmatch(s.removesuffix(DELETED_SUFFIX).removesuffix(OLD_SUFFIX))]
     places = {suffix: _files(spark, f"{path}{suffix}")[1] for suffix in suffixes}
     old = {suffix.removesuffix(OLD_SUFFIX) for suffix in places if suffix.endswith(OLD_SUFFIX)}

@@ -207,7 +207,7 @@ def _alternatives(df: DataFrame, columns: dict[str, list[StructField]], name: st
 
 
 def listed(columns: Sequence[str], name: str) -> str:
-    """List columns for the message about a missing one; of many columns, those with similar names and the first ones."""
+    """List columns for the message about a missing one; of many, those with similar names, then the first."""
     if len(columns) <= MAX_LISTED_COLUMNS:
         return ", ".join(columns)
     similar = get_close_matches(name, columns, MAX_LISTED_COLUMNS)

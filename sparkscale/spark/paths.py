@@ -18,7 +18,7 @@ SPECIAL = re.compile(r"([\\*?{}\[\]])")
 def escaped(path: str) -> str:
     """Return the pattern that matches only this path.
 
-    The reader's option ``__globPaths__`` turns patterns off, but Connect passes it in lower case, where it has no effect.
+    The reader's option ``__globPaths__`` turns patterns off, but Connect passes it in lower case, without effect.
     """
     return SPECIAL.sub(r"\\\1", path)
 
@@ -29,7 +29,7 @@ def exists(spark: SparkSession, path: str) -> bool:
 
 
 def lines(spark: SparkSession, path: str) -> list[str]:
-    """Return the lines of the text files in a path, in any order, each more than once; none if the path does not exist."""
+    """Return the lines of the text files in a path, unordered, each more than once; none if it does not exist."""
     return _read(spark, path, "false", lambda df: [row[0] for row in df.collect()])
 
 

@@ -12,8 +12,8 @@ __all__ = ["AGGREGATES", "mean_and_variance"]
 Array = npt.NDArray[np.float64]
 
 # A double is split into its float part and the remainder. The sums of both are exact, or nearly so: the mean is almost
-# exact, and exact for a constant. Outside the range of float the sum is infinite; such columns are scanned through Arrow.
-# A guard against that in SQL makes a fit of 1,000 rows of 10 columns take 1.2 times as long: short texts matter.
+# exact, and exact for a constant. Outside the range of float the sum is infinite; such columns are scanned through
+# Arrow. A guard against that in SQL makes a fit of 1,000 rows of 10 columns take 1.2 times as long: short texts matter.
 HIGH = "double(float({x}))"
 # Values whose squares underflow contribute their absolute value: if the variance and this sum are 0, all values are 0.
 LOW = f"CASE WHEN abs({{x}}) < 1e-150D THEN abs({{x}}) ELSE {{x}} - {HIGH} END"

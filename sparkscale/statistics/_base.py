@@ -117,7 +117,7 @@ class Statistic(Mergeable):
 
 
 class PerFeature(Statistic):
-    """A statistic of each feature separately. It may cover several runs of rows: its arrays then have one row per run."""
+    """A statistic of each feature separately. For several runs of rows, its arrays have one row per run."""
 
     in_chunks: ClassVar[bool] = True
     """Whether it is computed by chunks of rows, so that temporary arrays stay in the cache."""

@@ -1,6 +1,7 @@
 """Sums, extrema and first values over all rows of a matrix, over runs of its rows, or over stored entries.
 
-Statistics are written once, in terms of these. For all rows, results have one entry per feature; for runs, one row per run.
+Statistics are written once, in terms of these. For all rows, results have one entry per feature; for runs, one row per
+run.
 """
 
 from __future__ import annotations

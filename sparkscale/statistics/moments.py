@@ -259,8 +259,8 @@ class Moments(PerFeature):
     def _in_units(self, which: Mask, weight: Array, deviation: Array, table: Reductions | Entries) -> Moments:
         """Return the moments, with mean and second moment of some features recomputed in units that do not underflow.
 
-        Weights and deviations are divided by the largest of each feature. The products of deviations and square roots of
-        weights are scaled once more before they are squared.
+        Weights and deviations are divided by the largest of each feature. The products of deviations and square roots
+        of weights are scaled once more before they are squared.
         """
         xp, largest, each = namespace(self.m2), table.largest, table.each
         heaviest, farthest = _nonzero(largest(weight)), _nonzero(largest(xp.abs(deviation)))
@@ -288,8 +288,8 @@ class Moments(PerFeature):
         Returns
         -------
         numpy.ndarray of float64, shape (n_features,)
-            0 where no degree of freedom is left, or all values are equal, and only there. Infinite or NaN where it, or a
-            squared weight, is not representable.
+            0 where no degree of freedom is left, or all values are equal, and only there. Infinite or NaN where it, or
+            a squared weight, is not representable.
         """
         with np.errstate(all="ignore"):
             freedom = self._freedom(ddof)

@@ -77,7 +77,7 @@ def _of_row(query: DataFrame, statistic_class: type[Statistic]) -> Any | None:
 def _of_integers(
     df: DataFrame, columns: Sequence[FeatureColumn], statistic_class: type[Statistic], handle_invalid: str
 ) -> Any | None:
-    """Return the statistic from aggregates that a source may answer from the metadata of its files, without reading rows.
+    """Return the statistic from aggregates that a source may answer from file metadata, without reading rows.
 
     ``None`` if the source fails while the job runs: Parquet files may lack the metadata.
     """

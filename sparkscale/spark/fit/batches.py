@@ -143,7 +143,7 @@ class Batches:
         )
 
     def scales(self, df: DataFrame, of_batch: Callable[[Moments], tuple[Any, Any]]) -> DataFrame:
-        """Return one row per batch: its key ``b``, and for each group ``k`` arrays ``c{k}`` and ``s{k}`` from ``of_batch``."""
+        """Return one row per batch: key ``b``, and for each group ``k`` arrays ``c{k}``, ``s{k}`` from ``of_batch``."""
         schema = StructType().add("b", self.key.type)
         for name in (f"{letter}{k}" for k in range(len(self.groups)) for letter in "cs"):
             schema.add(name, ArrayType(DoubleType()))

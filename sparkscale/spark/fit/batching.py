@@ -63,7 +63,7 @@ def _cut(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatc
 def rebatch(batches: Iterator[pa.RecordBatch], rebatch_dense: Rebatch) -> Iterator[pa.RecordBatch]:
     """Concatenate sparse Arrow batches, and apply ``rebatch_dense``, a method of the device, to the others."""
     for sparse, run in groupby(batches, key=_is_sparse):
-        yield from concat_batches(run, SPARSE_BYTES, SPARSE_ROWS) if sparse else rebatch_dense(run)  # noqa: B031  # used once
+        yield from concat_batches(run, SPARSE_BYTES, SPARSE_ROWS) if sparse else rebatch_dense(run)  # noqa: B031
 
 
 def _is_sparse(batch: pa.RecordBatch) -> bool:

@@ -40,7 +40,7 @@ class State(Protocol):
 
 @dataclass(frozen=True)
 class Pool:
-    """How the features of arrays and vectors become entries of a statistic: pooled into channels if there is a layout."""
+    """How the features of arrays and vectors become entries of a statistic: pooled into channels with a layout."""
 
     layout: Layout | None = None
 

@@ -1,7 +1,7 @@
 """Scan by key: the statistics of each key, across partitions.
 
-Partitioning does not affect the result. Tasks compute on arrays that are indexed by key and feature, without a loop over
-keys, since there may be as many keys as rows.
+Partitioning does not affect the result. Tasks compute on arrays that are indexed by key and feature, without a loop
+over keys, since there may be as many keys as rows.
 """
 
 from __future__ import annotations

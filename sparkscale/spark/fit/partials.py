@@ -42,8 +42,8 @@ __all__ = [
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
-# Features in a row that is sent to another executor. Spark puts 10,000 rows into an Arrow batch, whatever their size: at
-# most 140 MB of these rows. The driver collects little data, which is faster in one row.
+# Features in a row that is sent to another executor. Spark puts 10,000 rows into an Arrow batch, whatever their size:
+# at most 140 MB of these rows. The driver collects little data, which is faster in one row.
 CHUNK_FEATURES = 256
 CHUNKS_IN_BATCH = 1 << 10  # since chunks are copied into a batch
 TILE_FEATURES = 32  # rows and columns of a tile of a matrix

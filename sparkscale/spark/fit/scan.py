@@ -244,7 +244,7 @@ class Scan:
     def _of_partition(
         self, batches: Iterator[pa.RecordBatch], partition: int, worker: gpu.Cpu, limit: Limit | None
     ) -> tuple[list[GroupState], Fold] | None:
-        """Return a partition's state of each group, none if it is empty, and the joint one; ``None`` if over the limit."""
+        """Return a partition's state by group, none if empty, and the joint one; ``None`` if over the limit."""
         states, joint = [GroupState(group.column.size) for group in self.groups], Fold()
         rows, is_joint = 0, self.statistic_class.joint
         for batch in batching.rebatch(batching.drop_zero_weight(batches), worker.rebatch):

@@ -121,8 +121,9 @@ def add_outputs(frame: Frame, outputs: Sequence[FeatureColumn], texts: Mapping[s
     replaced : mapping from str to tuple of str
         The paths of the columns, or fields of structs, that outputs replace. No other column is replaced.
     """
-    # Metadata is set in a select, since withColumns on Connect would lose it. If all outputs are vectors, one select adds
-    # them under their names; otherwise vectors first get temporary columns. Every select costs milliseconds on the driver.
+    # Metadata is set in a select, since withColumns on Connect would lose it. If all outputs are vectors, one select
+    # adds them under their names; otherwise vectors first get temporary columns. Every select costs milliseconds on the
+    # driver.
     vectors = [out for out in outputs if out.kind == "vector"]
     metadata = {o.name: attribute_metadata(o.attributes, o.size) if o.size is not None else {} for o in vectors}
     if len(vectors) == len(outputs) and not replaced:

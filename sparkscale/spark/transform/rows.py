@@ -1,8 +1,9 @@
 """Normalization and clipping of each row, as SQL text and kernels.
 
-A row, or each group of its places, is divided by its own divisor, in some normalizations after subtracting its mean. The
-divisor is computed from a sum over all values, which also shows whether a value is invalid, overflows or underflows.
-Only then is it recomputed from the valid values, and if that fails, too, from the valid values divided by the largest.
+A row, or each group of its places, is divided by its own divisor, in some normalizations after subtracting its mean.
+The divisor is computed from a sum over all values, which also shows whether a value is invalid, overflows or
+underflows. Only then is it recomputed from the valid values, and if that fails, too, from the valid values divided by
+the largest.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ def _row(norm: Norm, gain: str) -> str:
 
 
 def _divided(norm: Norm, gain: str, valid: str, by: str = "") -> str:
-    """Return the text of ``a`` divided by the norm of ``valid``, in units of ``by``; without ``by``, null if not exact."""
+    """Return the text of ``a`` divided by the norm of ``valid``, in units of ``by``; without it, null if not exact."""
     unit = f" / {by}" if by else ""
     count, first = f"greatest(size({valid}), 1)", f"get({valid}, 0){unit}"
     x = f"(x{unit} - c)" if norm.centred else f"(x{unit})"
