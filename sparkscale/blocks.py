@@ -178,7 +178,7 @@ class SparseBlock:
         """
         runs = np.zeros(self.rows, dtype=np.intp) if self.runs is None else self.runs
         run_of_feature = np.zeros(self.size, dtype=np.intp) if self.run_of_feature is None else self.run_of_feature
-        heaviest = np.zeros(int(run_of_feature.max(initial=0)) + 1)
+        heaviest = np.zeros(int(max(runs.max(initial=0), run_of_feature.max(initial=0))) + 1)
         np.maximum.at(heaviest, runs, weights)
         unit = np.exp2(np.maximum(np.frexp(heaviest)[1] - 26.0, -1022.0))
         high = np.rint(weights / unit[runs])
