@@ -188,3 +188,21 @@ def test_a_hundred_thousand_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(means) == count
     np.testing.assert_allclose([means[key] for key in range(count)], sums / 3.0, rtol=1e-12, atol=1e-14)
     assert (1 << 17) < max(held) < (1 << 19)
+
+
+@each_statistic
+def test_runs_go_on_from_one_chunk_to_the_next(statistic_class: type[PerFeature]) -> None:
+    """Of a block that is computed in several."""
+    values = np.random.default_rng(2).normal(size=(50, 3000))
+    runs = np.repeat(np.arange(3, dtype=np.intp), [5, 40, 5])
+    of_runs = statistic_class.of(DenseBlock(values, None, runs))
+
+    for run in range(3):
+        assert_close(of_runs.take(run), statistic_class.of(DenseBlock(values[runs == run])))
+
+
+def test_statistics_of_no_row_stand_where_there_are_none() -> None:
+    """At all places but those given, of which there may be none."""
+    nothing = Moments.missing(2, 0).scatter(np.array([], dtype=np.intp), 3)
+
+    assert nothing.count.tolist() == [[0.0, 0.0]] * 3

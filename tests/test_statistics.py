@@ -18,7 +18,17 @@ import sparkscale.statistics
 from sparkscale.blocks import Block, DenseBlock
 from sparkscale.spark import arrow
 from sparkscale.spark.fit import partials
-from sparkscale.statistics import BatchAverage, CoMoments, Extrema, Fold, Moments, Squares, Statistic
+from sparkscale.statistics import (
+    BatchAverage,
+    CoMoments,
+    Counts,
+    Extrema,
+    Fold,
+    Moments,
+    MovingAverage,
+    Squares,
+    Statistic,
+)
 from strategies import (
     EPS,
     FEATURES,
@@ -707,3 +717,55 @@ def test_batch_averages_have_the_mean_of_each_batches_moments() -> None:
     assert both.mean.tolist() == [np.mean([b.mean() for b in batches])]
     assert both.variance == pytest.approx([np.mean([b.var() for b in batches])], rel=1e-15)
     assert both.unbiased == pytest.approx([np.mean([b.var(ddof=1) for b in batches])], rel=1e-15)
+
+
+# --- SQL aggregates --------------------------------------------------------------------------------------------
+
+
+def aggregates_of(values: np.ndarray) -> list[np.ndarray]:
+    """Return the aggregates that Spark gives of the valid values of each column for `Moments`; NaN for null."""
+    columns = [column[np.isfinite(column)] for column in values.T]
+    with np.errstate(all="ignore"):
+        halves = [(np.float32(c).astype(float), c - np.float32(c).astype(float)) for c in columns]
+        cells = [
+            (len(c), np.var(c), high.sum(), low.sum()) if len(c) else (0, np.nan, np.nan, np.nan)
+            for c, (high, low) in zip(columns, halves, strict=True)
+        ]
+    return list(np.array(cells, dtype=float).T)
+
+
+def test_aggregates_give_the_moments_of_the_rows() -> None:
+    """Of a column without a valid value, too."""
+    values = np.array([[1.0, 7.0, np.nan], [2.5, 7.0, np.nan], [np.nan, 7.0, np.inf]])
+    moments, expected = Moments.of_aggregates(3.0, *aggregates_of(values)), Moments.of(dense(values))
+
+    assert moments is not None
+    for name in ("count", "invalid", "mean", "m2"):
+        np.testing.assert_allclose(getattr(moments, name), getattr(expected, name), rtol=1e-14, err_msg=name)
+
+
+@pytest.mark.parametrize("column", [[1e9, 1e9 + 1.0], [1e300, 2e300], [1e-170, 3e-170]], ids=["near", "large", "tiny"])
+def test_aggregates_that_lose_digits_give_nothing(column: list[float]) -> None:
+    """Then the rows are read."""
+    assert Moments.of_aggregates(2.0, *aggregates_of(np.array(column)[:, None])) is None
+
+
+def test_aggregates_give_the_extrema_of_the_rows() -> None:
+    """Infinities stand for the extrema of no value."""
+    extrema = Extrema.of_aggregates(3.0, np.array([2.0, 0.0]), np.array([-1.0, np.nan]), np.array([4.0, np.nan]))
+
+    assert_same(Extrema(*map(np.array, ([2.0, 0.0], [1.0, 3.0], [-1.0, np.inf], [4.0, -np.inf]))), extrema)
+
+
+def test_a_statistic_without_aggregates_is_of_none() -> None:
+    """Nobody asks for it."""
+    assert Counts.aggregates == Squares.aggregates == ()
+    with pytest.raises(NotImplementedError):
+        Counts.of_aggregates(1.0)
+
+
+def test_one_batch_is_a_moving_average() -> None:
+    """Of the start values and that batch."""
+    batch = Moments.of(dense(np.array([[1.0], [3.0]])))
+
+    assert MovingAverage.of_batch(batch, 0.5).mean.tolist() == [1.0]
