@@ -72,8 +72,8 @@ def twice(spark):
 def variants(twice):
     """Return the model of each variant, which learned from the rows that fit sees."""
     known = twice.filter(f"id < {KNOWN}")
-    fitted = {s._statistic_class: s(inputCols=COLUMNS).fit(known) for s in (MinMaxScaler, StandardScaler)}
-    return {n: model_of(s.copy().setInputCols(COLUMNS), fitted[s._statistic_class]) for n, s in VARIANTS.items()}
+    fitted = {s._model._statistic_class: s(inputCols=COLUMNS).fit(known) for s in (MinMaxScaler, StandardScaler)}
+    return {n: model_of(s.copy().setInputCols(COLUMNS), fitted[s._model._statistic_class]) for n, s in VARIANTS.items()}
 
 
 @pytest.fixture(scope="module")
