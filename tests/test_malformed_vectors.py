@@ -14,8 +14,9 @@ from frames import vectors
 from models import learned
 from sparkscale import LayerNorm, MinMaxScaler, MinMaxScalerModel, StandardScaler
 from sparkscale.errors import EmptyDataError, InvalidValueError, ParamError, SizeMismatchError
+from sparkscale.spark import arrow
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.fit import decoding, scan, selection
+from sparkscale.spark.fit import decoding, selection
 
 GOOD, NULL, DENSE = ([1], [4.0]), ([-1], []), ([], [1.0, 2.0, 3.0])
 LARGEST = (1 << 31) - 1
@@ -86,7 +87,7 @@ def test_a_size_that_no_statistic_should_have_is_refused() -> None:
 
 def test_a_size_in_the_metadata_is_refused_before_any_job(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names column and size."""
-    monkeypatch.setattr(scan.partials, "collect", lambda df: pytest.fail("a job ran"))
+    monkeypatch.setattr(arrow, "collect", lambda df: pytest.fail("a job ran"))
     df = vectors(spark, malformed(LARGEST, [5], [1.0]), size=LARGEST)
 
     with pytest.raises(ParamError, match=r"^Column 'v' holds vectors of size 2147483647; fit takes"):
