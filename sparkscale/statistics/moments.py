@@ -218,7 +218,9 @@ class Moments(PerFeature):
             One entry per channel.
         """
         with np.errstate(all="ignore"):
-            return self._combined(Columns(np), *(np.moveaxis(a[..., features], -2, 0) for a in self.arrays().values()))
+            return self._combined(
+                Columns(namespace(self.count)), *(np.moveaxis(a[..., features], -2, 0) for a in self.arrays().values())
+            )
 
     @classmethod
     def _combined(
