@@ -390,7 +390,7 @@ def test_the_number_of_partitions_does_not_matter(spark, scaler):
 
 def test_batches_do_not_matter(monkeypatch):
     """A partition that comes in several Arrow batches gives the statistic of one that comes whole."""
-    monkeypatch.setattr(batching, "SPARSE_ROWS", 7)  # else the sparse ones would be put together
+    monkeypatch.setattr(batching, "SPARSE_ROWS", 7)  # otherwise sparse batches are concatenated
     rows = [[float(i) if i % 4 else None, 0.0 if i % 3 else 1.0, -i / 7.0] if i % 9 else None for i in range(1, 50)]
     statistics = []
     for size in (50, 7):

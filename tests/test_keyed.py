@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,18 +20,15 @@ from sparkscale.spark.fit import keyed
 from sparkscale.spark.fit.blocks import Pool
 from sparkscale.spark.fit.selection import column_groups
 from sparkscale.statistics import Counts, Extrema, Moments, PerFeature, Squares
-from strategies import matrices
+from strategies import dense, matrices, sparse
 
 each_statistic = pytest.mark.parametrize("statistic_class", [Counts, Extrema, Moments, Squares])
 FEATURES = [FeatureColumn("x", "scalar", size=1), FeatureColumn("a", "array", size=2)]
 GROUPS = column_groups(FEATURES)
 
 
-def block(values: npt.NDArray[Any], weights: Any, runs: Any, sparse: bool) -> Block:
-    if not sparse:
-        return DenseBlock(values, weights, runs)
-    stored = values != 0
-    return SparseBlock(values.shape[1], stored.sum(axis=1), np.nonzero(stored)[1], values[stored], weights, runs)
+def block(values: npt.NDArray[Any], weights: Any, runs: Any, is_sparse: bool) -> Block:
+    return replace((sparse if is_sparse else dense)(values, weights), runs=runs)
 
 
 def described(statistic: Any) -> dict[str, Any]:
@@ -52,10 +50,10 @@ def assert_close(actual: Any, expected: Any) -> None:
 
 
 @each_statistic
-@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "sparse"])
 @given(values=matrices(), data=st.data())
 def test_the_statistics_of_runs_are_those_of_each_by_itself(
-    statistic_class: type[PerFeature], sparse: bool, values: npt.NDArray[Any], data: st.DataObject
+    statistic_class: type[PerFeature], is_sparse: bool, values: npt.NDArray[Any], data: st.DataObject
 ) -> None:
     """A row of the arrays for each run, in their order, weighted or not; consecutive rows of a number merge."""
     rows = len(values)
@@ -64,9 +62,9 @@ def test_the_statistics_of_runs_are_those_of_each_by_itself(
     if not rows:
         return
     with np.errstate(all="ignore"):
-        joint = statistic_class.of(block(values, weights, runs, sparse))
+        joint = statistic_class.of(block(values, weights, runs, is_sparse))
         halves = [
-            statistic_class.of(block(values[half], None if weights is None else weights[half], runs[half], sparse))
+            statistic_class.of(block(values[half], None if weights is None else weights[half], runs[half], is_sparse))
             for half in (slice(0, rows // 2), slice(rows // 2, None))
             if len(runs[half])
         ]
@@ -75,7 +73,7 @@ def test_the_statistics_of_runs_are_those_of_each_by_itself(
         for row, run in enumerate(np.unique(runs)):
             of_run = runs == run
             alone = statistic_class.of(
-                block(values[of_run], None if weights is None else weights[of_run], None, sparse)
+                block(values[of_run], None if weights is None else weights[of_run], None, is_sparse)
             )
 
             assert_close(joint.take(row), alone)

@@ -1,4 +1,4 @@
-"""Params of the columns that are read and made, and of what becomes of invalid values in them."""
+"""Params of input and output columns, and of how invalid values in them are handled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ C = TypeVar("C", bound="ColumnParams")
 
 
 class HasColumns(CheckedParams, HasInputCol, HasInputCols, HasOutputCols):
-    """Mixin for the columns that are read and made."""
+    """Mixin for input and output columns."""
 
     def setInputCol(self: P, value: str) -> P:
         """Set ``inputCol``."""

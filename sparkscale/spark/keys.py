@@ -1,4 +1,4 @@
-"""Columns of keys: mini-batches, whose values are told apart and ordered."""
+"""Key columns, whose values identify and order mini-batches."""
 
 from __future__ import annotations
 

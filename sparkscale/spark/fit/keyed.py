@@ -135,11 +135,10 @@ class KeyedState:
         size = self.size or 0
         if self._statistics:
             keys, statistic = merged(self._statistics)
-            arrays = [*statistic.arrays().values()]
-            yield partials.encode(partition, group, np.full(len(keys), order), size, 0.0, arrays, keys)
+            yield partials.encode(partition, group, order, size, 0.0, [*statistic.arrays().values()], keys)
         for keys, counts in self._nulls:
-            arrays = [np.empty((len(keys), 0))] * len(statistic_class.names())
-            yield partials.encode(partition, group, np.full(len(keys), order), size, counts, arrays, keys)
+            arrays = partials.no_arrays(statistic_class, len(keys))
+            yield partials.encode(partition, group, order, size, counts, arrays, keys)
         self._statistics, self._nulls, self._merged = [], [], 0
 
 
@@ -188,11 +187,10 @@ class KeyedScan:
         """Return ranges of rows whose keys' statistics are not more than what a task may hold."""
         starts, place, keys = [*run_starts(runs).tolist(), len(runs)], 0, 1
         while place < len(starts) - 1:
+            sizes = [state.size for state in states]
             # Of all features: before they are pooled, each key has statistics of every one.
-            numbers = self.statistic_class.numbers(sum(state.size or 0 for state in states))
-            keys = (
-                2 * keys if None in [state.size for state in states] else len(starts)
-            )  # a row is to show the size first
+            numbers = self.statistic_class.numbers(sum(size or 0 for size in sizes))
+            keys = 2 * keys if None in sizes else len(starts)  # few, until a row shows each size
             keys = min(keys, max(1, MOST_NUMBERS // max(numbers, 1)))
             end = min(place + keys, len(starts) - 1)
             yield starts[place], starts[end]
@@ -229,16 +227,11 @@ class MergeByKey:
 def _encoded(part: KeyedPart, group: int, statistic_class: type[PerFeature]) -> Iterator[pa.RecordBatch]:
     """Return the statistics of keys as rows, one for each."""
     only_null = np.setdiff1d(np.arange(len(part.keys)), part.places)
-    if part.statistic is not None:
-        arrays = [*part.statistic.arrays().values()]
-        yield _rows(part, group, part.places, arrays)
-    if len(only_null):
-        yield _rows(part, group, only_null, [np.empty((len(only_null), 0))] * len(statistic_class.names()))
-
-
-def _rows(part: KeyedPart, group: int, places: Numbers, arrays: Sequence[npt.NDArray[np.float64]]) -> pa.RecordBatch:
-    keys, order = part.keys.take(pa.array(places)), np.zeros(len(places), np.int32)
-    return partials.encode(0, group, order, part.size, part.nulls[places], arrays, keys)
+    statistics = [] if part.statistic is None else [(part.places, [*part.statistic.arrays().values()])]
+    for places, arrays in (*statistics, (only_null, partials.no_arrays(statistic_class, len(only_null)))):
+        if len(places):
+            keys = part.keys.take(pa.array(places))
+            yield partials.encode(0, group, 0, part.size, part.nulls[places], arrays, keys)
 
 
 def iter_parts(

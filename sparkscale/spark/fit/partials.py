@@ -30,6 +30,7 @@ __all__ = [
     "merge",
     "merge_on_executors",
     "merge_run",
+    "no_arrays",
     "of_row",
     "over_limit",
     "refuse_sizes",
@@ -127,7 +128,8 @@ def encode(
     keys : pyarrow.Array, optional
         The key of each row.
     """
-    starts, count = np.asarray(starts, np.int32), arrays[0]
+    count = arrays[0]
+    starts = np.broadcast_to(np.asarray(starts, np.int32), len(count))
     sent = [count, *(_shortened(values, count.shape[1]) for values in arrays[1:])]  # the count restores their length
     head = np.zeros((len(starts), 2 + len(sent)))
     head[:, 0], head[:, 1], head[:, 2:] = size, nulls, [values.shape[1] for values in sent]
@@ -140,6 +142,11 @@ def encode(
     columns["start"] = pa.array(starts)
     columns["numbers"] = pa.ListArray.from_arrays(offsets, pa.array(numbers.ravel()))
     return pa.RecordBatch.from_pydict(columns)
+
+
+def no_arrays(statistic_class: type[Mergeable], rows: int) -> list[Array]:
+    """Return the arrays of rows that have no statistic."""
+    return [np.empty((rows, 0))] * len(statistic_class.names())
 
 
 def _shortened(values: Array, features: int) -> Array:

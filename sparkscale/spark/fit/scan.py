@@ -14,12 +14,13 @@ from pyspark.sql import DataFrame
 from sparkscale.errors import EmptyDataError, ParamError, tag_error
 from sparkscale.layout import Layout
 from sparkscale.spark import gpu, jvm, tasks
-from sparkscale.spark.columns import FeatureColumn, readable
+from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.fit import aggregates, batching, partials
 from sparkscale.spark.fit.blocks import Pool, add_batch
 from sparkscale.spark.fit.decoding import stack_features
 from sparkscale.spark.fit.partials import JOINT, Partial
 from sparkscale.spark.fit.selection import Group, column_groups, select
+from sparkscale.spark.frame import Frame
 from sparkscale.spark.jobs import translate_job_errors
 from sparkscale.statistics import Fold, Mergeable, Statistic
 from sparkscale.statistics.co_moments import MOST_FEATURES
@@ -89,8 +90,9 @@ def summarize(
     with translate_job_errors():
         if statistic_class.joint:
             _check_features(sum(c.size or 0 for c in columns))
-        df, renamed, _ = readable(df, [*columns, *([weight] if weight else [])])
-        columns, weight = renamed[: len(columns)], renamed[-1] if weight else None
+        frame = Frame(df)
+        renamed = frame.read([*columns, *([weight] if weight else [])])
+        df, columns, weight = frame.df, renamed[: len(columns)], renamed[-1] if weight else None
         if device == "cpu" and weight is None and aggregates.suits(df, columns, statistic_class, handle_invalid):
             statistic = aggregates.summarize(df, columns, statistic_class, handle_invalid=handle_invalid)
             if statistic is not None:

@@ -15,31 +15,25 @@ from sparkscale.affine import AffineMap
 from sparkscale.kernels import clip_by_value
 from sparkscale.spark import jvm
 from sparkscale.spark.columns import FeatureColumn, temp_column_name
-from sparkscale.spark.expression import Bounds, array_map, length_checked, scalar_map
+from sparkscale.spark.expression import Bounds, array_map, scalar_map
 from sparkscale.spark.frame import Frame
 from sparkscale.spark.gpu import Kernel
-from sparkscale.spark.transform.column_map import Array, ColumnMap, Entries, Staged
-from sparkscale.spark.transform.vectors import FITTED, CheckedVector
+from sparkscale.spark.transform.column_map import Array, Entries, FittedMap, Staged
+from sparkscale.spark.transform.vectors import CheckedVector
 
 __all__ = ["Affine"]
 
 
 @dataclass(frozen=True)
-class Affine(ColumnMap):
+class Affine(FittedMap):
     """``(x - center) / scale + offset``, then clipped to bounds if there are any."""
 
     affine: AffineMap
     bounds: Bounds = None
 
-    size_remedy = FITTED
-
     def sql(self, column: FeatureColumn, source: str) -> str:
         """See `ColumnMap`."""
         return (scalar_map if column.kind == "scalar" else array_map)(column, source, self.affine, self.bounds)
-
-    def guard(self, column: FeatureColumn, source: str, result: str) -> str:
-        """See `ColumnMap`."""
-        return length_checked(column, source, len(self.affine), result) if column.kind == "array" else result
 
     def kernel(self) -> Kernel:
         """See `ColumnMap`."""

@@ -12,14 +12,14 @@ from pyspark.sql import DataFrame
 from sparkscale.errors import BatchError
 from sparkscale.layout import Layout
 from sparkscale.spark.columns import FeatureColumn, temp_column_name
-from sparkscale.spark.expression import array_literal, failure, length_checked
+from sparkscale.spark.expression import array_literal, failure
 from sparkscale.spark.fit.batches import Batches, key_text
 from sparkscale.spark.frame import Frame
 from sparkscale.spark.gpu import Kernel
 from sparkscale.spark.transform.apply import Plan, apply
-from sparkscale.spark.transform.column_map import ColumnMap
+from sparkscale.spark.transform.column_map import FittedMap
 from sparkscale.spark.transform.outputs import Paths
-from sparkscale.spark.transform.vectors import FITTED, drop_invalid_rows
+from sparkscale.spark.transform.vectors import drop_invalid_rows
 from sparkscale.statistics import Moments
 
 __all__ = ["normalize_batches"]
@@ -82,7 +82,7 @@ def normalize_batches(
 
 
 @dataclass(frozen=True, eq=False)
-class _BatchMap(ColumnMap):
+class _BatchMap(FittedMap):
     """``(x - center) / scale * gain + bias``, where ``center`` and ``scale`` are SQL of array columns."""
 
     center: str
@@ -91,8 +91,6 @@ class _BatchMap(ColumnMap):
     bias: Array
     place: int
     layout: Layout | None
-
-    size_remedy = FITTED
 
     def sql(self, column: FeatureColumn, source: str) -> str:
         """See `ColumnMap`."""
@@ -108,10 +106,6 @@ class _BatchMap(ColumnMap):
         if np.any(self.gain != 1):
             mapped = f"({mapped}) * get({array_literal(self.gain)}, {channel})"
         return f"({mapped}) + get({array_literal(self.bias)}, {channel})" if np.any(self.bias != 0) else mapped
-
-    def guard(self, column: FeatureColumn, source: str, result: str) -> str:
-        """See `ColumnMap`."""
-        return length_checked(column, source, column.size or 0, result) if column.kind == "array" else result
 
     def kernel(self) -> Kernel:
         """Not available: the parameters are columns of the data, not known to tasks."""

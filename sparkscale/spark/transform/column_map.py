@@ -10,10 +10,13 @@ from typing import Any
 import numpy.typing as npt
 
 from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.expression import length_checked
 from sparkscale.spark.frame import Frame
 from sparkscale.spark.gpu import Kernel
 
-__all__ = ["ColumnMap", "Entries", "Staged"]
+__all__ = ["FITTED", "ColumnMap", "Entries", "FittedMap", "Staged"]
+
+FITTED = ", but the model was fitted on size {0}. Give every row the same size as in fit, or fit again."
 
 Array = npt.NDArray[Any]
 Entries = Callable[[Array, Array], Array]  # from indices and values of a sparse row to mapped values
@@ -73,3 +76,13 @@ class ColumnMap(ABC):
     def part(self, features: slice) -> ColumnMap | None:
         """Return the map of some of the features; ``None`` if every result depends on all features."""
         return None
+
+
+class FittedMap(ColumnMap):
+    """A map of columns whose sizes are those of fit."""
+
+    size_remedy = FITTED
+
+    def guard(self, column: FeatureColumn, source: str, result: str) -> str:
+        """See `ColumnMap`."""
+        return length_checked(column, source, column.size or 0, result) if column.kind == "array" else result

@@ -13,10 +13,9 @@ import numpy as np
 from sparkscale.affine import MatrixMap
 from sparkscale.errors import ParamError
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.expression import FINITE, array_literal, length_checked, let, literal
+from sparkscale.spark.expression import FINITE, array_literal, let, literal
 from sparkscale.spark.gpu import Kernel
-from sparkscale.spark.transform.column_map import ColumnMap
-from sparkscale.spark.transform.vectors import FITTED
+from sparkscale.spark.transform.column_map import FittedMap
 
 __all__ = ["Matrix"]
 
@@ -24,17 +23,12 @@ TEXT_FEATURES = 256  # maximum for SQL text, which then takes about a megabyte
 
 
 @dataclass(frozen=True)
-class Matrix(ColumnMap):
+class Matrix(FittedMap):
     """``(x - center) W + offset``; a row with an invalid value becomes a row of NaN, and null stays null."""
 
     affine: MatrixMap
 
-    size_remedy = FITTED
     keeps_null = False
-
-    def guard(self, column: FeatureColumn, source: str, result: str) -> str:
-        """See `ColumnMap`."""
-        return length_checked(column, source, len(self.affine), result) if column.kind == "array" else result
 
     def kernel(self) -> Kernel:
         """See `ColumnMap`."""

@@ -20,11 +20,9 @@ from sparkscale.errors import SizeMismatchError
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata, temp_column_name
 from sparkscale.spark.expression import REFUSING, failure, guarded, indices_checked, is_valid, length_checked
 from sparkscale.spark.frame import Frame
-from sparkscale.spark.transform.column_map import ColumnMap, Entries, Staged
+from sparkscale.spark.transform.column_map import FITTED, ColumnMap, Entries, Staged
 
 __all__ = ["Vectors", "as_array", "assemble", "checked_array", "drop_invalid_rows", "from_array"]
-
-FITTED = ", but the model was fitted on size {0}. Give every row the same size as in fit, or fit again."
 
 
 @dataclass(frozen=True)
