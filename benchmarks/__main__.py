@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 import sparkscale
 from benchmarks import data, small
 from benchmarks.timing import Action, Measure, noop, options_of, report, session
-from sparkscale.spark.fit import aggregates, partials
+from sparkscale.spark.fit import aggregates, merging
 
 
 def unpacked(df: DataFrame, vector: str, names: list[str]) -> DataFrame:
@@ -32,7 +32,7 @@ class Planned(Exception):  # noqa: N818  # no error
 
 def plan(fit: Action) -> None:
     """Do what fit does on the driver before the job, and no more."""
-    with patch.object(partials, "collect", side_effect=Planned), suppress(Planned):
+    with patch.object(merging, "collect_partials", side_effect=Planned), suppress(Planned):
         fit()
 
 

@@ -19,7 +19,7 @@ from sparkscale.layout import Layout
 from sparkscale.scalers import _fit
 from sparkscale.spark import arrow, gpu
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.fit import partials, scan, selection
+from sparkscale.spark.fit import merging, partials, scan, selection
 from sparkscale.spark.fit.blocks import Pool
 from sparkscale.statistics import Statistic
 from strategies import FEATURES, Row
@@ -134,4 +134,4 @@ def _summarized(
             sent = [*task(batches, scan.Limit(scan.DRIVER_BYTES))]
         rows = [row for one in sent for row in arrow.iter_rows(one)] + rows  # the last partition ends first
     parts = [partials.of_row(row, statistic_class) for row in rows]
-    return scan.summary(partials.merge(parts, groups, statistic_class), task) if rows else None
+    return scan.summary(merging.merge(parts, groups, statistic_class), task) if rows else None

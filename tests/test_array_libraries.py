@@ -241,7 +241,8 @@ ON_DEVICE = {
     "statistics/counts.py": {"_of_chunk", "_combined"},
     "statistics/extrema.py": {"_of_chunk", "_combined"},
     "statistics/squares.py": {"_of_chunk", "_combined", "_unit"},
-    "statistics/moments.py": {"_of_chunk", "_combined", "_in_units", "_times"},
+    "statistics/moments.py": {"_of_chunk", "_combined", "_in_units"},
+    "statistics/_units.py": None,
     "statistics/co_moments.py": {"of", "_of_chunk", "merge"},
 }
 ALLOWED = {"errstate", "inf", "nan"}

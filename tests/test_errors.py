@@ -43,7 +43,7 @@ from sparkscale.errors import (
 )
 from sparkscale.spark import arrow
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.fit import aggregates, partials, scan, selection
+from sparkscale.spark.fit import aggregates, merging, partials, scan, selection
 from sparkscale.spark.fit.blocks import Pool
 from sparkscale.spark.jobs import translate_job_errors
 from sparkscale.spark.sql import quoted
@@ -866,7 +866,7 @@ def test_tasks_refuse_vectors_of_different_sizes(one, other, where):
     partitions = [[one, other]] if where == "within a partition" else [[one], [other]]
 
     with pytest.raises(SizeMismatchError, match=rf"'v' holds vectors of size {one.size} and {other.size}"):
-        partials.merge_run(partials_of(*partitions), selection.column_groups([FeatureColumn("v", "vector")]))
+        merging.merge_run(partials_of(*partitions), selection.column_groups([FeatureColumn("v", "vector")]))
 
 
 @pytest.mark.parametrize("vector", [DENSE3, SPARSE3], ids=["dense", "sparse"])

@@ -22,7 +22,7 @@ from sparkscale.blocks import DenseBlock
 from sparkscale.errors import SizeMismatchError
 from sparkscale.spark import arrow, jvm, tasks
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.fit import aggregates, batching, keyed, partials, scan, selection
+from sparkscale.spark.fit import aggregates, batching, keyed, merging, partials, scan, selection
 from sparkscale.spark.fit.blocks import Pool
 from sparkscale.spark.gpu import Cpu, Gpu
 from sparkscale.statistics import Extrema, Moments
@@ -62,7 +62,7 @@ def by_arrow(monkeypatch):
 def merged_on_executors(monkeypatch):
     """Make the driver collect nothing that executors have not merged, a few partitions a task."""
     monkeypatch.setattr(scan, "_limit", lambda *data: None)
-    monkeypatch.setattr(partials, "FAN_IN", 2)
+    monkeypatch.setattr(merging, "FAN_IN", 2)
 
 
 def fitted_through_arrow(scaler, df, merged_on):
@@ -223,7 +223,7 @@ def test_merging_on_executors_refuses_lengths_that_differ():
     """A mismatch that shows only between partitions is found by the task that merges them."""
     groups = selection.column_groups([FeatureColumn("a", "array")])
     sent = [partials.Partial(k, 0, 0, n, 0.0, Extrema.of(DenseBlock(np.ones((1, n))))) for k, n in ((6, 4), (7, 5))]
-    task = partials._merge_task(
+    task = merging._merge_task(
         (partials.to_batch(each, Extrema) for each in sent), fan_in=2, groups=groups, statistic_class=Extrema
     )
 
@@ -257,7 +257,7 @@ def test_a_fit_repeats_to_the_bit(data, arrow_fits, monkeypatch, merged_on):
     groups = selection.column_groups(again._columns)
     for order in (came[::-1], came[1::2] + came[::2], came[3:] + came[:3]):
         rows = [partials.of_row(row, Moments) for row in order]
-        merged = scan.summary(partials.merge(rows, groups, Moments), scan.Scan(groups, Moments, False, "cpu", Pool()))
+        merged = scan.summary(merging.merge(rows, groups, Moments), scan.Scan(groups, Moments, False, "cpu", Pool()))
         assert bits(merged.statistic) == expected
 
 
@@ -355,8 +355,8 @@ def test_long_arrays_of_unknown_size_are_merged_on_executors(spark, monkeypatch,
     monkeypatch.setattr(scan, "USUAL_PARTITIONS", 1)
     monkeypatch.setattr(scan, "USUAL_FEATURES", 1)
     monkeypatch.setattr(jvm, "partitions", lambda df: partitions)
-    came, collected = [], partials.collect_partials
-    monkeypatch.setattr(partials, "collect_partials", lambda *data: came.append(collected(*data)) or came[-1])
+    came, collected = [], merging.collect_partials
+    monkeypatch.setattr(merging, "collect_partials", lambda *data: came.append(collected(*data)) or came[-1])
     df = spark.range(0, 300_000, 1, 3).selectExpr("array(double(id % 12), -1D, 2D * (id % 12)) AS a")
     model = MinMaxScaler(inputCol="a").fit(df)
 

@@ -21,7 +21,7 @@ from scans import fit as fit_without_spark
 from sparkscale import ClipByGlobalNorm, InverseModel, SpectralNorm, Whitener, WhitenerModel
 from sparkscale.errors import EmptyDataError, InvalidValueError, ParamError, RangeOverflowError, SizeMismatchError
 from sparkscale.spark import arrow
-from sparkscale.spark.fit import partials, scan
+from sparkscale.spark.fit import merging, partials, scan
 from store import Store
 from strategies import assert_same_co_moments
 from table import model_of
@@ -124,19 +124,19 @@ def test_the_worked_case_of_the_spectral_norm():
 # --- the statistic ---------------------------------------------------------------------------------------------
 
 
-def test_partial_matrices_are_merged_on_executors(df, fitted, monkeypatch):
-    """Tile by tile, for any tile size; the driver collects each tile once, and the sums are the same."""
-    expected = fitted("both").statistics
+def test_partial_matrices_are_merged_on_executors(spark, monkeypatch):
+    """Tile by tile; the driver collects each tile once, and the sums are the same."""
+    rows = (np.arange(40)[:, None] + np.arange(33)) * np.arange(33) % 17.0
+    df = spark.range(0, 40, 1, 4).selectExpr("transform(sequence(0, 32), i -> double((id + i) * i % 17)) AS a")
+    expected = SpectralNorm(inputCol="a").fit(df).statistics
     collected, original = [], arrow.collect
     monkeypatch.setattr(arrow, "collect", lambda rows: collected.append(original(rows)) or collected[-1])
     monkeypatch.setattr(scan, "_limit", lambda *data: None)
-    monkeypatch.setattr(partials, "FAN_IN", 2)
-    monkeypatch.setattr(partials, "TILE_FEATURES", 4)
-    merged = [SpectralNorm(inputCols=COLUMNS["both"]).fit(df).statistics for _ in range(2)]
+    monkeypatch.setattr(merging, "FAN_IN", 2)
+    merged = SpectralNorm(inputCol="a").fit(df).statistics
 
-    assert_same_co_moments(expected, merged[0], wide(VALID, "both"))
-    np.testing.assert_equal(merged[1].arrays(), merged[0].arrays())
-    assert sorted(row["start"] for row in collected[0] if row["group"] == partials.JOINT) == [0, 4, 6 * 4 + 4]
+    assert_same_co_moments(expected, merged, rows)
+    assert sorted(row["start"] for row in collected[0] if row["group"] == partials.JOINT) == [0, 32, 32 * 33 + 32]
 
 
 def test_a_large_mean_costs_no_digits():

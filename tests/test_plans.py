@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,17 @@ from pyspark.sql import functions as F
 
 from frames import frame
 from models import learned, with_params
-from sparkscale import ClipByValue, LayerNorm, MinMaxScalerModel, Normalizer, StandardScalerModel
+from sparkscale import (
+    BatchNormModel,
+    ClipByValue,
+    GroupNorm,
+    LayerNorm,
+    MinMaxScalerModel,
+    Normalizer,
+    SpectralNormModel,
+    StandardScalerModel,
+)
+from sparkscale.scalers._rows import RowTransformer
 from sparkscale.spark.columns import resolve
 from sparkscale.spark.fit import selection
 
@@ -29,18 +40,33 @@ def df(spark):
 
 
 def stages(df: DataFrame, policy: str) -> list[Any]:
-    """Return models whose maps take every form, and stages without a fit."""
+    """Return models whose maps take every form, their inverses, and stages without a fit."""
     columns = [replace(c, size=c.size or 3) for c in resolve(df, NAMES)]
     rows = np.hstack([ROWS[:, :1], *[ROWS] * 4])
     standard = learned(StandardScalerModel(), rows, *columns).setInputCols(NAMES)
     clipped = learned(MinMaxScalerModel(), rows, *columns).setInputCols(NAMES)
-    of_rows = [stage(inputCols=NAMES[1:]) for stage in (LayerNorm, Normalizer)]
+    of_rows = [stage(inputCols=NAMES[1:]) for stage in (LayerNorm, Normalizer, partial(GroupNorm, numGroups=3))]
     models = [
         with_params(standard, withMean=True),
         with_params(standard, outputCol="one"),
         with_params(clipped, clip=True),
     ]
-    return [s.setHandleInvalid(policy) for s in (*models, *of_rows, ClipByValue(inputCols=NAMES, low=0.0))]
+    matrix = with_params(learned(SpectralNormModel(), rows, *columns).setInputCols(NAMES), outputCol="one")
+    models += [matrix, learned(SpectralNormModel(), rows[:, :1], "s0")]
+    fitted = [model.setHandleInvalid(policy) for model in models]
+    inverses = [fitted[1].inverse().setInputCol("dense"), fitted[0].inverse().setInputCols(NAMES)]
+    return [
+        *fitted,
+        *inverses,
+        *(s.setHandleInvalid(policy) for s in (*of_rows, ClipByValue(inputCols=NAMES, low=0.0))),
+    ]
+
+
+def normalized(df: DataFrame, policy: str) -> DataFrame:
+    """Return what normalizes the batches of a frame."""
+    columns = [replace(c, size=c.size or 3) for c in resolve(df, NAMES)]
+    model = learned(BatchNormModel(), np.hstack([ROWS[:, :1], *[ROWS] * 4]), *columns).setInputCols(NAMES)
+    return with_params(model, batchCol="s0", weightCol="s0", handleInvalid=policy).normalizeBatches(df)
 
 
 def types(df: DataFrame) -> Iterator[tuple[str, str]]:
@@ -65,7 +91,8 @@ def children(node: Any) -> list[Any]:
 def test_plans_have_no_void_arrays(df, policy):
     """Accelerators do not run expressions with void arrays, so ``raise_error`` is cast to the type of the other branch."""
     frames = [stage.transform(df) for stage in stages(df, policy)]
-    frames.append(selection.select(df, selection.column_groups(resolve(df, NAMES)), policy, None))
+    groups, (weight,) = selection.column_groups(resolve(df, NAMES)), resolve(df, ["s0"])
+    frames += [selection.select(df, groups, policy, weight, "s0"), normalized(df, policy)]
     by_type = {sql_type: text for frame in frames for text, sql_type in types(frame)}
 
     assert "array<double>" in by_type
@@ -76,9 +103,8 @@ def test_plans_have_no_void_arrays(df, policy):
 @pytest.mark.parametrize("policy", POLICIES)
 def test_sql_is_plain(df, policy):
     """The text that is handed out has none of what Spark's code generation is helped by."""
-    of_models = [stage.toSQL() for stage in stages(df, policy)[:3]]
-    texts = [text for of_model in of_models for text in of_model.values()]
-    texts += [text for stage in stages(df, policy)[3:] for text in stage.toSQL(df).values()]
+    of_stages = [s.toSQL(df) if isinstance(s, RowTransformer) else s.toSQL() for s in stages(df, policy)]
+    texts = [text for of_stage in of_stages for text in of_stage.values()]
 
     assert any("raise_error" in text for text in texts)
     assert not [text for text in texts if "zip_with" in text or "/*" in text]

@@ -191,8 +191,31 @@ MODULES = {  # beside the top level, what may be imported from where
         "Statistic",
     },
 }
-MERGEABLE = {"arrays", "concat", "count", "from_arrays", "invalid", "joint", "merge", "names", "numbers", "split"}
-STATISTIC = MERGEABLE | {"aggregates", "any_order", "in_metadata", "join_blocks", "missing", "of", "of_aggregates"}
+MERGEABLE = {
+    "arrays",
+    "concat",
+    "count",
+    "from_arrays",
+    "held",
+    "invalid",
+    "joint",
+    "merge",
+    "names",
+    "numbers",
+    "split",
+}
+STATISTIC = MERGEABLE | {
+    "aggregates",
+    "any_order",
+    "chunks",
+    "in_metadata",
+    "join_blocks",
+    "missing",
+    "of",
+    "on_gpu",
+    "of_aggregates",
+    "of_chunks",
+}
 RUNNING = MERGEABLE | {"batches", "kept", "mean", "mean_sum", "unbiased", "unbiased_sum", "variance", "variance_sum"}
 PER_FEATURE = STATISTIC | {"as_row", "in_chunks", "merge_rows", "scatter", "take"}
 BOUNDS = {"max", "min"}
@@ -210,8 +233,7 @@ MEMBERS = {
     },
     "affine.MatrixMap": {"apply", "back", "center", "inverse", "matrix", "offset"},
     "statistics.BatchAverage": RUNNING | {"of_batch", "of_batches"},
-    "statistics.CoMoments": STATISTIC
-    | {"comoments", "covariance", "gram", "mean", "of_tiles", "origin", "rows", "shift", "tiles"},
+    "statistics.CoMoments": STATISTIC | {"comoments", "covariance", "gram", "mean", "origin", "rows", "shift"},
     "statistics.Counts": PER_FEATURE,
     "statistics.Extrema": PER_FEATURE | BOUNDS,
     "statistics.Fold": {"NUMBERS", "PARTS", "add", "result"},

@@ -12,7 +12,7 @@ from sparkscale import MaxAbsScaler, MinMaxScaler, StandardScaler
 from sparkscale.blocks import DenseBlock
 from sparkscale.spark import arrow
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.fit import aggregates, partials, scan, selection
+from sparkscale.spark.fit import aggregates, merging, partials, scan, selection
 from sparkscale.statistics import Extrema, Moments
 
 pytestmark = pytest.mark.slow
@@ -117,8 +117,8 @@ def test_partial_statistics_of_ten_thousand_partitions_are_merged(spark):
 
     ids = spark.range(0, n, 1, 4).selectExpr(f"id * 7919 % {n} AS id")  # each once, in another order
     sent = ids.mapInArrow(of_partition, partials.schema())
-    merged = partials.collect_partials(partials.merge_on_executors(sent, [group], Moments), Moments)
-    moments = partials.merge(merged, [group], Moments)[0].statistic
+    merged = merging.collect_partials(merging.merge_on_executors(sent, [group], Moments), Moments)
+    moments = merging.merge(merged, [group], Moments)[0].statistic
 
     assert moments.count.tolist() == [n, n, n]
     assert moments.mean == pytest.approx([(n - 1) / 2, np.mean(1 / np.arange(1.0, n + 1)), 7.0], rel=1e-14)
@@ -159,7 +159,7 @@ def test_three_hundred_partitions():
 def test_what_the_driver_collects_does_not_grow_with_partitions(spark, monkeypatch, collected):
     """Above the bound, partials are merged on executors, and one a dozen partitions comes back; no row gets lost."""
     monkeypatch.setattr(scan, "DRIVER_BYTES", 0)
-    monkeypatch.setattr(partials, "FAN_IN", 12)
+    monkeypatch.setattr(merging, "FAN_IN", 12)
     df = spark.range(0, 40, 1, 40).selectExpr("double(id) AS x", "7D AS z")
 
     assert_counted_once(StandardScaler(inputCols=["x", "z"], ddof=0).fit(df), 40)

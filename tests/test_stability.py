@@ -16,7 +16,7 @@ import scans
 from frames import KINDS, frame, names_of, values_of
 from sparkscale import BatchNorm, MaxAbsScaler, MinMaxScaler, StandardScaler
 from sparkscale.errors import RangeOverflowError
-from sparkscale.spark.fit import partials, scan
+from sparkscale.spark.fit import merging, scan
 from sparkscale.spark.fit.blocks import Pool
 from sparkscale.statistics import CoMoments, Extrema, Moments, Statistic
 from strategies import EPS, exact_moments
@@ -269,9 +269,9 @@ def test_fit_does_not_depend_on_which_partition_comes_first(
 ) -> None:
     """Partial statistics of each kind, in whatever order they come, make the same statistic bit for bit."""
     rows = (np.random.default_rng(3).normal(size=(60, 3)) * [1.0, 1e3, 1e-3] + [0.0, 1e5, 1.0]).tolist()
-    merge, came = partials.merge, []
+    merge, came = merging.merge, []
     # Of what the tasks send, and the groups of columns.
-    monkeypatch.setattr(partials, "merge", lambda *merged: came.append(merged) or merge(*merged))
+    monkeypatch.setattr(merging, "merge", lambda *merged: came.append(merged) or merge(*merged))
     estimator = OF_STATISTICS[statistic].scaler(inputCols=names_of(kinds))
     expected = scans.fit(estimator, scans.Partitions([rows[k : k + 10] for k in range(0, 60, 10)])).statistics
     ((sent, groups, _),) = came
@@ -325,7 +325,7 @@ def test_fit_repeats_to_the_last_bit(
     """The same partitions give the same statistic, of all kinds, bit for bit, in whatever order their tasks finish."""
     if way == "executors":
         monkeypatch.setattr(scan, "_limit", lambda *data: None)
-        monkeypatch.setattr(partials, "FAN_IN", 2)
+        monkeypatch.setattr(merging, "FAN_IN", 2)
     elif way == "driver":
         monkeypatch.setattr(scan, "DRIVER_BYTES", 1 << 60)
     columns = ["x"] if way == "aggregates" else ["x", "a", "dense", "sparse"]

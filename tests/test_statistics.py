@@ -8,6 +8,7 @@ from dataclasses import replace
 from fractions import Fraction
 from inspect import isabstract
 from itertools import permutations
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -28,6 +29,8 @@ from sparkscale.statistics import (
     MovingAverage,
     Squares,
     Statistic,
+    _base,
+    co_moments,
 )
 from strategies import (
     EPS,
@@ -121,14 +124,16 @@ def test_every_statistic_is_tested() -> None:
 @example(values=np.array([[0.0, -0.0, 0.0]]))
 @example(values=np.zeros((0, FEATURES)))
 def test_a_statistic_travels_unchanged(kind: type[Statistic], values: np.ndarray) -> None:
-    """Bit for bit, as one row or several, also where a number is the same for all features, which is sent once."""
-    whole = kind.of(dense(values))
-    for chunk in [None] if kind.joint else [None, 1, 2]:
-        group = partials.JOINT if kind.joint else 1
-        batches = partials.to_batches(partials.Partial(4, group, 0, FEATURES, 2.0, whole), kind, chunk)
+    """Bit for bit, as one row or in chunks, also where a number is the same for all features, which is sent once."""
+    whole, group = kind.of(dense(values)), partials.JOINT if kind.joint else 1
+    part = partials.Partial(4, group, 0, FEATURES, 2.0, whole)
+    for features in [None, 1, 2]:
+        with patch.object(_base, "CHUNK_FEATURES", features), patch.object(co_moments, "TILE_FEATURES", features):
+            batches = [*partials.to_batches(part, kind, in_chunks=features is not None)]
         rows = [partials.of_row(row, kind) for batch in batches for row in arrow.iter_rows(batch)]
-        received = kind.concat([row.statistic for row in rows]) if len(rows) > 1 else rows[0].statistic
+        received = kind.of_chunks([row.start for row in rows], [row.statistic for row in rows], FEATURES)
 
+        assert len(rows) == {None: 1, 1: 6 if kind.joint else 3, 2: 3 if kind.joint else 2}[features]
         assert {n: a.tobytes() for n, a in received.arrays().items()} == {
             n: a.tobytes() for n, a in whole.arrays().items()
         }
@@ -140,12 +145,11 @@ def test_a_statistic_travels_unchanged(kind: type[Statistic], values: np.ndarray
 def test_a_matrix_travels_unchanged_in_tiles(features: int) -> None:
     """Of 33 features the last tile has as many numbers as it has features, all of them 0."""
     whole = CoMoments.of(dense(np.ones((2, features))))
-    batches = partials.tiles(
-        partials.Partial(0, partials.JOINT, 0, features, 0.0, whole), CoMoments, partials.TILE_FEATURES
-    )
+    part = partials.Partial(0, partials.JOINT, 0, features, 0.0, whole)
+    batches = partials.to_batches(part, CoMoments, in_chunks=True)
     rows = [partials.of_row(row, CoMoments) for batch in batches for row in arrow.iter_rows(batch)]
 
-    assert_same(whole, CoMoments.of_tiles([(row.start, row.statistic) for row in rows], features))
+    assert_same(whole, CoMoments.of_chunks([row.start for row in rows], [row.statistic for row in rows], features))
 
 
 def test_values_equal_for_all_features_are_sent_once() -> None:
@@ -757,11 +761,10 @@ def test_aggregates_give_the_extrema_of_the_rows() -> None:
     assert_same(Extrema(*map(np.array, ([2.0, 0.0], [1.0, 3.0], [-1.0, np.inf], [4.0, -np.inf]))), extrema)
 
 
-def test_a_statistic_without_aggregates_is_of_none() -> None:
-    """Nobody asks for it."""
+def test_a_statistic_without_aggregates_is_not_computed_from_them() -> None:
+    """It says so by None, as one whose aggregates have lost digits."""
     assert Counts.aggregates == Squares.aggregates == ()
-    with pytest.raises(NotImplementedError):
-        Counts.of_aggregates(1.0)
+    assert Counts.of_aggregates(1.0) is None
 
 
 def test_one_batch_is_a_moving_average() -> None:

@@ -17,7 +17,7 @@ from sparkscale.scalers._model import Array, ScalerModel
 from sparkscale.spark import storage
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.names import check_dataset
-from sparkscale.spark.transform.batches import normalize_batches
+from sparkscale.spark.transform.normalize_batches import normalize_batches
 from sparkscale.spark.transform.outputs import check_outputs
 from sparkscale.statistics import BatchAverage, Mergeable, Moments, MovingAverage, RunningMoments
 

@@ -12,7 +12,7 @@ from sparkscale.display.html import Extent
 from sparkscale.errors import EmptyDataError, RangeOverflowError
 from sparkscale.scalers._model import Array, ScalerModel
 from sparkscale.statistics import CoMoments
-from sparkscale.statistics.moments import MIN_SQUARE_SUM
+from sparkscale.statistics._units import MIN_SQUARE_SUM
 
 __all__ = ["MIN_SQUARE_SUM", "MatrixModel", "roots"]
 
@@ -67,6 +67,6 @@ class MatrixModel(ScalerModel[CoMoments]):
         if broken.any():
             raise RangeOverflowError(
                 f"{type(self).__name__}: squares of {', '.join(map(repr, self._names(broken, 5)))} are not representable "
-                "as doubles. Bring the values to another unit first, or drop the column."
+                "as doubles. Convert the values to another unit first, or drop the column."
             )
         return matrix

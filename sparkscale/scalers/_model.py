@@ -79,7 +79,7 @@ class ScalerModel(LearnedModel[S]):
         if broken.any():
             raise RangeOverflowError(
                 f"{type(self).__name__}: the range, mean or variance of {', '.join(map(repr, self._names(broken, 5)))} "
-                "is not representable as a double. Bring the values to another unit first, or drop the column."
+                "is not representable as a double. Convert the values to another unit first, or drop the column."
             )
         if empty.any() and self.getHandleEmpty() == "error":
             raise EmptyDataError(

@@ -41,7 +41,7 @@ class ClipByGlobalNormModel(_ClipParams, ExtremaModel[Squares]):
         if not (np.isfinite(norm) and np.isfinite(scale)):
             raise RangeOverflowError(
                 f"{type(self).__name__}: the global norm, or its ratio to clipNorm={clip}, is not representable as a "
-                "double. Bring the values to another unit first."
+                "double. Convert the values to another unit first."
             )
         zero = np.zeros(self.numFeatures)
         return AffineMap(zero, np.full(self.numFeatures, scale), zero)

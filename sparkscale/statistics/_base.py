@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
+from itertools import pairwise
 from operator import add
 from typing import Any, ClassVar, TypeVar
 
@@ -20,6 +21,11 @@ Array = npt.NDArray[np.float64]
 Self = TypeVar("Self", bound="Mergeable")
 S = TypeVar("S", bound="Statistic")
 P = TypeVar("P", bound="PerFeature")
+
+# Features in a row that is sent to another executor. Spark puts 10,000 rows into an Arrow batch, whatever their size:
+# at most 140 MB of these rows. The driver collects little data, which is faster in one row.
+CHUNK_FEATURES = 256
+CHUNKS_COPIED = 1 << 10  # at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +50,13 @@ class Mergeable(ABC):
 
     @classmethod
     def numbers(cls, features: int) -> int:
-        """Return how many numbers the statistic of this many features consists of."""
+        """Return how many numbers the statistic of this many features consists of, at least."""
         return features * len(cls.names())
+
+    @property
+    def held(self) -> int:
+        """How many numbers the statistic consists of."""
+        return sum(array.size for array in self.arrays().values())
 
     def arrays(self) -> dict[str, Array]:
         """Return the arrays by name, the inverse of ``from_arrays``."""
@@ -84,12 +95,15 @@ class Statistic(Mergeable):
     any_order: ClassVar[bool] = False
     """Whether the result is independent of the order in which Spark merges the aggregates."""
 
+    on_gpu: ClassVar[bool] = True
+    """Whether a GPU can compute it."""
+
     in_metadata: ClassVar[bool] = False
     """Whether data sources keep these aggregates in the metadata of their files."""
 
     @classmethod
     def of_aggregates(cls: type[S], rows: float, *arrays: Array) -> S | None:
-        """Return the statistic from SQL aggregates; ``None`` if they have lost digits.
+        """Return the statistic from SQL aggregates; ``None`` if they have lost digits, or if there are none.
 
         Parameters
         ----------
@@ -98,7 +112,16 @@ class Statistic(Mergeable):
         *arrays : numpy.ndarray of float64, shape (n_features,)
             The ``aggregates``; NaN for null.
         """
-        raise NotImplementedError
+        return None
+
+    @abstractmethod
+    def chunks(self) -> Iterator[tuple[npt.NDArray[np.intp], list[Array]]]:
+        """Return chunks that can be merged separately: where each one starts, and the arrays with one row per chunk."""
+
+    @classmethod
+    @abstractmethod
+    def of_chunks(cls: type[S], starts: Sequence[int], chunks: Sequence[S], features: int) -> S:
+        """Return the statistic of these chunks, the inverse of ``chunks``."""
 
     @classmethod
     @abstractmethod
@@ -150,6 +173,21 @@ class PerFeature(Statistic):
     @abstractmethod
     def _combined(cls: type[P], rows: Reductions, *arrays: Any) -> P:
         """Merge the statistics that the rows of the arrays hold, by reductions over rows."""
+
+    def chunks(self) -> Iterator[tuple[npt.NDArray[np.intp], list[Array]]]:
+        """See `Statistic`: a chunk has 256 features, and the last one the rest."""
+        full = len(self) // CHUNK_FEATURES * CHUNK_FEATURES
+        edges = [*range(0, full, CHUNK_FEATURES * CHUNKS_COPIED), full]
+        for start, end in pairwise(edges):
+            arrays = [values[start:end].reshape(-1, CHUNK_FEATURES) for values in self.arrays().values()]
+            yield np.arange(start, end, CHUNK_FEATURES), arrays
+        if full < len(self):
+            yield np.array([full]), [values[None, full:] for values in self.arrays().values()]
+
+    @classmethod
+    def of_chunks(cls: type[P], starts: Sequence[int], chunks: Sequence[P], features: int) -> P:
+        """See `Statistic`."""
+        return cls.concat(chunks)
 
     @classmethod
     def join_blocks(cls: type[P], statistics: Sequence[P], runs: Sequence[Runs | None]) -> P:
@@ -219,7 +257,7 @@ class Fold:
 
     def __len__(self) -> int:
         """Return how many numbers are in memory."""
-        return sum(statistic.numbers(len(statistic)) for statistic in self._pending)
+        return sum(statistic.held for statistic in self._pending)
 
     def result(self) -> Any:
         """Return the merged statistic, or ``None`` if nothing was added."""

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from array_api_compat import device, is_numpy_array
 
 from sparkscale.arrays import namespace
-from sparkscale.blocks import DenseBlock
+from sparkscale.blocks import DenseBlock, SparseBlock
 
-__all__ = ["Columns", "Entries", "Reductions", "RunReductions", "reductions_of", "run_starts"]
+__all__ = ["Columns", "Entries", "Reductions", "RunReductions", "reductions_of", "run_starts", "weight_sums"]
 
 Array = npt.NDArray[np.float64]
 
@@ -191,3 +191,16 @@ def reductions_of(block: DenseBlock) -> Reductions:
 def run_starts(numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     """Return the start of each run of equal numbers."""
     return np.flatnonzero(np.append(len(numbers) > 0, numbers[1:] != numbers[:-1]))
+
+
+def weight_sums(
+    block: SparseBlock, indices: npt.NDArray[np.intp], weights: Array | None, count: Array
+) -> tuple[Array, Array, Array, Array]:
+    """Return sums of weights and of squared weights: of the stored valid values, and of the implicit zeros."""
+    stored = np.bincount(indices, minlength=block.size).astype(np.float64)
+    if weights is None or block.weights is None:
+        return stored, stored, count - stored, count - stored
+    implicit = count > stored
+    sums = (Entries(indices, block.size).sum(w) for w in (weights, weights * weights))
+    zeros = (np.where(implicit, block.absent(w), 0.0) for w in (block.weights, block.weights**2))
+    return (*sums, *zeros)  # type: ignore[return-value]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from array_api_compat import device
 
 from sparkscale.arrays import namespace, rows_at_once
 from sparkscale.blocks import Block, DenseBlock
 from sparkscale.statistics._base import Array, Fold, Statistic, total
-from sparkscale.statistics.moments import SMALLEST
+from sparkscale.statistics._units import SMALLEST
 
 __all__ = ["MOST_FEATURES", "CoMoments"]
 
+TILE_FEATURES = 32  # rows and columns of a tile of the matrix, as executors exchange it
 MOST_FEATURES = 4096  # a matrix of 134 MB, whose eigenvalues take half a minute
 # Rows and values per matrix product, whichever gives more rows: large enough that adding up the products costs little,
 # small enough to copy.
@@ -165,31 +167,23 @@ class CoMoments(Statistic):
             comoments = total([*(s.comoments for s in operands), between])
         return CoMoments(count, invalid, total([s.rows for s in operands]), first.origin, shift, comoments)
 
-    def tiles(self, size: int) -> Iterator[tuple[int, CoMoments]]:
-        """Cut the upper triangle of the matrix into tiles, each with its flat position."""
-        edges = range(0, len(self), size)
+    def chunks(self) -> Iterator[tuple[npt.NDArray[np.intp], list[Array]]]:
+        """See `Statistic`: the tiles of the upper triangle of the matrix, each with the place of its first entry."""
+        edges = range(0, len(self), TILE_FEATURES)
         for x, y in ((i, j) for i in edges for j in edges if i <= j):
-            high, wide = slice(x, x + size), slice(y, y + size)
+            high, wide = slice(x, x + TILE_FEATURES), slice(y, y + TILE_FEATURES)
             at = np.arange(len(self))
             at = at[high] if x == y else np.concatenate([at[high], at[wide]])
-            yield (
-                x * len(self) + y,
-                CoMoments(
-                    self.count[high],
-                    self.invalid[high],
-                    self.rows[high],
-                    self.origin[at],
-                    self.shift[at],
-                    self.comoments[high, wide],
-                ),
-            )
+            per_feature = (self.count[high], self.invalid[high], self.rows[high], self.origin[at], self.shift[at])
+            tile = [a[None] for a in per_feature] + [self.comoments[high, wide].reshape(1, -1)]
+            yield np.array([x * len(self) + y]), tile
 
     @classmethod
-    def of_tiles(cls, tiles: Iterable[tuple[int, CoMoments]], features: int) -> CoMoments:
-        """Assemble a matrix from its ``tiles``."""
+    def of_chunks(cls, starts: Sequence[int], chunks: Sequence[CoMoments], features: int) -> CoMoments:
+        """See `Statistic`."""
         arrays = {name: array.copy() for name, array in cls.missing(features, 0).arrays().items()}
-        for place, tile in tiles:
-            x, y = divmod(place, features)
+        for start, tile in zip(starts, chunks, strict=True):
+            x, y = divmod(start, features)
             height, width = tile.comoments.shape
             high, wide = slice(x, x + height), slice(y, y + width)
             for name in ("count", "invalid", "rows", "origin", "shift"):

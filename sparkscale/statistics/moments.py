@@ -11,17 +11,13 @@ import numpy.typing as npt
 
 from sparkscale.arrays import double, namespace
 from sparkscale.blocks import DenseBlock, SparseBlock
+from sparkscale.statistics import _units as units
 from sparkscale.statistics._aggregates import AGGREGATES, mean_and_variance
 from sparkscale.statistics._base import Array, PerFeature
-from sparkscale.statistics._reductions import Columns, Entries, Reductions, reductions_of
+from sparkscale.statistics._reductions import Columns, Entries, Reductions, reductions_of, weight_sums
 
 __all__ = ["Moments"]
 
-Mask = npt.NDArray[np.bool_]
-
-MIN_SQUARE_SUM = 1e-290  # smaller sums of squares may have lost digits, or be 0 by underflow
-NORMAL = float(np.finfo(np.float64).tiny)  # the least double of full precision
-SMALLEST = 5e-324  # the least double
 MIN_WEIGHT_SQUARE_SUM = 1e-300  # smaller sums of squared weights have lost more than rounding error
 
 
@@ -128,10 +124,10 @@ class Moments(PerFeature):
         m2 = rows.dot(w, deviation * deviation)
         invalid = rows.count(values) - count
         moments = cls(count, invalid, weight, weight_square, origin, shift, m2)
-        vanished = _may_have_underflowed(m2, weight)
+        vanished = units.may_have_underflowed(m2, weight)
         if not xp.any(vanished):
             return moments
-        vanished = vanished & _varies(deviation, rows)  # else it is constant
+        vanished = vanished & units.varies(deviation, rows)  # else it is constant
         return moments._in_units(vanished, w[:, None] * validity, deviation, rows) if xp.any(vanished) else moments
 
     @classmethod
@@ -145,16 +141,15 @@ class Moments(PerFeature):
         indices, values, weights = block.valid_entries()
         size, count = block.size, block.row_counts - block.invalid()
         features = Entries(indices, size)
-        stored, stored_square, zeros, zeros_square = cls._sparse_weights(block, indices, weights, count)
+        stored, stored_square, zeros, zeros_square = weight_sums(block, indices, weights, count)
         weight, weight_square = stored + zeros, stored_square + zeros_square
         weighted = values if weights is None else values * weights
         first, second = features.sum(weighted), features.sum(weighted * values)
         shift = first / np.where(weight > 0, weight, 1.0)
         origin, m2 = np.zeros(size), second - first * shift
         unit = np.ones(size)
-        heavy = (stored > zeros) | (
-            _may_have_underflowed(m2, weight) & (stored > 0)
-        )  # or the squares may have underflowed
+        # Not for what is mostly stored, or whose squares may have underflowed.
+        heavy = (stored > zeros) | (units.may_have_underflowed(m2, weight) & (stored > 0))
         if heavy.any():
             centred = cls._of_heavy(block.features(heavy))
             origin[heavy], shift[heavy], m2[heavy] = centred.origin, centred.shift, centred.m2
@@ -167,7 +162,7 @@ class Moments(PerFeature):
         indices, values, weights = block.valid_entries()
         size, count = block.size, block.row_counts - block.invalid()
         features = Entries(indices, size)
-        weight, weight_square, zeros, zeros_square = cls._sparse_weights(block, indices, weights, count)
+        weight, weight_square, zeros, zeros_square = weight_sums(block, indices, weights, count)
         stored = np.bincount(indices, minlength=size).astype(np.float64)
         origin = np.zeros(size)
         origin[indices[::-1]] = values[::-1]  # the first stored value of each feature
@@ -179,24 +174,11 @@ class Moments(PerFeature):
         m2 = features.sum(weighted * deviation)
         zero = np.zeros(size)
         entries = cls(stored, zero, weight, weight_square, origin, shift, m2)
-        vanished = _may_have_underflowed(m2, weight)
+        vanished = units.may_have_underflowed(m2, weight)
         if np.any(deviation[vanished[indices]]):
             each = np.ones(len(values)) if weights is None else weights
             entries = entries._in_units(vanished, each, deviation, features)
         return entries.merge(cls(count - stored, zero, zeros, zeros_square, zero, zero, zero))
-
-    @staticmethod
-    def _sparse_weights(
-        block: SparseBlock, indices: npt.NDArray[np.intp], weights: Array | None, count: Array
-    ) -> tuple[Array, Array, Array, Array]:
-        """Return sums of weights and of squared weights: of the stored valid values, and of the implicit zeros."""
-        stored = np.bincount(indices, minlength=block.size).astype(np.float64)
-        if weights is None or block.weights is None:
-            return stored, stored, count - stored, count - stored
-        implicit = count > stored
-        sums = (Entries(indices, block.size).sum(w) for w in (weights, weights * weights))
-        zeros = (np.where(implicit, block.absent(w), 0.0) for w in (block.weights, block.weights**2))
-        return (*sums, *zeros)  # type: ignore[return-value]
 
     @classmethod
     def missing(cls, features: int, rows: float) -> Moments:
@@ -239,45 +221,31 @@ class Moments(PerFeature):
         weighted, total_weight = weight > 0, rows.sum(weight)
         start = xp.where(rows.any(weighted), rows.first(origin, weighted), 0.0)
         shifts = (origin - rows.each(start)) + shift
-        mean = rows.sum(_times(weight, shifts)) / xp.where(total_weight > 0, total_weight, 1.0)
+        mean = rows.sum(units.product(weight, shifts)) / xp.where(total_weight > 0, total_weight, 1.0)
         deviation = shifts - rows.each(mean)
-        spread = m2 + _times(weight, deviation**2)
+        spread = m2 + units.product(weight, deviation**2)
         count, invalid, weight_square = (rows.sum(n) for n in (count, invalid, weight_square))
         moments = cls(count, invalid, total_weight, weight_square, start, mean, rows.sum(spread))
-        rescale, vanished = rows.any(unit != 1.0), _may_have_underflowed(moments.m2, total_weight)
+        rescale, vanished = rows.any(unit != 1.0), units.may_have_underflowed(moments.m2, total_weight)
         if xp.any(vanished):
             deviation = xp.where(weighted, deviation, 0.0)
-            rescale = rescale | (vanished & _varies(deviation, rows))
+            rescale = rescale | (vanished & units.varies(deviation, rows))
         if not xp.any(rescale):
             return moments
         between = moments._in_units(rescale, xp.where(weighted, weight, 0.0), xp.where(weighted, deviation, 0.0), rows)
         largest = rows.largest(xp.where(m2 == 0, 0.0, unit))
-        largest = _nonzero(xp.maximum(largest, xp.where(between.m2 == 0, 0.0, between.unit)))
+        largest = units.nonzero(xp.maximum(largest, xp.where(between.m2 == 0, 0.0, between.unit)))
         inside = rows.sum(xp.where(m2 == 0, 0.0, m2 * (unit / rows.each(largest)) ** 2))
         outside = xp.where(between.m2 == 0, 0.0, between.m2 * (between.unit / largest) ** 2)
-        m2, unit = _without_unit(inside + outside, largest)
+        m2, unit = units.without_unit(inside + outside, largest)
         return replace(between, m2=xp.where(rescale, m2, moments.m2), unit=xp.where(rescale, unit, 1.0))
 
-    def _in_units(self, which: Mask, weight: Array, deviation: Array, table: Reductions | Entries) -> Moments:
-        """Return the moments, with mean and second moment of some features recomputed in units that do not underflow.
-
-        Weights and deviations are divided by the largest of each feature. The products of deviations and square roots
-        of weights are scaled once more before they are squared.
-        """
-        xp, largest, each = namespace(self.m2), table.largest, table.each
-        heaviest, farthest = _nonzero(largest(weight)), _nonzero(largest(xp.abs(deviation)))
-        weight, deviation = weight / each(heaviest), deviation / each(farthest)
-        rest = table.sum(weight * deviation) / _nonzero(table.sum(weight))
-        size = xp.sqrt(weight) * xp.abs(deviation - each(rest))
-        length = _nonzero(largest(size))
-        m2, scale = table.sum((size / each(length)) ** 2), length * xp.sqrt(heaviest)
-        unit = xp.clip(farthest * scale, NORMAL)  # a subnormal unit would lose digits
-        m2 = xp.where(m2 == 0, 0.0, xp.clip(m2 * (farthest / unit * scale) ** 2, SMALLEST))
-        m2, unit = _without_unit(m2, unit)
-        shift = self.shift + rest * farthest
-        arrays = ((shift, self.shift), (m2, self.m2), (unit, self.unit))
-        shift, m2, unit = (xp.where(which, new, old) for new, old in arrays)
-        return replace(self, shift=shift, m2=m2, unit=unit)
+    def _in_units(self, which: units.Mask, weight: Array, deviation: Array, table: Reductions | Entries) -> Moments:
+        """Return the moments, with mean and second moment of some features recomputed in units that do not underflow."""
+        xp = namespace(self.m2)
+        rest, m2, unit = units.second_moment_in_units(weight, deviation, table)
+        shift = xp.where(which, self.shift + rest, self.shift)
+        return replace(self, shift=shift, m2=xp.where(which, m2, self.m2), unit=xp.where(which, unit, self.unit))
 
     def std(self, ddof: int) -> Array:
         r"""Return the standard deviation, also where the variance is too small for a double.
@@ -297,10 +265,10 @@ class Moments(PerFeature):
             freedom = self._freedom(ddof)
             divisor = np.where(freedom > 0, freedom, 1.0)
             variance = self.m2 / divisor
-            exact = (variance >= NORMAL) & np.isfinite(variance)
+            exact = (variance >= units.NORMAL) & np.isfinite(variance)
             std = self.unit * np.where(exact, np.sqrt(variance), np.sqrt(self.m2) / np.sqrt(divisor))
-            std = np.where(self.m2 > 0, np.clip(std, SMALLEST, None), std)
-            std = np.where((self.m2 > 0) & (self.m2 < NORMAL), np.nan, std)  # digits are lost
+            std = np.where(self.m2 > 0, np.clip(std, units.SMALLEST, None), std)
+            std = np.where((self.m2 > 0) & (self.m2 < units.NORMAL), np.nan, std)  # digits are lost
             return np.where(freedom > 0, std, np.where(np.isnan(freedom), np.nan, 0.0))
 
     def variance(self, ddof: int) -> Array:
@@ -331,31 +299,3 @@ class Moments(PerFeature):
         if ddof:
             known &= (self.weight_square >= MIN_WEIGHT_SQUARE_SUM) | (self.weight == 0)
         return np.where(known, freedom, np.nan)
-
-
-def _may_have_underflowed(m2: Array, weight: Array) -> Mask:
-    """Return the features whose squares, or products of squares and weights, may have lost digits by underflow."""
-    return m2 < MIN_SQUARE_SUM * namespace(m2).clip(weight, 1.0)  # type: ignore[no-any-return]
-
-
-def _varies(deviation: Array, rows: Reductions) -> Mask:
-    """Return the columns that are not constant."""
-    return rows.largest(deviation) > rows.least(deviation)  # type: ignore[no-any-return]
-
-
-def _nonzero(divisor: Array) -> Array:
-    """Return a divisor with 1 in place of 0."""
-    return namespace(divisor).where(divisor == 0, 1.0, divisor)  # type: ignore[no-any-return]
-
-
-def _without_unit(m2: Array, unit: Array) -> tuple[Array, Array]:
-    """Return second moments and their units; 1 where no unit is needed."""
-    xp = namespace(m2)
-    unscaled = m2 * unit * unit
-    exact = (unscaled >= MIN_SQUARE_SUM) | (m2 == 0)
-    return xp.where(exact, unscaled, m2), xp.where(exact, 1.0, unit)
-
-
-def _times(weight: Array, values: Array) -> Array:
-    """Multiply; 0 where the weight is 0, even if the value is NaN or infinite."""
-    return namespace(weight).where(weight > 0, weight * values, 0.0)  # type: ignore[no-any-return]

@@ -10,7 +10,8 @@ from typing import TypeVar
 import numpy as np
 
 from sparkscale.statistics._base import Array, Mergeable
-from sparkscale.statistics.moments import NORMAL, Moments
+from sparkscale.statistics._units import NORMAL
+from sparkscale.statistics.moments import Moments
 
 __all__ = ["BatchAverage", "MovingAverage", "RunningMoments"]
 

@@ -162,13 +162,10 @@ class _BatchTask:
     def _with_nulls(self, part: KeyedPart, k: int) -> tuple[pa.Array, Moments]:
         """Return batch keys and moments, null rows included; refuse a batch that is too small to have a variance."""
         group, keys = self.groups[k], part.keys
-        statistic = part.statistic
+        statistic, size = part.statistic, part.size or 1
         if statistic is None:
-            entries = len(self.pool.missing(Moments, part.size, 0.0, group)) if part.size else 1
-            statistic = Moments.missing(entries, 0)
-        moments = statistic.scatter(part.places, len(keys))
-        places = part.size // len(statistic.count.T) if part.size else 1
-        moments = replace(moments, invalid=moments.invalid + (part.nulls * places)[:, None])
+            statistic = self.pool.missing(Moments, size, 0.0, group) if part.size else Moments.missing(size, 0)
+        moments = self.pool.with_nulls(statistic.scatter(part.places, len(keys)), part.nulls, size)
         if self.skip:  # drop batches without a row left
             nonempty = np.flatnonzero(moments.count.any(axis=1))
             keys, moments = keys.take(pa.array(nonempty)), moments.take(nonempty)
@@ -220,7 +217,7 @@ class _Scales(_BatchTask):
             if len(overflowing):
                 message = (
                     f"The mean or variance of batch {keys[int(overflowing[0])].as_py()!r} is not representable as a double. "
-                    "Bring the values to another unit first."
+                    "Convert the values to another unit first."
                 )
                 raise RangeOverflowError(tag_error(RangeOverflowError, message))
             columns |= {"b": keys, f"c{k}": _lists(center), f"s{k}": _lists(scale)}

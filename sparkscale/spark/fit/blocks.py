@@ -7,23 +7,19 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from sparkscale.blocks import Block
+from sparkscale.blocks import Block, Runs
 from sparkscale.errors import SizeMismatchError, tag_error
 from sparkscale.layout import Layout
 from sparkscale.spark import gpu
 from sparkscale.spark.fit import partials
 from sparkscale.spark.fit.decoding import Mask, Piece, decode
-from sparkscale.spark.fit.partials import Partial
 from sparkscale.spark.fit.selection import Group
 from sparkscale.statistics import Counts, Statistic
 from sparkscale.statistics._reductions import run_starts
 
 __all__ = ["Pool", "State", "add_batch"]
-
-Runs = npt.NDArray[np.intp]
 
 
 class State(Protocol):
@@ -68,12 +64,10 @@ class Pool:
         """Return the statistic of rows without a valid value."""
         return self.of(statistic_class.missing(size, rows), group)
 
-    def with_nulls(self, part: Partial, group: Group, statistic_class: type[Statistic]) -> Any:
-        """Return a partial's statistic with its null rows counted as invalid values."""
-        if part.statistic is not None and not part.nulls:
-            return part.statistic
-        nulls = self.missing(statistic_class, part.size, part.nulls, group)
-        return nulls if part.statistic is None else part.statistic.merge(nulls)
+    def with_nulls(self, statistic: Any, nulls: Any, size: int) -> Any:
+        """Return a statistic of rows of ``size`` features with ``nulls`` more rows, of one number or one per key."""
+        features = size // statistic.count.shape[-1]  # of each entry
+        return replace(statistic, invalid=statistic.invalid + np.expand_dims(nulls, -1) * features)
 
     def entries(self, groups: Sequence[Group], sizes: Sequence[int]) -> int:
         """Return the number of entries of all groups, given the sizes that are known."""

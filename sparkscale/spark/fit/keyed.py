@@ -19,6 +19,7 @@ from sparkscale.spark import gpu, tasks
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.fit import batching, partials
 from sparkscale.spark.fit.blocks import Pool, add_batch
+from sparkscale.spark.fit.merging import refuse_sizes
 from sparkscale.spark.fit.selection import Group, column_groups, select
 from sparkscale.spark.keys import KeyColumn
 from sparkscale.statistics import PerFeature
@@ -248,7 +249,7 @@ def iter_parts(
             group_rows = batch.take(pa.array(rows))
             for size in partials.distinct_sizes(group_rows):
                 if sizes[k] and size != sizes[k]:
-                    partials.refuse_sizes(groups[k], sizes[k], size)
+                    refuse_sizes(groups[k], sizes[k], size)
                 sizes[k] = size
             nulls, places, statistic = partials.decode(group_rows, statistic_class)
             key_nulls = np.bincount(numbers[rows], weights=nulls, minlength=len(codes.dictionary)).astype(np.float64)

@@ -1,41 +1,28 @@
-"""Partial statistics: sent to the driver as rows, and merged in the order of the partitions."""
+"""Partial statistics as rows: how tasks send them, to the driver or to each other."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import Any, NoReturn
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark.sql import DataFrame
 from pyspark.sql.types import ArrayType, DataType, DoubleType, IntegerType, StructType
 
-from sparkscale.errors import SizeMismatchError, tag_error
-from sparkscale.spark import arrow, sql, tasks
-from sparkscale.spark.fit.decoding import mismatch
-from sparkscale.spark.fit.selection import Group
-from sparkscale.statistics import CoMoments, Counts, Fold, Mergeable, Statistic
+from sparkscale.statistics import Counts, Mergeable
 
 __all__ = [
     "JOINT",
     "Partial",
     "class_of",
-    "collect_partials",
     "decode",
     "encode",
-    "merge",
-    "merge_on_executors",
-    "merge_run",
     "no_arrays",
     "of_row",
     "over_limit",
-    "refuse_sizes",
     "schema",
-    "tiles",
     "to_batch",
     "to_batches",
 ]
@@ -43,15 +30,6 @@ __all__ = [
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
-# Features in a row that is sent to another executor. Spark puts 10,000 rows into an Arrow batch, whatever their size:
-# at most 140 MB of these rows. The driver collects little data, which is faster in one row.
-CHUNK_FEATURES = 256
-CHUNKS_IN_BATCH = 1 << 10  # since chunks are copied into a batch
-TILE_FEATURES = 32  # rows and columns of a tile of a matrix
-FAN_IN = 2048  # number of partitions whose statistics one task merges
-JOINT_FAN_IN = (
-    1 << 30
-)  # for a matrix: all partitions, since its tiles give enough tasks, and the driver then collects it only once
 OVER_LIMIT = -1  # as first feature: the statistics of the partition exceed the limit for the driver
 JOINT = -1  # as group: the joint statistic of all groups
 
@@ -167,31 +145,13 @@ def to_batch(part: Partial, statistic_class: type[Any]) -> pa.RecordBatch:
     return encode(part.partition, part.group, [part.start], part.size, part.nulls, arrays)
 
 
-def to_batches(part: Partial, statistic_class: type[Any], chunk: int | None) -> Iterator[pa.RecordBatch]:
-    """Return a partial statistic as rows of ``chunk`` features, or as one row."""
-    statistic = part.statistic
-    if chunk is not None and statistic is not None and len(statistic) > chunk:
-        full = len(statistic) // chunk * chunk
-        for slab in range(0, full, chunk * CHUNKS_IN_BATCH):
-            end = min(slab + chunk * CHUNKS_IN_BATCH, full)
-            arrays = [values[slab:end].reshape(-1, chunk) for values in statistic.arrays().values()]
-            starts = part.start + np.arange(slab, end, chunk)
-            nulls = np.where(starts == part.start, part.nulls, 0.0)
-            yield encode(part.partition, part.group, starts, part.size, nulls, arrays)
-        rest = statistic.split([full, len(statistic) - full])[1]
-        part = replace(part, start=part.start + full, nulls=0.0, statistic=rest)
-        if not len(rest):
-            return
-    yield to_batch(part, statistic_class)
-
-
-def tiles(part: Partial, statistic_class: type[Statistic], size: int | None) -> Iterator[pa.RecordBatch]:
-    """Return the joint statistic of all groups as one row per tile of its matrix, or as a single row."""
-    if size and isinstance(part.statistic, CoMoments):
-        for place, tile in part.statistic.tiles(size):
-            yield to_batch(replace(part, start=place, statistic=tile), statistic_class)
-    else:
+def to_batches(part: Partial, statistic_class: type[Any], *, in_chunks: bool) -> Iterator[pa.RecordBatch]:
+    """Return a partial statistic as one row, or as a row per chunk for executors to merge."""
+    if not (in_chunks and part.statistic):
         yield to_batch(part, statistic_class)
+        return
+    for starts, arrays in part.statistic.chunks():
+        yield encode(part.partition, part.group, starts, part.size, np.where(starts == 0, part.nulls, 0.0), arrays)
 
 
 def of_row(row: dict[str, Any], statistic_class: type[Mergeable]) -> Partial:
@@ -241,70 +201,3 @@ def decode(batch: pa.RecordBatch, statistic_class: type[Any]) -> tuple[Array, Pl
             arrays[k, same] = numbers[begin[:, None] + np.arange(length)]
             begin = begin + length
     return nulls, places, statistic_class(**dict(zip(names, arrays, strict=True)))
-
-
-def merge_run(run: Iterable[Partial], groups: Sequence[Group]) -> Partial:
-    """Merge the statistics of the same features from several partitions, in order."""
-    first, size, nulls, fold = None, 0, 0.0, Fold()
-    for part in run:
-        first = first or part
-        if size and part.size and size != part.size:
-            if part.group == JOINT:
-                continue  # the mismatch is also reported for a group, with its column
-            refuse_sizes(groups[part.group], size, part.size)
-        size = size or part.size
-        nulls += part.nulls
-        if part.statistic is not None:
-            fold.add(part.statistic)
-    assert first is not None  # noqa: S101  # groupby makes no empty runs
-    return Partial(first.partition, first.group, first.start, size, nulls, fold.result())
-
-
-def refuse_sizes(group: Group, one: int, other: int) -> NoReturn:
-    """Raise SizeMismatchError for a column whose rows differ in length."""
-    raise SizeMismatchError(tag_error(SizeMismatchError, mismatch(group.column, one, other)))
-
-
-def merge_on_executors(df: DataFrame, groups: Sequence[Group], statistic_class: type[Statistic]) -> DataFrame:
-    """Merge the rows of every ``FAN_IN`` partitions, in order: one task for each chunk of features."""
-    keys = ("task", "group", "start")
-    fan_in = JOINT_FAN_IN if statistic_class.joint else FAN_IN
-    sorted_rows = (
-        sql.select(df, "*", f"partition div {fan_in} AS task")
-        .repartition(*keys)
-        .sortWithinPartitions(*keys, "partition")
-        .drop("task")
-    )
-    merge_task = functools.partial(_merge_task, fan_in=fan_in, groups=groups, statistic_class=statistic_class)
-    return tasks.map_in_arrow(sorted_rows, merge_task, schema())
-
-
-def _merge_task(
-    batches: Iterator[pa.RecordBatch], *, fan_in: int, groups: Sequence[Group], statistic_class: type[Statistic]
-) -> Iterator[pa.RecordBatch]:
-    parts = (of_row(row, statistic_class) for batch in batches for row in arrow.iter_rows(batch))
-    for _, run in groupby(parts, key=lambda part: (part.partition // fan_in, part.group, part.start)):
-        yield to_batch(merge_run(run, groups), statistic_class)
-
-
-def collect_partials(df: DataFrame, statistic_class: type[Statistic]) -> list[Partial] | None:
-    """Collect partial statistics; ``None`` if those of a partition exceed the limit for the driver."""
-    parts = [of_row(row, statistic_class) for row in arrow.collect(df)]
-    return None if any(part.start == OVER_LIMIT for part in parts) else parts
-
-
-def merge(parts: Sequence[Partial], groups: Sequence[Group], statistic_class: type[Statistic]) -> dict[int, Partial]:
-    """Merge partial statistics into one per group."""
-    ordered = sorted(parts, key=lambda part: (part.group, part.start, part.partition))
-    chunks = [merge_run(run, groups) for _, run in groupby(ordered, key=lambda part: (part.group, part.start))]
-    return {group: _joined(list(run), statistic_class) for group, run in groupby(chunks, key=lambda part: part.group)}
-
-
-def _joined(chunks: Sequence[Partial], statistic_class: type[Statistic]) -> Partial:
-    """Concatenate the features of one group."""
-    first, statistics = chunks[0], [c.statistic for c in chunks if c.statistic is not None]
-    if first.group == JOINT:
-        whole: Any = CoMoments.of_tiles([(c.start, c.statistic) for c in chunks if c.statistic], first.size)
-    else:
-        whole = class_of(statistic_class, first.group).concat(statistics) if statistics else None
-    return Partial(first.partition, first.group, 0, first.size, first.nulls, whole)

@@ -15,7 +15,7 @@ from sparkscale.errors import EmptyDataError, ParamError, tag_error
 from sparkscale.layout import Layout
 from sparkscale.spark import gpu, jvm, tasks
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.fit import aggregates, batching, partials
+from sparkscale.spark.fit import aggregates, batching, merging, partials
 from sparkscale.spark.fit.blocks import Pool, add_batch
 from sparkscale.spark.fit.decoding import stack_features
 from sparkscale.spark.fit.partials import JOINT, Partial
@@ -140,14 +140,11 @@ def _scan(
     collected = None
     if limit is not None:
         rows = tasks.map_in_arrow(selected, functools.partial(scan, limit=limit), partials.schema())
-        collected = partials.collect_partials(rows, statistic_class)
+        collected = merging.collect_partials(rows, statistic_class)
     if collected is None:
-        chunked = functools.partial(scan, chunk=partials.CHUNK_FEATURES, tile=partials.TILE_FEATURES)
-        rows = tasks.map_in_arrow(selected, chunked, partials.schema())
-        collected = partials.collect_partials(
-            partials.merge_on_executors(rows, groups, statistic_class), statistic_class
-        )
-    return summary(partials.merge(collected, groups, statistic_class), scan) if collected else None
+        rows = tasks.map_in_arrow(selected, functools.partial(scan, in_chunks=True), partials.schema())
+        collected = merging.collect_partials(merging.merge_on_executors(rows, groups, statistic_class), statistic_class)
+    return summary(merging.merge(collected, groups, statistic_class), scan) if collected else None
 
 
 def _number_of_tasks(cache: jvm.Cache | None) -> int | None:
@@ -219,13 +216,9 @@ class Scan:
     by_partition: bool = False
 
     def __call__(
-        self,
-        batches: Iterator[pa.RecordBatch],
-        limit: Limit | None = None,
-        chunk: int | None = None,
-        tile: int | None = None,
+        self, batches: Iterator[pa.RecordBatch], limit: Limit | None = None, in_chunks: bool = False
     ) -> Iterator[pa.RecordBatch]:
-        """Return partial statistics; in chunks and tiles if executors will merge them."""
+        """Return partial statistics; in chunks if executors will merge them."""
         with gpu.device_of_task(self.device) as worker:
             runs = batching.by_partition(batches) if self.by_partition else [(gpu.partition_id(), batches)]
             for partition, run in runs:
@@ -236,12 +229,12 @@ class Scan:
                     yield partials.to_batch(partials.over_limit(partition), self.statistic_class)
                     return
                 states, joint = statistics
-                for k, state in enumerate(states):
-                    yield from partials.to_batches(state.partial(partition, k), self.statistic_class, chunk)
+                parts = [state.partial(partition, k) for k, state in enumerate(states)]
                 joint_statistic = joint.result()
                 if joint_statistic is not None:
-                    joint_part = Partial(partition, JOINT, 0, len(joint_statistic), 0.0, joint_statistic)
-                    yield from partials.tiles(joint_part, self.statistic_class, tile)
+                    parts.append(Partial(partition, JOINT, 0, len(joint_statistic), 0.0, joint_statistic))
+                for part in parts:
+                    yield from partials.to_batches(part, self.statistic_class, in_chunks=in_chunks)
 
     def _of_partition(
         self, batches: Iterator[pa.RecordBatch], partition: int, worker: gpu.Cpu, limit: Limit | None
@@ -273,9 +266,10 @@ def summary(merged: dict[int, Partial], scan: Scan) -> Summary:
                 f"Column '{group.column.name}' has no feature: every row is null or empty. fit needs at "
                 "least one row with values."
             )
-        complete.append(
-            replace(part, statistic=scan.pool.with_nulls(part, group, partials.class_of(scan.statistic_class, k)))
-        )
+        statistic = part.statistic
+        if statistic is None:
+            statistic = scan.pool.missing(partials.class_of(scan.statistic_class, k), part.size, 0.0, group)
+        complete.append(replace(part, statistic=scan.pool.with_nulls(statistic, part.nulls, part.size)))
     in_order = in_column_order(complete, scan.groups)
     if not scan.statistic_class.joint:
         return in_order

@@ -33,7 +33,7 @@ class Staged:
 class ColumnMap(ABC):
     """The map of a column, in each form that can be run.
 
-    Every map has SQL text and a kernel, which give the same results. The other forms are optional, and faster.
+    Every map has SQL text. The other forms give the same results; they are optional, and faster.
     """
 
     size_remedy = ", but its metadata says {0}. Correct the rows, or the metadata."
@@ -53,11 +53,11 @@ class ColumnMap(ABC):
         """
         return result
 
-    @abstractmethod
-    def kernel(self) -> Kernel:
-        """Return the function that maps the rows of a matrix, on any device."""
+    def kernel(self) -> Kernel | None:
+        """Return the function that maps the rows of a matrix, on any device; ``None`` if only SQL knows the map."""
+        return None
 
-    def joint_kernel(self, maps: Sequence[Any]) -> Kernel:
+    def joint_kernel(self, maps: Sequence[Any]) -> Kernel | None:
         """Return the function that maps scalars, stacked as columns of a matrix, each column by its own map."""
         return self.kernel()
 

@@ -65,7 +65,7 @@ def mapped(
     before = frame.add(f"struct({', '.join(cells)})")
     arrays = {n: m for n, c, m in zip(types, columns, maps, strict=True) if c.kind != "scalar"}
     scalars = [m for c, m in zip(columns, maps, strict=True) if c.kind == "scalar"]
-    kernels = {n: m.kernel() for n, m in arrays.items()}
+    kernels = {n: kernel for n, m in arrays.items() if (kernel := m.kernel())}
     keeps_null = [n for n, m in arrays.items() if m.keeps_null]
     function = partial(
         _of_cells, kernels=kernels, keeps_null=keeps_null, joint=scalars[0].joint_kernel(scalars) if scalars else None

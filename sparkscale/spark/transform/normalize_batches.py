@@ -15,7 +15,6 @@ from sparkscale.spark.columns import FeatureColumn, temp_column_name
 from sparkscale.spark.expression import array_literal, failure
 from sparkscale.spark.fit.batches import Batches, key_text
 from sparkscale.spark.frame import Frame
-from sparkscale.spark.gpu import Kernel
 from sparkscale.spark.transform.apply import Plan, apply
 from sparkscale.spark.transform.column_map import FittedMap
 from sparkscale.spark.transform.outputs import Paths
@@ -106,10 +105,6 @@ class _BatchMap(FittedMap):
         if np.any(self.gain != 1):
             mapped = f"({mapped}) * get({array_literal(self.gain)}, {channel})"
         return f"({mapped}) + get({array_literal(self.bias)}, {channel})" if np.any(self.bias != 0) else mapped
-
-    def kernel(self) -> Kernel:
-        """Not available: the parameters are columns of the data, not known to tasks."""
-        raise NotImplementedError
 
 
 def _places(batches: Batches) -> list[tuple[int, int]]:
