@@ -12,6 +12,7 @@ from sparkscale.scalers.max_abs import MaxAbsScaler, MaxAbsScalerModel
 from sparkscale.scalers.min_max import MinMaxScaler, MinMaxScalerModel
 from sparkscale.scalers.normalizer import Normalizer
 from sparkscale.scalers.rms_norm import RMSNorm
+from sparkscale.scalers.robust import RobustScaler, RobustScalerModel
 from sparkscale.scalers.spectral_norm import SpectralNorm, SpectralNormModel
 from sparkscale.scalers.standard import StandardScaler, StandardScalerModel
 from sparkscale.scalers.whitener import Whitener, WhitenerModel
@@ -33,6 +34,8 @@ __all__ = [
     "MinMaxScalerModel",
     "Normalizer",
     "RMSNorm",
+    "RobustScaler",
+    "RobustScalerModel",
     "SpectralNorm",
     "SpectralNormModel",
     "StandardScaler",

@@ -96,8 +96,6 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
         ParamError
             If columns or statistics differ, or the statistics are moving averages.
         """
-        if any(type(getattr(o, "_learned", None)) is not type(self.statistics) for o in others):
-            raise self._fail("the models hold different statistics. Fit them with the same Params to merge.")
         if isinstance(self.statistics, MovingAverage):
             raise self._fail(
                 "moving averages do not merge: each begins at its own first batch, and what came between is lost. "

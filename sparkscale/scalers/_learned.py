@@ -135,13 +135,15 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
         Raises
         ------
         ParamError
-            If a model has another class, was fitted on other columns, or only one of the models was fitted with
+            If a model has another class or another statistic, was fitted on other columns, or only one of the models was fitted with
             ``handleInvalid="skip"``.
         """
         shapes = _shapes(self._columns)
         for other in others:
             if type(other) is not type(self):
                 raise self._fail(f"cannot merge with {type(other).__name__}. Only models of one class merge.")
+            if type(other.statistics) is not type(self.statistics):
+                raise self._fail("the models hold different statistics. Fit them with the same Params to merge.")
             theirs = _shapes(other._columns)
             if theirs != shapes:
                 raise ParamError(

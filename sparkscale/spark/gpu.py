@@ -117,8 +117,8 @@ class Gpu(Cpu):
     partition: int = 0
 
     def of(self, statistic_class: type[Statistic], block: Block) -> Statistic:
-        """Return the statistic of a block, computed on the GPU if it is dense, else on the CPU."""
-        if not isinstance(block, DenseBlock) or not block.rows:
+        """Return the statistic of a block, computed on the GPU if it is dense and a GPU can, else on the CPU."""
+        if not isinstance(block, DenseBlock) or not block.rows or not statistic_class.on_gpu:
             return statistic_class.of(block)
         if block.runs is not None and len(run_starts(block.runs)) > MOST_RUNS:
             return statistic_class.of(block)

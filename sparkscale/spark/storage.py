@@ -232,13 +232,13 @@ def _schema(names: tuple[str, ...]) -> StructType:
 
 def write_statistic(spark: SparkSession, path: str, statistic: Mergeable) -> None:
     """Write the arrays of a statistic as Parquet."""
-    arrays = statistic.arrays()
-    step = max(
-        1, FEATURES_PER_ROW * len(statistic) // max(a.size for a in arrays.values())
-    )  # fewer features per row for a matrix
+    largest = max(array.size for array in statistic.arrays().values())
+    step = max(1, FEATURES_PER_ROW * len(statistic) // largest)  # fewer features per row for a matrix
+    starts = range(0, len(statistic), step)
+    pieces = statistic.split([min(step, len(statistic) - start) for start in starts])
     rows = [
-        (start, *(a[start : start + step].ravel().tolist() for a in arrays.values()))
-        for start in range(0, len(statistic), step)
+        (start, *(array.ravel().tolist() for array in piece.arrays().values()))
+        for start, piece in zip(starts, pieces, strict=True)
     ]
     spark.createDataFrame(rows, _schema(statistic.names())).coalesce(1).write.mode("overwrite").parquet(path)
 
@@ -267,8 +267,7 @@ def read_statistic(
         statistic = statistic_class.from_arrays({name: values for name, values in arrays.items() if len(values)})
     except (KeyError, ValueError) as failure:
         raise PersistenceError(f"'{place}': the saved statistics are not {statistic_class.__name__}.") from failure
-    numbers = sum(array.size for array in statistic.arrays().values())
-    if any(len(a) != features for a in statistic.arrays().values()) or numbers != statistic_class.numbers(features):
+    if not statistic.is_complete(features):
         raise PersistenceError(f"'{place}': some of the saved statistics are not of {features} features.")
     counts = np.concatenate([statistic.count, statistic.invalid])
     if not np.all((counts >= 0) & np.isfinite(counts)):

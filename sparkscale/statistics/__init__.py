@@ -5,6 +5,7 @@ from sparkscale.statistics.co_moments import CoMoments
 from sparkscale.statistics.counts import Counts
 from sparkscale.statistics.extrema import Extrema
 from sparkscale.statistics.moments import Moments
+from sparkscale.statistics.quantiles import Quantiles
 from sparkscale.statistics.running import BatchAverage, MovingAverage, RunningMoments
 from sparkscale.statistics.squares import Squares
 
@@ -18,6 +19,7 @@ __all__ = [
     "Moments",
     "MovingAverage",
     "PerFeature",
+    "Quantiles",
     "RunningMoments",
     "Squares",
     "Statistic",

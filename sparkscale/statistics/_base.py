@@ -67,6 +67,10 @@ class Mergeable(ABC):
         """Build a statistic from its arrays."""
         return cls(**{name: np.asarray(arrays[name], dtype=np.float64) for name in cls.names()})
 
+    def is_complete(self, features: int) -> bool:
+        """Whether the arrays are as long as those of this many features are."""
+        return all(len(a) == features for a in self.arrays().values()) and self.held == self.numbers(features)
+
     @classmethod
     def concat(cls: type[Self], statistics: Sequence[Self]) -> Self:
         """Concatenate the features of several statistics."""

@@ -126,7 +126,7 @@ class KeyedState:
     @property
     def numbers(self) -> int:
         """How many numbers are in memory."""
-        statistics: int = sum(s.count.size * len(s.names()) for _, s in self._statistics)
+        statistics: int = sum(s.held for _, s in self._statistics)
         return statistics + sum(len(counts) for _, counts in self._nulls)
 
     def rows(

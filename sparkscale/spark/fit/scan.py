@@ -168,9 +168,9 @@ class Limit:
     bytes: int
     partitions: int | None = None
 
-    def exceeded(self, statistic_class: type[Statistic], features: int, partitions: int) -> bool:
-        """Whether they would send more; ``partitions`` is used if their number is unknown."""
-        return statistic_class.numbers(features) * 8 * (self.partitions or partitions) > self.bytes
+    def exceeded(self, numbers: int, partitions: int) -> bool:
+        """Whether partitions with that many numbers each would send more; ``partitions`` if their number is unknown."""
+        return numbers * 8 * (self.partitions or partitions) > self.bytes
 
 
 def _limit(
@@ -179,10 +179,11 @@ def _limit(
     """Return the limit for tasks, or ``None`` if they are expected to exceed it."""
     limit = Limit(DRIVER_BYTES)
     features = sum(USUAL_FEATURES if group.column.size is None else group.column.size for group in groups)
-    if not limit.exceeded(statistic_class, features, MANY_PARTITIONS):
+    numbers = statistic_class.numbers(features)
+    if not limit.exceeded(numbers, MANY_PARTITIONS):
         return limit
     limit = Limit(DRIVER_BYTES, cache.partitions if cache else jvm.partitions(df))
-    return None if limit.exceeded(statistic_class, features, USUAL_PARTITIONS) else limit
+    return None if limit.exceeded(numbers, USUAL_PARTITIONS) else limit
 
 
 class GroupState:
@@ -222,24 +223,19 @@ class Scan:
         with gpu.device_of_task(self.device) as worker:
             runs = batching.by_partition(batches) if self.by_partition else [(gpu.partition_id(), batches)]
             for partition, run in runs:
-                statistics = self._of_partition(run, partition, worker, limit)
-                if statistics is None:
+                parts = self._of_partition(run, partition, worker, limit)
+                if parts is None:
                     for _ in batches:  # Spark does not reuse a worker that leaves input unread
                         pass
                     yield partials.to_batch(partials.over_limit(partition), self.statistic_class)
                     return
-                states, joint = statistics
-                parts = [state.partial(partition, k) for k, state in enumerate(states)]
-                joint_statistic = joint.result()
-                if joint_statistic is not None:
-                    parts.append(Partial(partition, JOINT, 0, len(joint_statistic), 0.0, joint_statistic))
                 for part in parts:
                     yield from partials.to_batches(part, self.statistic_class, in_chunks=in_chunks)
 
     def _of_partition(
         self, batches: Iterator[pa.RecordBatch], partition: int, worker: gpu.Cpu, limit: Limit | None
-    ) -> tuple[list[GroupState], Fold] | None:
-        """Return a partition's state by group, none if empty, and the joint one; ``None`` if over the limit."""
+    ) -> list[Partial] | None:
+        """Return a partition's statistic by group, none if empty, and the joint one; ``None`` if over the limit."""
         states, joint = [GroupState(group.column.size) for group in self.groups], Fold()
         rows, is_joint = 0, self.statistic_class.joint
         for batch in batching.rebatch(batching.drop_zero_weight(batches), worker.rebatch):
@@ -248,12 +244,18 @@ class Scan:
             sizes = [state.size for state in states if state.size]
             if is_joint:
                 _check_features(sum(sizes))
-            if limit and limit.exceeded(self.statistic_class, self.pool.entries(self.groups, sizes), partition + 1):
+            numbers = self.statistic_class.numbers(self.pool.entries(self.groups, sizes))
+            if limit and limit.exceeded(numbers, partition + 1):
                 return None
             if is_joint and len(sizes) == len(self.groups):  # otherwise every row has a null
                 for block in stack_features(decoded, self.groups, sizes, batch.num_rows, worker.rows(sum(sizes))):
                     joint.add(worker.of(self.statistic_class, block))
-        return states if rows else [], joint
+        parts = [state.partial(partition, k) for k, state in enumerate(states)] if rows else []
+        joint_statistic = joint.result()
+        if joint_statistic is not None:
+            parts.append(Partial(partition, JOINT, 0, len(joint_statistic), 0.0, joint_statistic))
+        numbers = sum(part.statistic.held for part in parts if part.statistic is not None)
+        return None if limit and limit.exceeded(numbers, partition + 1) else parts
 
 
 def summary(merged: dict[int, Partial], scan: Scan) -> Summary:

@@ -1,0 +1,104 @@
+"""What the scalers by quantiles share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+from sparkscale.scalers._base import Scaler
+from sparkscale.scalers._columns import ColumnParams
+from sparkscale.scalers._learned import Array
+from sparkscale.scalers._model import ExtremaModel
+from sparkscale.scalers._params import P, param
+from sparkscale.spark import storage
+from sparkscale.statistics import Mergeable, Quantiles
+from sparkscale.statistics.quantiles import INTERPOLATIONS
+
+__all__ = ["HasQuantiles", "QuantileModel", "QuantileScaler"]
+
+M = TypeVar("M", bound="QuantileModel")
+
+
+class HasQuantiles(ColumnParams):
+    """Mixin for a lower and an upper quantile."""
+
+    lower = param("lower", "lower quantile, between 0 and 1", float)
+    upper = param("upper", "upper quantile, between 0 and 1", float)
+    relativeError = param(
+        "relativeError", "the rank of a quantile is off by at most this share of the rows; 0 keeps every value", float
+    )
+    interpolation = param(
+        "interpolation",
+        "a quantile between two values. 'none': is one of the values, as in Spark; 'linear': is interpolated, as in "
+        "scikit-learn.",
+        str,
+    )
+
+    _defaults = {"relativeError": Quantiles.relative_error, "interpolation": "none"}
+    _choices = {"interpolation": INTERPOLATIONS}
+
+    def getLower(self) -> float:
+        """Return ``lower``."""
+        return self.getOrDefault(self.lower)
+
+    def getUpper(self) -> float:
+        """Return ``upper``."""
+        return self.getOrDefault(self.upper)
+
+    def getRelativeError(self) -> float:
+        """Return ``relativeError``."""
+        return self.getOrDefault(self.relativeError)
+
+    def getInterpolation(self) -> str:
+        """Return ``interpolation``."""
+        return self.getOrDefault(self.interpolation)
+
+    def setLower(self: P, value: float) -> P:
+        """Set ``lower``."""
+        return self._set(lower=value)
+
+    def setUpper(self: P, value: float) -> P:
+        """Set ``upper``."""
+        return self._set(upper=value)
+
+    def setRelativeError(self: P, value: float) -> P:
+        """Set ``relativeError``."""
+        return self._set(relativeError=value)
+
+    def setInterpolation(self: P, value: str) -> P:
+        """Set ``interpolation``."""
+        return self._set(interpolation=value)
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        if not 0 <= self.getLower() < self.getUpper() <= 1:
+            raise self._fail(
+                f"lower must be less than upper, and both from 0 to 1. Got lower={self.getLower()}, upper={self.getUpper()}."
+            )
+        if not 0 <= self.getRelativeError() <= 1:
+            raise self._fail(f"relativeError must be from 0 to 1. Got {self.getRelativeError()}.")
+
+
+class QuantileModel(HasQuantiles, ExtremaModel[Quantiles]):
+    """Base of the models of quantiles."""
+
+    _statistic_class = Quantiles
+
+    def _quantile(self, q: float) -> Array:
+        return self.statistics.quantile(q, self.getInterpolation())
+
+    def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
+        extra, statistic = super()._saved()
+        return {**extra, "relativeError": type(self.statistics).relative_error}, statistic
+
+    @classmethod
+    def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable]:
+        return Quantiles.within(storage.typed_entry(extra, "relativeError", float))
+
+
+class QuantileScaler(HasQuantiles, Scaler[M], Generic[M]):
+    """Base of the scalers by quantiles."""
+
+    @property
+    def _statistic_class(self) -> type[Mergeable]:
+        return Quantiles.within(self.getRelativeError())

@@ -1,0 +1,210 @@
+"""Scaling by quantiles, which outliers hardly move."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from pyspark import keyword_only
+from pyspark.ml.linalg import DenseVector
+
+from sparkscale.affine import AffineMap
+from sparkscale.display.html import Extent
+from sparkscale.scalers._model import Array
+from sparkscale.scalers._params import P, param
+from sparkscale.scalers._quantiles import HasQuantiles, QuantileModel, QuantileScaler
+from sparkscale.scalers._shared_params import HasConstant
+
+__all__ = ["RobustScaler", "RobustScalerModel"]
+
+
+class _RobustParams(HasQuantiles, HasConstant):
+    withCentering = param("withCentering", "subtract the median", bool)
+    withScaling = param("withScaling", "divide by the range between the quantiles", bool)
+    unitVariance = param("unitVariance", "divide by the standard deviation of normal data of the same range", bool)
+
+    _defaults = {"lower": 0.25, "upper": 0.75, "withCentering": False, "withScaling": True, "unitVariance": False}
+
+    def getWithCentering(self) -> bool:
+        """Return ``withCentering``."""
+        return self.getOrDefault(self.withCentering)
+
+    def getWithScaling(self) -> bool:
+        """Return ``withScaling``."""
+        return self.getOrDefault(self.withScaling)
+
+    def getUnitVariance(self) -> bool:
+        """Return ``unitVariance``."""
+        return self.getOrDefault(self.unitVariance)
+
+    def setWithCentering(self: P, value: bool) -> P:
+        """Set ``withCentering``."""
+        return self._set(withCentering=value)
+
+    def setWithScaling(self: P, value: bool) -> P:
+        """Set ``withScaling``."""
+        return self._set(withScaling=value)
+
+    def setUnitVariance(self: P, value: bool) -> P:
+        """Set ``unitVariance``."""
+        return self._set(unitVariance=value)
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        if self.getUnitVariance() and not (self.getLower() > 0 and self.getUpper() < 1):
+            raise self._fail(
+                "unitVariance needs lower and upper between 0 and 1, since normal data have no bounds. "
+                f"Got lower={self.getLower()}, upper={self.getUpper()}."
+            )
+
+
+class RobustScalerModel(_RobustParams, QuantileModel):
+    """Model fitted by `RobustScaler`."""
+
+    _repr_params = ("withCentering", "withScaling")
+
+    @property
+    def median(self) -> DenseVector:
+        """Median of each feature; NaN if it had no valid value."""
+        return self._vector(self._quantile(0.5))
+
+    @property
+    def range(self) -> DenseVector:
+        """Difference between the quantiles ``upper`` and ``lower`` of each feature; NaN if it had no valid value."""
+        return self._vector(self._spread())
+
+    def _spread(self) -> Array:
+        with np.errstate(all="ignore"):
+            return self._quantile(self.getUpper()) - self._quantile(self.getLower())
+
+    def _map(self) -> AffineMap:
+        median, spread = self._quantile(0.5), self._spread()
+        zero, constant = np.zeros(len(spread)), spread == 0
+        center = median if self.getWithCentering() else zero
+        if not self.getWithScaling():
+            return AffineMap(center, zero + 1.0, zero)
+        scale = spread
+        if self.getUnitVariance():
+            normal = NormalDist()
+            scale = spread / (normal.inv_cdf(self.getUpper()) - normal.inv_cdf(self.getLower()))
+        if self.getHandleConstant() == "unit":
+            return AffineMap(center, np.where(constant, 1.0, scale), zero)
+        # The inverse of a feature that collapses to 0 is its median.
+        return AffineMap(np.where(constant, median, center), np.where(constant, np.inf, scale), zero)
+
+    def _extent(self) -> Extent:
+        return Extent(self._quantile(self.getLower()), self._quantile(self.getUpper()), self._quantile(0.5))
+
+    def _learned_values(self) -> dict[str, Any]:
+        return {"median": self.median.toArray(), "range": self.range.toArray()}
+
+
+class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):
+    r"""Divide each feature by the range between two quantiles, which outliers hardly change; optionally subtract the median.
+
+    .. math:: y = (x - m) / (Q_{upper} - Q_{lower})
+
+    with the median :math:`m`, which is subtracted only ``withCentering``. By default, :math:`Q` are the quartiles.
+
+    Quantiles are exact for a feature with fewer than :math:`c = \lceil 4.604 / relativeError \rceil` values other than
+    0, which are 4,604 by default. For more values, the rank of each quantile among n values is off by more than
+    ``relativeError * n`` with a probability of at most 1 %. The same partitions always give the same result.
+
+    Parameters
+    ----------
+    lower, upper : float, default=0.25, 0.75
+        The quantiles, from 0 to 1.
+    withCentering : bool, default=False
+        Subtract the median. Sparse vectors become dense.
+    withScaling : bool, default=True
+        Divide by the range between the quantiles.
+    unitVariance : bool, default=False
+        Divide by ``range / (z_upper - z_lower)`` instead, with the quantiles z of the standard normal distribution:
+        normal data then have a variance of 1.
+    relativeError : float, default=0.001
+        Error of the ranks as a share of the rows, from 0 to 1. A task keeps some
+        :math:`c \log_2(n / c) / 2` numbers of each feature. 0 keeps every value, and needs memory for all data.
+    interpolation : {"none", "linear"}, default="none"
+        A quantile is "none" one of the values, the smallest whose rank is at least ``q n``, as in Spark; or "linear"
+        interpolated between the two values next to place ``q (n - 1)``, as in scikit-learn.
+    inputCol, outputCol : str, optional
+        One input column, and one output column of the same type.
+    inputCols, outputCols : list of str, optional
+        Several input columns, and one output column for each; with ``outputCol``, one output vector. By default, outputs
+        are named ``<input>_scaled``.
+    handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
+        Null, NaN and infinite values are never used to fit. "keep" leaves null and NaN as they are, "skip" drops rows
+        with an invalid value in fit and transform, "error" raises an error, and "keepNaN" raises an error for infinite
+        values and otherwise does the same as "keep".
+    handleEmpty : {"keep", "error"}, default="keep"
+        A feature without any valid value: "keep" maps it to NaN and logs a warning, "error" raises an error.
+    handleConstant : {"collapse", "unit"}, default="collapse"
+        How to scale a feature whose range is 0: "collapse" maps every value to 0, as in Spark; "unit" divides it by 1,
+        as in scikit-learn.
+    device : {"cpu", "gpu", "auto"}, default="cpu"
+        Where outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU. The quantiles
+        are always computed on the CPU.
+
+    Raises
+    ------
+    ParamError
+        If ``lower >= upper``.
+    RangeOverflowError
+        If a range is not representable as a double.
+
+    See Also
+    --------
+    pyspark.ml.feature.RobustScaler : Spark's own class, for vectors only.
+
+    Notes
+    -----
+    The errors common to all stages, and when they show, are listed in :doc:`/reference/errors`.
+
+    References
+    ----------
+    P. K. Agarwal, G. Cormode, Z. Huang, J. M. Phillips, Z. Wei, K. Yi, "Mergeable summaries", PODS (2012).
+
+    Examples
+    --------
+    >>> from sparkscale import RobustScaler
+    >>> df = spark.createDataFrame([(1.0,), (2.0,), (3.0,), (4.0,), (1000.0,)], "x double")
+    >>> model = RobustScaler(inputCol="x", withCentering=True).fit(df)
+    >>> model.transform(df).show()
+    +------+--------+
+    |     x|x_scaled|
+    +------+--------+
+    |   1.0|    -1.0|
+    |   2.0|    -0.5|
+    |   3.0|     0.0|
+    |   4.0|     0.5|
+    |1000.0|   498.5|
+    +------+--------+
+    <BLANKLINE>
+    >>> model.median, model.range
+    (DenseVector([3.0]), DenseVector([2.0]))
+    """
+
+    _model = RobustScalerModel
+
+    @keyword_only
+    def __init__(
+        self,
+        *,
+        lower: float = 0.25,
+        upper: float = 0.75,
+        withCentering: bool = False,
+        withScaling: bool = True,
+        unitVariance: bool = False,
+        relativeError: float = 0.001,
+        interpolation: str = "none",
+        inputCol: str | None = None,
+        outputCol: str | None = None,
+        inputCols: list[str] | None = None,
+        outputCols: list[str] | None = None,
+        handleInvalid: str = "keep",
+        handleEmpty: str = "keep",
+        handleConstant: str = "collapse",
+        device: str = "cpu",
+    ) -> None:
+        super().__init__()

@@ -1,0 +1,143 @@
+"""Values of many features, each in levels: a value of level h stands for 2^h values of the feature.
+
+A level that is full is sorted, and every other of its values goes up to the next level (Agarwal et al., 2012). All
+features are processed at once: values are kept in one array, one segment after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Segments", "gather", "halve_full", "places_of", "segment_starts", "widths"]
+
+Array = npt.NDArray[np.float64]
+Places = npt.NDArray[np.intp]
+INFINITY_BITS = np.float64(np.inf).view(np.uint64)
+MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # of splitmix64
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """Segments of values, one after the other.
+
+    Parameters
+    ----------
+    values : numpy.ndarray of float64, shape (n,)
+        The values of all segments.
+    lengths : numpy.ndarray of int, shape (n_segments,)
+        The length of each segment.
+    ordered : bool
+        Whether the values of each segment are known to be in order.
+    """
+
+    values: Array
+    lengths: Places
+    ordered: bool = False
+
+    def take(self, which: Places) -> Segments:
+        """Select segments."""
+        if len(which) == len(self.lengths):
+            return self
+        starts, lengths = segment_starts(self.lengths)[which], self.lengths[which]
+        return Segments(gather(self.values, starts, lengths), lengths, self.ordered)
+
+    def rows(self, padding: float, width: int | None = None) -> Array:
+        """Return the segments as rows of a matrix, by default as wide as the longest one."""
+        width = int(self.lengths.max(initial=0)) if width is None else width
+        if (self.lengths == width).all():
+            return self.values.reshape(-1, width)
+        rows = np.full((len(self.lengths), width), padding)
+        rows[np.arange(width) < self.lengths[:, None]] = self.values
+        return rows
+
+    @classmethod
+    def of_rows(cls, rows: Array, lengths: Places) -> Segments:
+        """Return the first values of each row of a matrix that is in order."""
+        width = rows.shape[1]
+        values = rows.ravel() if (lengths == width).all() else rows[np.arange(width) < lengths[:, None]]
+        return cls(values, lengths, ordered=True)
+
+    def appended(self, other: Segments) -> Segments:
+        """Return each segment followed by that of the other."""
+        lengths = np.stack([self.lengths, other.lengths], axis=1)
+        starts = np.stack([segment_starts(self.lengths), segment_starts(other.lengths) + len(self.values)], axis=1)
+        values = gather(np.concatenate([self.values, other.values]), starts.ravel(), lengths.ravel())
+        return Segments(values, lengths.sum(axis=1))
+
+
+def segment_starts(lengths: Places) -> Places:
+    """Return where each segment starts."""
+    return np.cumsum(lengths) - lengths
+
+
+def gather(values: Array, starts: Places, lengths: Places) -> Array:
+    """Return segments of an array, one after the other."""
+    return values[places_of(starts, lengths)]
+
+
+def places_of(starts: Places, lengths: Places) -> Places:
+    """Return the places in segments, one segment after the other."""
+    places: Places = np.repeat(starts - segment_starts(lengths), lengths)
+    places += np.arange(len(places))
+    return places
+
+
+def widths(lengths: Places) -> Iterator[Places]:
+    """Return the segments by their length, those whose lengths have the same highest bit at once; no empty ones."""
+    bits = np.frexp(lengths.astype(np.float64))[1]
+    for bit in np.unique(bits):
+        if bit:
+            yield np.flatnonzero(bits == bit)
+
+
+def halve_full(level: Segments, capacity: float) -> tuple[Segments, Segments] | None:
+    """Halve the segments that have reached the capacity.
+
+    Returns
+    -------
+    rest, upper : Segments
+        What stays in this level, and what goes up: every other value of a full segment, from the first or the second
+        on, but for the largest if their number is odd. ``None`` if no segment is full.
+    """
+    full = level.lengths >= capacity
+    if not full.any():
+        return None
+    number = len(full)
+    odd = full & (level.lengths % 2 == 1)
+    rest_lengths = np.where(full, odd, level.lengths).astype(np.intp)
+    upper_lengths = np.where(full, level.lengths // 2, 0)
+    rest, upper = np.empty(rest_lengths.sum()), np.empty(upper_lengths.sum())
+    rest_starts, upper_starts = segment_starts(rest_lengths), segment_starts(upper_lengths)
+    if not full.all():
+        few = np.flatnonzero(~full)
+        kept = level.take(few)
+        rest[places_of(rest_starts[few], kept.lengths)] = kept.values
+    for which in widths(np.where(full, level.lengths, 0)):
+        lengths = level.lengths[which]
+        rows = level.take(which).rows(np.inf, int(-(-lengths.max() // 2) * 2))
+        rows = rows if level.ordered else np.sort(rows, axis=1)
+        pairs = lengths // 2
+        second = _coins(rows, lengths)[:, None]
+        halves = Segments.of_rows(np.where(second, rows[:, 1::2], rows[:, ::2]), pairs)
+        if len(which) == number:
+            upper = halves.values
+        else:
+            upper[places_of(upper_starts[which], pairs)] = halves.values
+        last = lengths % 2 == 1
+        rest[rest_starts[which[last]]] = rows[last, lengths[last] - 1]
+    return Segments(rest, rest_lengths), Segments(upper, upper_lengths, ordered=True)
+
+
+def _coins(rows: Array, lengths: Places) -> npt.NDArray[np.bool_]:
+    """Return a pseudorandom bit for each row, seeded by its values: the same values always give the same bit."""
+    padding = (rows.shape[1] - lengths).astype(np.uint64)
+    with np.errstate(over="ignore"):
+        bits = rows.view(np.uint64).sum(axis=1, dtype=np.uint64) - padding * INFINITY_BITS
+        for shift, multiplier in zip((30, 27), MULTIPLIERS, strict=True):
+            bits = (bits ^ (bits >> np.uint64(shift))) * multiplier
+    coins: npt.NDArray[np.bool_] = bits >= np.uint64(1 << 63)
+    return coins
