@@ -26,6 +26,11 @@ SCALERS: dict[str, tuple[str, dict[str, Any]]] = {  # by name of the output
         for (low, high), clip in product(((0.0, 1.0), (-3.0, 7.5)), (False, True))
     },
     "MaxAbsScaler": ("MaxAbsScaler", {}),
+    **{
+        f"RobustScaler-{centering}-{scaling}": ("RobustScaler", {"with_centering": centering, "with_scaling": scaling})
+        for centering, scaling in product((False, True), repeat=2)
+    },
+    "RobustScaler-10-80": ("RobustScaler", {"quantile_range": (10.0, 80.0), "unit_variance": True}),
 }
 WEIGHTED = ((True, True), (False, True), (True, False))  # with_mean and with_std
 
@@ -58,7 +63,9 @@ def outputs(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             results[f"weighted {mean} {std}"] = scaler.fit(fitted, sample_weight=given["weights"]).transform(fresh)
         standard, ranges = preprocessing.StandardScaler().fit(fitted), preprocessing.MinMaxScaler().fit(fitted)
         results |= {"mean": standard.mean_, "variance": standard.var_, "count": standard.n_samples_seen_.astype(float)}
+        robust = preprocessing.RobustScaler().fit(fitted)
         results |= {"min": ranges.data_min_, "max": ranges.data_max_}
+        results |= {"center": robust.center_, "scale": robust.scale_}
         results = {name: value.copy() for name, value in results.items()}  # which partial_fit would change
         results["updated"] = standard.partial_fit(fresh).transform(fresh)
     return results

@@ -10,7 +10,7 @@ import pytest
 from pyspark.ml import Estimator, Model
 
 import sparkscale
-from sparkscale.statistics import CoMoments, Extrema, Moments, Squares, Statistic
+from sparkscale.statistics import CoMoments, Extrema, Moments, Quantiles, Squares, Statistic
 
 # Those that Spark has, too: what is not a law of every scaler is tried on them.
 SCALERS = (sparkscale.MinMaxScaler, sparkscale.MaxAbsScaler, sparkscale.StandardScaler)
@@ -74,6 +74,18 @@ TABLE = (
             {"withMean": True, "ddof": 0},
             {"handleConstant": "unit"},
             {"withMean": True, "handleConstant": "unit"},
+        ),
+    ),
+    Entry(
+        sparkscale.RobustScaler,
+        sparkscale.RobustScalerModel,
+        Quantiles,
+        (
+            {},
+            {"withCentering": True, "interpolation": "linear"},
+            {"withCentering": True, "unitVariance": True, "lower": 0.1, "upper": 0.9},
+            {"withScaling": False, "withCentering": True},
+            {"handleConstant": "unit", "relativeError": 0.0},
         ),
     ),
     Entry(sparkscale.SpectralNorm, sparkscale.SpectralNormModel, CoMoments, ({},)),

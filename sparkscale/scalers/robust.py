@@ -84,14 +84,13 @@ class RobustScalerModel(_RobustParams, QuantileModel):
         center = median if self.getWithCentering() else zero
         if not self.getWithScaling():
             return AffineMap(center, zero + 1.0, zero)
-        scale = spread
+        unit = self.getHandleConstant() == "unit"
+        scale = np.where(constant, 1.0 if unit else np.inf, spread)
         if self.getUnitVariance():
             normal = NormalDist()
-            scale = spread / (normal.inv_cdf(self.getUpper()) - normal.inv_cdf(self.getLower()))
-        if self.getHandleConstant() == "unit":
-            return AffineMap(center, np.where(constant, 1.0, scale), zero)
+            scale = scale / (normal.inv_cdf(self.getUpper()) - normal.inv_cdf(self.getLower()))
         # The inverse of a feature that collapses to 0 is its median.
-        return AffineMap(np.where(constant, median, center), np.where(constant, np.inf, scale), zero)
+        return AffineMap(np.where(constant & ~unit, median, center), scale, zero)
 
     def _extent(self) -> Extent:
         return Extent(self._quantile(self.getLower()), self._quantile(self.getUpper()), self._quantile(0.5))
@@ -140,8 +139,8 @@ class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):
     handleEmpty : {"keep", "error"}, default="keep"
         A feature without any valid value: "keep" maps it to NaN and logs a warning, "error" raises an error.
     handleConstant : {"collapse", "unit"}, default="collapse"
-        How to scale a feature whose range is 0: "collapse" maps every value to 0, as in Spark; "unit" divides it by 1,
-        as in scikit-learn.
+        How to scale a feature whose range is 0: "collapse" maps every value to 0, as in Spark; "unit" takes 1 for the
+        range, as in scikit-learn.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU. The quantiles
         are always computed on the CPU.

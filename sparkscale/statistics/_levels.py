@@ -54,6 +54,17 @@ class Segments:
         rows[np.arange(width) < self.lengths[:, None]] = self.values
         return rows
 
+    def in_order(self) -> Segments:
+        """Return the segments with their values in order."""
+        if self.ordered:
+            return self
+        values, starts = np.empty(len(self.values)), segment_starts(self.lengths)
+        for which in widths(self.lengths):
+            lengths = self.lengths[which]
+            rows = Segments.of_rows(np.sort(self.take(which).rows(np.inf), axis=1), lengths)
+            values[places_of(starts[which], lengths)] = rows.values
+        return Segments(values, self.lengths, ordered=True)
+
     @classmethod
     def of_rows(cls, rows: Array, lengths: Places) -> Segments:
         """Return the first values of each row of a matrix that is in order."""

@@ -57,7 +57,8 @@ class Quantiles(Extrema):
     sizes : numpy.ndarray of float64, shape (n_features, n_levels)
         Number of kept values in each level.
     values : numpy.ndarray of float64, shape (n,)
-        The kept values of all features, one feature after the other, and of a feature one level after the other.
+        The kept values of all features, one feature after the other, of a feature one level
+        after the other, and of a level in order.
 
     References
     ----------
@@ -245,6 +246,7 @@ class Quantiles(Extrema):
                 else:
                     levels.append(upper)
             h += 1
+        levels = [level.in_order() for level in levels]  # so that exact statistics do not depend on the order of rows
         lengths = np.stack([level.lengths for level in levels], axis=1)
         values = levels[0].values
         if len(levels) > 1:

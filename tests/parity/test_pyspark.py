@@ -24,15 +24,17 @@ COLUMNS = ["dense", "sparse", "mixed"]
 CHOICES: dict[str, list[dict[str, Any]]] = {
     "MinMaxScaler": [{}, {"min": -1.0, "max": 1.0}, {"min": 3.0, "max": 10.5}, {"min": -5.0}],
     "MaxAbsScaler": [{}],
+    "RobustScaler": [{"withCentering": c, "withScaling": s} for c, s in product((False, True), repeat=2)],
     "StandardScaler": [{"withMean": m, "withStd": s} for m, s in product((False, True), repeat=2)],
 }
 ATTRIBUTES = {
     "MinMaxScaler": ["originalMin", "originalMax"],
     "MaxAbsScaler": ["maxAbs"],
+    "RobustScaler": ["median", "range"],
     "StandardScaler": ["mean", "std"],
 }
 # Those whose maps are made in different ways: by scale, with a center, with an offset.
-IN_BOTH_WORLDS = [{}, {"min": -5.0}, {"withMean": True, "withStd": True}]
+IN_BOTH_WORLDS = [{}, {"min": -5.0}, {"withMean": True, "withStd": True}, {"withCentering": True, "withScaling": True}]
 SHARED = [entry.name for entry in TABLE if hasattr(theirs, entry.name)]
 every_class = pytest.mark.parametrize("name", SHARED)
 

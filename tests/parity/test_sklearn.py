@@ -26,6 +26,11 @@ def same_params(theirs: dict[str, Any]) -> dict[str, Any]:
     if "feature_range" in theirs:
         low, high = theirs["feature_range"]
         return {"min": low, "max": high, "clip": theirs["clip"]}
+    if "with_centering" in theirs:
+        return {"withCentering": theirs["with_centering"], "withScaling": theirs["with_scaling"]}
+    if "quantile_range" in theirs:
+        low, high = theirs["quantile_range"]
+        return {"lower": low / 100, "upper": high / 100, "unitVariance": theirs["unit_variance"]}
     return theirs
 
 
@@ -47,6 +52,7 @@ def models(fitted_frame: DataFrame) -> dict[str, Any]:
         "StandardScaler": sparkscale.StandardScaler(ddof=0, withMean=True, **params),
         "MinMaxScaler": sparkscale.MinMaxScaler(**params),
         "MaxAbsScaler": sparkscale.MaxAbsScaler(**params),
+        "RobustScaler": sparkscale.RobustScaler(withCentering=True, interpolation="linear", **params),
     }
     return {name: scaler.fit(fitted_frame) for name, scaler in scalers.items()}
 
@@ -103,12 +109,14 @@ def test_same_sample_weights(fitted_frame: DataFrame, fresh_frame: DataFrame) ->
 
 
 def test_same_attributes(models: dict[str, Any]) -> None:
-    """Means, variances, extrema and counts are scikit-learn's."""
-    ours, ranges = models["StandardScaler"], models["MinMaxScaler"]
+    """Means, variances, extrema, quantiles and counts are scikit-learn's."""
+    ours, ranges, robust = models["StandardScaler"], models["MinMaxScaler"], models["RobustScaler"]
 
     np.testing.assert_allclose(ours.mean.toArray()[:5], EXPECTED["mean"][:5], rtol=1e-12)
     np.testing.assert_allclose(ours.std.toArray()[:5] ** 2, EXPECTED["variance"][:5], rtol=1e-11, atol=1e-25)
     np.testing.assert_array_equal(ours.statistics.count[ARRAY], EXPECTED["count"])
+    np.testing.assert_allclose(robust.median.toArray()[ARRAY], EXPECTED["center"], rtol=1e-15)
+    np.testing.assert_allclose(robust.affine.scale[ARRAY], EXPECTED["scale"], rtol=1e-13)
     np.testing.assert_array_equal(ranges.originalMin.toArray()[ARRAY], EXPECTED["min"])
     np.testing.assert_array_equal(ranges.originalMax.toArray()[ARRAY], EXPECTED["max"])
 
