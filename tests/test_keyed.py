@@ -19,10 +19,10 @@ from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.fit import keyed
 from sparkscale.spark.fit.blocks import Pool
 from sparkscale.spark.fit.selection import column_groups
-from sparkscale.statistics import Counts, Extrema, Moments, PerFeature, Squares
+from sparkscale.statistics import Counts, Extrema, Moments, PerFeature, Quantiles, Squares
 from strategies import dense, matrices, sparse
 
-each_statistic = pytest.mark.parametrize("statistic_class", [Counts, Extrema, Moments, Squares])
+each_statistic = pytest.mark.parametrize("statistic_class", [Counts, Extrema, Moments, Quantiles, Squares])
 FEATURES = [FeatureColumn("x", "scalar", size=1), FeatureColumn("a", "array", size=2)]
 GROUPS = column_groups(FEATURES)
 
@@ -127,6 +127,27 @@ def test_the_statistics_of_keys_are_those_of_their_rows(
 
             assert_close(part.statistic.take(row), statistic_class.of(DenseBlock(values[k][keys == key])))
     assert keys_by_group == {0: set(keys), 1: set(keys)}
+
+
+def test_quantiles_of_keys_are_those_of_their_rows_also_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys of very different numbers of rows, more than a level holds among them; a task passes on what is too much."""
+    monkeypatch.setattr(keyed, "MOST_NUMBERS", 5000)
+    keys = np.repeat(np.arange(40), [20_000, 3000, 1000, *[7] * 37])
+    rng = np.random.default_rng(4)
+    rng.shuffle(keys)
+    x, a = rng.normal(size=len(keys)), rng.integers(0, 3, (len(keys), 2)).astype(float)
+    coarse = Quantiles.within(0.01)
+    seen = {0: [], 1: []}
+    for k, part in scanned(batches_of(keys, x, a, 4000), 2, coarse):
+        for row, key in enumerate(part.keys.to_pylist()):
+            seen[k].append(key)
+            rows, one = (x[:, None], a)[k][keys == key], part.statistic.take(row)
+            assert one.is_complete(k + 1)
+            assert one.count.tolist() == [len(rows)] * (k + 1)
+            errors = (rows <= one.quantile(0.3)).mean(axis=0), (rows < one.quantile(0.3)).mean(axis=0)
+            assert (errors[0] >= 0.29).all() and (errors[1] <= 0.31).all()
+
+    assert [sorted(keys) for keys in seen.values()] == [[*range(40)]] * 2
 
 
 def test_null_rows_of_a_key_are_counted() -> None:

@@ -35,8 +35,9 @@ POLICIES = ["keep", "skip", "error", "keepNaN"]
 
 @pytest.fixture(scope="module")
 def df(spark):
-    """A scalar, an array of double, one of float, and vectors."""
-    return frame(spark, ROWS.tolist()).withColumn("floats", F.expr("cast(array AS array<float>)"))
+    """A scalar, an array of double, one of float, vectors, and an array of as many values as these have in all."""
+    with_floats = frame(spark, ROWS.tolist()).withColumn("floats", F.expr("cast(array AS array<float>)"))
+    return with_floats.withColumn("whole", F.expr("concat(array(s0), array, array, array, array)"))
 
 
 def stages(df: DataFrame, policy: str) -> list[Any]:
@@ -54,7 +55,10 @@ def stages(df: DataFrame, policy: str) -> list[Any]:
     matrix = with_params(learned(SpectralNormModel(), rows, *columns).setInputCols(NAMES), outputCol="one")
     models += [matrix, learned(SpectralNormModel(), rows[:, :1], "s0")]
     fitted = [model.setHandleInvalid(policy) for model in models]
-    inverses = [fitted[1].inverse().setInputCol("dense"), fitted[0].inverse().setInputCols(NAMES)]
+    inverses = [
+        fitted[1].inverse().setInputCol("whole").setOutputCols([f"{name}_back" for name in NAMES]),
+        fitted[0].inverse().setInputCols(NAMES),
+    ]
     return [
         *fitted,
         *inverses,

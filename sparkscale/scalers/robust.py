@@ -90,7 +90,7 @@ class RobustScalerModel(_RobustParams, QuantileModel):
             normal = NormalDist()
             scale = scale / (normal.inv_cdf(self.getUpper()) - normal.inv_cdf(self.getLower()))
         # The inverse of a feature that collapses to 0 is its median.
-        return AffineMap(np.where(constant & ~unit, median, center), scale, zero)
+        return AffineMap(np.where(constant & (not unit), median, center), scale, zero)
 
     def _extent(self) -> Extent:
         return Extent(self._quantile(self.getLower()), self._quantile(self.getUpper()), self._quantile(0.5))

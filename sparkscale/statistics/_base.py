@@ -218,6 +218,15 @@ class PerFeature(Statistic):
         """Select some of the statistics, one per row."""
         return type(self)(**{name: array[rows] for name, array in self.arrays().items()})
 
+    def row_arrays(self) -> Iterator[tuple[npt.NDArray[np.intp], list[Array]]]:
+        """Return the statistics, one per row, as matrices with a row for each: which ones, and their arrays."""
+        yield np.arange(len(self)), [*self.arrays().values()]
+
+    @classmethod
+    def of_row_arrays(cls: type[P], arrays: Sequence[Array]) -> P:
+        """Return the statistics of such matrices."""
+        return cls(**dict(zip(cls.names(), arrays, strict=True)))
+
     def merge_rows(self: P, numbers: npt.NDArray[np.intp]) -> P:
         """Merge consecutive statistics that have the same number, where the arrays have one row per statistic."""
         starts = run_starts(numbers)

@@ -49,7 +49,7 @@ class Segments:
         """Return the segments as rows of a matrix, by default as wide as the longest one."""
         width = int(self.lengths.max(initial=0)) if width is None else width
         if (self.lengths == width).all():
-            return self.values.reshape(-1, width)
+            return self.values.reshape(len(self.lengths), width)
         rows = np.full((len(self.lengths), width), padding)
         rows[np.arange(width) < self.lengths[:, None]] = self.values
         return rows

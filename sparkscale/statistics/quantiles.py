@@ -139,9 +139,36 @@ class Quantiles(Extrema):
         """Select some of the statistics, one per row; of an array without runs, some of the features."""
         sizes = self.sizes[rows]
         arrays = {n: getattr(self, n)[rows] for n in self.names() if n not in ("sizes", "values")}
-        totals = self.sizes.reshape(len(self.sizes), -1).sum(axis=1).astype(np.intp)
-        values = gather(self.values, segment_starts(totals)[rows], totals[rows])
+        totals = self._totals()
+        values = gather(self.values, *(np.atleast_1d(n[rows]) for n in (segment_starts(totals), totals)))
         return type(self)(**arrays, sizes=sizes, values=values)
+
+    def _totals(self) -> Places:
+        """Return the number of kept values in each row, or of each feature."""
+        totals: Places = self.sizes.sum(axis=tuple(range(1, self.sizes.ndim))).astype(np.intp)
+        return totals
+
+    def row_arrays(self) -> Iterator[tuple[Places, list[Array]]]:
+        """See `PerFeature`: rows with similar numbers of values, which end in NaN."""
+        totals = self._totals()
+        for which in (np.flatnonzero(totals == 0), *widths(totals)):
+            if len(which):
+                rows = self.take(which)
+                width = int(totals[which].max())
+                values = Segments(rows.values, totals[which]).rows(
+                    np.nan, 1 << (width - 1).bit_length() if width else 0
+                )
+                arrays = {**rows.arrays(), "sizes": rows.sizes.reshape(len(which), self.sizes[0].size), "values": values}
+                yield which, [*arrays.values()]
+
+    @classmethod
+    def of_row_arrays(cls: type[Q], arrays: Sequence[Array]) -> Q:
+        """See `PerFeature`."""
+        by_name = dict(zip(cls.names(), arrays, strict=True))
+        values = by_name["values"]
+        count, sizes = by_name["count"], by_name["sizes"]
+        sizes = sizes.reshape(*count.shape, sizes.shape[1] // count.shape[1])
+        return cls(**{**by_name, "sizes": sizes, "values": values[~np.isnan(values)]})
 
     def as_row(self: Q) -> Q:
         """Return the statistic with arrays of a single row."""

@@ -136,7 +136,8 @@ class KeyedState:
         size = self.size or 0
         if self._statistics:
             keys, statistic = merged(self._statistics)
-            yield partials.encode(partition, group, order, size, 0.0, [*statistic.arrays().values()], keys)
+            for rows, arrays in statistic.row_arrays():
+                yield partials.encode(partition, group, order, size, 0.0, arrays, keys.take(pa.array(rows)))
         for keys, counts in self._nulls:
             arrays = partials.no_arrays(statistic_class, len(keys))
             yield partials.encode(partition, group, order, size, counts, arrays, keys)
@@ -228,8 +229,9 @@ class MergeByKey:
 def _encoded(part: KeyedPart, group: int, statistic_class: type[PerFeature]) -> Iterator[pa.RecordBatch]:
     """Return the statistics of keys as rows, one for each."""
     only_null = np.setdiff1d(np.arange(len(part.keys)), part.places)
-    statistics = [] if part.statistic is None else [(part.places, [*part.statistic.arrays().values()])]
-    for places, arrays in (*statistics, (only_null, partials.no_arrays(statistic_class, len(only_null)))):
+    statistics = [] if part.statistic is None else part.statistic.row_arrays()
+    with_places = ((part.places[rows], arrays) for rows, arrays in statistics)
+    for places, arrays in (*with_places, (only_null, partials.no_arrays(statistic_class, len(only_null)))):
         if len(places):
             keys = part.keys.take(pa.array(places))
             yield partials.encode(0, group, 0, part.size, part.nulls[places], arrays, keys)

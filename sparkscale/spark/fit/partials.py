@@ -197,11 +197,14 @@ def decode(batch: pa.RecordBatch, statistic_class: type[Any]) -> tuple[Array, Pl
     places = np.flatnonzero(lengths[:, 0])
     if not len(places):
         return nulls, places, None
-    arrays = np.empty((len(names), len(places), int(lengths[places[0], 0])))
+    statistics, rows = [], []
     for array_lengths in np.unique(lengths[places], axis=0):  # few, since all rows are of the same features
         same = np.flatnonzero((lengths[places] == array_lengths).all(axis=1))
-        begin = starts[places[same]] + 2 + len(names)
-        for k, length in enumerate(array_lengths):
-            arrays[k, same] = numbers[begin[:, None] + np.arange(abs(length))]
+        begin, arrays = starts[places[same]] + 2 + len(names), []
+        for length in array_lengths:
+            array = numbers[begin[:, None] + np.arange(abs(length))]
+            arrays.append(np.repeat(array, array_lengths[0], axis=1) if length == ONE_FOR_ALL else array)
             begin = begin + abs(length)
-    return nulls, places, statistic_class(**dict(zip(names, arrays, strict=True)))
+        statistics.append(statistic_class.of_row_arrays(arrays))
+        rows.append(same)
+    return nulls, places, statistic_class.concat(statistics).take(np.argsort(np.concatenate(rows)))
