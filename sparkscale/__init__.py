@@ -4,6 +4,7 @@ A scaler is a mergeable statistic plus a function from that statistic to an affi
 map, rendered as a Spark expression.
 """
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         Whitener,
         WhitenerModel,
     )
+    from sparkscale.spark.patterns import columns
 
 try:
     __version__ = version("sparkscale")
@@ -65,16 +67,15 @@ __all__ = [
     "StandardScalerModel",
     "Whitener",
     "WhitenerModel",
+    "columns",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import scalers lazily: maps and statistics can be used without Spark."""
+    """Import what needs Spark lazily: maps and statistics can be used without it."""
     if name not in __all__:
         raise AttributeError(f"module 'sparkscale' has no attribute {name!r}")
-    from sparkscale import scalers  # noqa: PLC0415
-
-    return getattr(scalers, name)
+    return getattr(import_module("sparkscale.spark.patterns" if name == "columns" else "sparkscale.scalers"), name)
 
 
 def __dir__() -> list[str]:

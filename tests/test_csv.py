@@ -167,9 +167,7 @@ def test_a_file_of_another_separator_is_recognized(tmp_path: Path, sep: str) -> 
     source = write(tmp_path / "rows.csv", f"amount{sep}other", f"1{sep}2")
     text = refused("fit", source, "--scaler", "standard", "--output", tmp_path / "model", "--columns", "amount")
 
-    assert (
-        f"'amount' is no column. There are: amount{sep}other. If cells end at {sep!r}, give --read-option sep=" in text
-    )
+    assert f"'amount' does not exist. The DataFrame has: amount{sep}other. If cells end at {sep!r}, give --read" in text
 
 
 def test_a_chosen_column_with_other_values_is_refused(spark: SparkSession, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-import sparkscale
 from models import learned
 from sparkscale import (
     BatchNorm,
@@ -21,6 +20,7 @@ from sparkscale import (
     StandardScaler,
     StandardScalerModel,
     WhitenerModel,
+    scalers,
 )
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.statistics import MovingAverage
@@ -180,10 +180,10 @@ def test_the_inverse_shows_what_it_undoes():
     assert read(InverseModel()).rows == []
 
 
-@pytest.mark.parametrize("name", sparkscale.__all__)
+@pytest.mark.parametrize("name", scalers.__all__)
 def test_every_stage_is_plain_html(name):
     """No script, no style sheet, no colour but the notebook's."""
-    shown = read(getattr(sparkscale, name)())
+    shown = read(getattr(scalers, name)())
 
     assert shown.tags <= {"div", "b", "small", "code", "span"}
     assert read(fitted(StandardScalerModel)).tags & {"script", "style", "link", "img"} == set()

@@ -60,8 +60,8 @@ def test_docstring_without_spark(example: doctest.DocTest) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in sparkscale.__all__ if not n.endswith("Model")])
-def test_every_stage_has_an_example(name: str) -> None:
-    """The docstring of a stage that users make shows its use."""
+def test_what_users_call_has_an_example(name: str) -> None:
+    """The docstring of a stage that users make, or of a function, shows its use."""
     home = getattr(sparkscale, name).__module__
 
     assert f"{home}.{name}" in {e.name for e in EXAMPLES}

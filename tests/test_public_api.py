@@ -10,6 +10,7 @@ import sys
 from importlib import import_module
 from importlib.metadata import version
 from importlib.resources import files
+from inspect import signature
 from pathlib import Path
 
 import click
@@ -275,9 +276,12 @@ def new(names: set[str], base: type) -> set[str]:
 
 
 def test_all_lists_the_stages():
-    """The package exports each scaler, its model, the model of the way back, the row-wise stages, and nothing else."""
-    assert sparkscale.__all__ == sorted([*SCALERS, *MODELS, "InverseModel", *ROWS])
-    assert all(isinstance(getattr(sparkscale, name), type) for name in sparkscale.__all__)
+    """The package exports each scaler, its model, the model of the way back, the row-wise stages, and one function."""
+    stages = sorted([*SCALERS, *MODELS, "InverseModel", *ROWS])
+
+    assert sparkscale.__all__ == [*stages, "columns"]
+    assert all(isinstance(getattr(sparkscale, name), type) for name in stages)
+    assert [*signature(sparkscale.columns).parameters] == ["df", "patterns", "exclude"]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from pyspark.sql import DataFrame
-from pyspark.sql.types import NumericType
 
 from sparkscale.errors import ColumnNotFoundError
-from sparkscale.spark.names import listed, same_name, unquoted
+from sparkscale.spark.names import same_name
+from sparkscale.spark.patterns import matching, numeric
 
 __all__ = ["Source"]
 
@@ -29,8 +28,7 @@ class Source:
 
     def numeric(self, without: Collection[str] = ()) -> list[str]:
         """Return the numeric columns, but for those to be left out."""
-        numbers = [f.name for f in self.df.schema.fields if isinstance(f.dataType, NumericType)]
-        return [name for name in numbers if not self.is_one_of(name, without)]
+        return [name for name in numeric(self.df) if not self.is_one_of(name, without)]
 
     def is_one_of(self, name: str, others: Collection[str]) -> bool:
         """Whether a name is the same to the session as one of the others."""
@@ -59,7 +57,7 @@ class Source:
         return ""
 
     def matching(self, patterns: Sequence[str], without: Collection[str] = ()) -> list[str]:
-        """Return the columns that match names and patterns, each once, in the order of the patterns.
+        """Return the names of the columns that match names and patterns, as ``sparkscale.columns`` does.
 
         Parameters
         ----------
@@ -71,20 +69,9 @@ class Source:
         Raises
         ------
         ColumnNotFoundError
-            If a pattern matches no column.
+            If a name or pattern matches no column.
         """
-        columns = self.df.columns
-        names: list[str] = []
-        for pattern in patterns:
-            name = pattern if pattern in columns else unquoted(pattern)
-            if name in columns:
-                matches = [name]
-            elif pattern == "numeric":
-                matches = self.numeric(without)
-            else:
-                matches = [name for name in columns if fnmatchcase(name, pattern)]
-            if not matches:
-                message = f"'{pattern}' is no column. There are: {listed(columns, pattern)}.{self.hint()}"
-                raise ColumnNotFoundError(message)
-            names += matches
-        return list(dict.fromkeys(names))
+        try:
+            return matching(self.df, patterns, lambda: self.numeric(without))
+        except ColumnNotFoundError as error:
+            raise ColumnNotFoundError(f"{error}{self.hint()}") from None

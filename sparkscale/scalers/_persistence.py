@@ -77,7 +77,7 @@ def class_name(stage: type) -> str:
 def public(name: Any) -> Any:
     """Return the public class of ours that has this full name, or ``None``: nothing else is imported."""
     package, _, own = str(name).rpartition(".")
-    ours = import_module("sparkscale")
+    ours = import_module("sparkscale.scalers")
     return getattr(ours, own) if package == "sparkscale" and own in ours.__all__ else None
 
 

@@ -17,10 +17,12 @@ from sparkscale.spark.sql import is_on
 
 __all__ = [
     "Place",
+    "alternatives",
     "attribute",
     "by_name",
     "check_dataset",
     "column",
+    "columns_named",
     "find_places",
     "folded",
     "listed",
@@ -148,7 +150,7 @@ class Place:
 
 def _place(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> Place | None:
     """Look up a name: first as the name of a column, then parsed as a path."""
-    matches = _matching_columns(df, columns, name)
+    matches = columns_named(df, columns, name)
     if matches:
         return Place((matches[0].name,), matches[0].dataType, matches[0].metadata, matches=len(matches))
     place: Place | None = None
@@ -163,7 +165,7 @@ def _place(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> P
         parent = parent.elementType if array else parent
         fields = by_name(parent) if isinstance(parent, StructType) else {}
         matches = [f for f in fields.get(folded(part), []) if same_name(df, f.name, part)]
-        matches = matches if place else _matching_columns(df, columns, part)
+        matches = matches if place else columns_named(df, columns, part)
         if not matches:
             return None
         data_type = matches[0].dataType
@@ -178,7 +180,7 @@ def _place(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> P
     return place
 
 
-def _matching_columns(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> list[StructField]:
+def columns_named(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> list[StructField]:
     """Return the columns that Spark may resolve a name to: it compares names in lower case first."""
     candidates = columns.get(folded(name), [])
     return [c for c in candidates if c.name.lower() == name.lower() and same_name(df, c.name, name)]
@@ -188,7 +190,7 @@ def single_place(df: DataFrame, columns: dict[str, list[StructField]], name: str
     """Look up the one column or field of a name; ColumnNotFoundError if there is none, or more than one."""
     place = _place(df, columns, name)
     if place is None:
-        raise ColumnNotFoundError(f"Column '{name}' does not exist. {_alternatives(df, columns, name)}.")
+        raise ColumnNotFoundError(f"Column '{name}' does not exist. {alternatives(df, columns, name)}.")
     if place.matches > 1:
         raise ColumnNotFoundError(
             f"Column '{name}' is ambiguous: the DataFrame has {place.matches} of that name. Rename or drop all but one."
@@ -196,7 +198,7 @@ def single_place(df: DataFrame, columns: dict[str, list[StructField]], name: str
     return place
 
 
-def _alternatives(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> str:
+def alternatives(df: DataFrame, columns: dict[str, list[StructField]], name: str) -> str:
     """List names for the message about a missing one: the fields of the struct on its path, or the columns."""
     parts = path_parts(name)
     for end in range(len(parts) - 1, 0, -1):
