@@ -74,6 +74,7 @@ TABLE = (
             {"withMean": True, "ddof": 0},
             {"handleConstant": "unit"},
             {"withMean": True, "handleConstant": "unit"},
+            {"withMean": True, "clip": [-0.5, 1.0]},
         ),
     ),
     Entry(

@@ -68,7 +68,7 @@ OWN_PARAMS = {
     "MaxAbsScaler": accessors(*FIT, "HandleConstant", "Clip"),
     "MinMaxScaler": accessors(*FIT, "HandleConstant", "Min", "Max", "Clip"),
     "SpectralNorm": accessors(*FIT),
-    "StandardScaler": accessors(*FIT, "HandleConstant", "WithMean", "WithStd", "Ddof", "WeightCol"),
+    "StandardScaler": accessors(*FIT, "HandleConstant", "WithMean", "WithStd", "Ddof", "WeightCol", "Clip"),
     "Whitener": accessors(*FIT, "Method", "Epsilon", "WithMean"),
 }
 ONLY_OF_ESTIMATORS = accessors("Statistics")
@@ -133,6 +133,7 @@ DEFAULTS = {
         "withMean": False,
         "withStd": True,
         "ddof": 1,
+        "clip": None,
     },
     "SpectralNorm": {"handleInvalid": "keep", "handleEmpty": "keep"},
     "Whitener": {"handleInvalid": "keep", "handleEmpty": "keep", "method": "pca", "epsilon": 0.0, "withMean": True},
@@ -409,7 +410,7 @@ def test_setters_set_what_getters_get(name):
         "HandleInvalid": "error",
         "Device": "auto",
         "HandleConstant": "unit",
-        "Clip": True,
+        "Clip": [-1.0, 2.0] if name == "StandardScaler" else True,
         "Min": -2.0,
         "Max": 3.0,
         "WithMean": True,

@@ -43,16 +43,20 @@ class _List(click.ParamType):  # type: ignore[type-arg]  # generic in later vers
             self.fail(f"{value!r} is not {self.name}", param, ctx)
 
 
-class _FloatOrNone(click.ParamType):  # type: ignore[type-arg]
-    """A number, or none."""
+class _OrNone(click.ParamType):  # type: ignore[type-arg]
+    """Values of another type, words, or none."""
 
-    name = "float|none"
+    def __init__(self, item: click.ParamType, *words: str) -> None:  # type: ignore[type-arg]
+        self.item, self.words = item, words
+        self.name = "|".join([item.name, *words, "none"])
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return None if str(value).lower() == "none" else click.FLOAT.convert(value, param, ctx)
+        if value in self.words or str(value).lower() == "none":
+            return value if value in self.words else None
+        return self.item.convert(value, param, ctx)
 
 
-# By the name of the function of pyspark.ml.param.TypeConverters.
+# By the name of the function that converts values of the Param.
 TYPES: dict[str, Any] = {
     "toString": click.STRING,
     "toInt": click.INT,
@@ -60,6 +64,9 @@ TYPES: dict[str, Any] = {
     "toListString": _List(str, "text"),
     "toListFloat": _List(float, "float"),
     "toListInt": _List(int, "integer"),
+    "to_fill": _OrNone(click.FLOAT, "center"),
+    "to_float_or_none": _OrNone(click.FLOAT),
+    "to_range": _OrNone(_List(float, "float")),
 }
 
 
@@ -70,7 +77,7 @@ def _option(stage: Any, param: Param[Any]) -> click.Option:
         text += f". Default: {stage.getOrDefault(param)}"
     if converter == "toBoolean":
         return click.Option([f"{flag}/--no-{flag[2:]}", param.name], default=None, help=f"{text}.")
-    return click.Option([flag, param.name], type=TYPES.get(converter, _FloatOrNone()), help=f"{text}.")
+    return click.Option([flag, param.name], type=TYPES[converter], help=f"{text}.")
 
 
 def _options(stage: Any, without: Collection[str] = ()) -> list[click.Parameter]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sparkscale.arrays import cast, double
+from sparkscale.arrays import as_array_like, cast, double
 from sparkscale.errors import ParamError
 from sparkscale.kernels._shared import Axes, as_tuple, p_norm
 
@@ -14,15 +14,15 @@ TORCH_SLACK = 1e-6  # what torch.nn.utils.clip_grad_norm_ adds to the norm
 __all__ = ["clip_by_global_norm", "clip_by_norm", "clip_by_value", "global_norm"]
 
 
-def clip_by_value(x: Any, low: float, high: float) -> Any:
+def clip_by_value(x: Any, low: Any, high: Any) -> Any:
     """Clip values to ``[low, high]``; NaN stays NaN.
 
     Parameters
     ----------
     x : array_like
         Values.
-    low, high : float
-        The bounds.
+    low, high : float or array_like
+        The bounds, for all values, or one for each feature: broadcast to the shape of ``x``.
 
     Returns
     -------
@@ -32,19 +32,23 @@ def clip_by_value(x: Any, low: float, high: float) -> Any:
     Raises
     ------
     ParamError
-        If ``low > high``.
+        If ``low > high``, or one of them is NaN.
 
     Examples
     --------
     >>> from sparkscale.kernels import clip_by_value
     >>> clip_by_value([-2.0, 0.5, 3.0], -1.0, 1.0)
     array([-1. ,  0.5,  1. ])
+    >>> clip_by_value([[-2.0, -2.0], [3.0, 3.0]], [-1.0, 0.0], [1.0, float("inf")])
+    array([[-1.,  0.],
+           [ 1.,  3.]])
     """
     xp, values, dtype = double(x)
-    if not low <= high:
+    lowest, highest = (as_array_like(values, bound) for bound in (low, high))
+    if not xp.all(lowest <= highest):
         raise ParamError(f"low must not be above high. Got low={low}, high={high}.")
-    values = xp.where(values < low, xp.full_like(values, low), values)
-    return cast(xp, xp.where(values > high, xp.full_like(values, high), values), dtype)
+    values = xp.where(values < lowest, lowest, values)
+    return cast(xp, xp.where(values > highest, highest, values), dtype)
 
 
 def clip_by_norm(

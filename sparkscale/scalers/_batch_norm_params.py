@@ -7,12 +7,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from pyspark.ml.param import TypeConverters
 from pyspark.sql import DataFrame
 
 from sparkscale.scalers._fit import FitMixin
 from sparkscale.scalers._learned import Array
-from sparkscale.scalers._params import P, param
+from sparkscale.scalers._params import P, param, to_float_or_none
 from sparkscale.scalers._shared_params import HasBias, HasEpsilon, HasShape, HasWeight
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.fit.batches import Batches
@@ -24,22 +23,18 @@ from sparkscale.statistics import BatchAverage, MovingAverage, RunningMoments
 __all__ = ["BatchNormParams"]
 
 
-def _to_float_or_none(value: Any) -> float | None:
-    return None if value is None else TypeConverters.toFloat(value)
-
-
 class BatchNormParams(HasWeight, HasEpsilon, HasShape, HasBias, FitMixin):
     """What estimator and model share: Params, and the scan of rows, of places or of mini-batches."""
 
     momentum = param(
         "momentum",
         "weight of a new batch in the moving average, as in PyTorch (1 minus Keras's); None for the plain average",
-        _to_float_or_none,
+        to_float_or_none,
     )
     batchCol = param("batchCol", "column that tells each row's mini-batch, and by its order that of the batches", str)
 
     _defaults = {"momentum": 0.1, "gamma": [1.0], "beta": [0.0]}
-    _none_is_a_value = frozenset({"momentum"})
+    _none_is_a_value = ("momentum",)
 
     def getMomentum(self) -> float | None:
         """Return ``momentum``."""

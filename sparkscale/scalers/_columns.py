@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pyspark.ml.param.shared import HasInputCol, HasInputCols, HasOutputCols
@@ -40,8 +40,8 @@ class HasColumns(CheckedParams, HasInputCol, HasInputCols, HasOutputCols):
 class ColumnParams(HasColumns):
     """Columns, and what to do with invalid values.
 
-    Defaults are in ``_defaults``, and what a Param must be one of in ``_choices``, of the class that has the Param. A
-    constructor under ``keyword_only`` sets what it is given by calling this one.
+    Defaults are in ``_defaults``, what a Param must be one of in ``_choices``, and the names of Params that may be None in
+    ``_none_is_a_value``, of the class that has the Param. A constructor under ``keyword_only`` sets what it is given by calling this one.
     """
 
     outputCol = param(
@@ -65,7 +65,7 @@ class ColumnParams(HasColumns):
         "handleInvalid": ("keep", "skip", "error", "keepNaN"),
         "device": ("cpu", "gpu", "auto"),
     }
-    _none_is_a_value: frozenset[str] = frozenset()
+    _none_is_a_value: Collection[str] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -146,7 +146,8 @@ class ColumnParams(HasColumns):
 
     def _without_none(self, params: dict[str, Any]) -> dict[str, Any]:
         """Leave out what is None, except where that is a value."""
-        return {name: value for name, value in params.items() if value is not None or name in self._none_is_a_value}
+        values = {name for c in type(self).__mro__ for name in vars(c).get("_none_is_a_value", ())}
+        return {name: value for name, value in params.items() if value is not None or name in values}
 
     def _fail(self, text: str) -> ParamError:
         return ParamError(f"{type(self).__name__}: {text}")

@@ -52,7 +52,12 @@ class ScalerModel(LearnedModel[S]):
         """Return what ``summary`` shows of what was learned, by name."""
 
     def _bounds(self) -> Bounds:
+        """Return what results are clipped to, if they are: the lowest and the highest value of each feature."""
         return None
+
+    def _same_bounds(self, low: float, high: float) -> Bounds:
+        """Return these bounds for every feature."""
+        return np.full(self.numFeatures, low), np.full(self.numFeatures, high)
 
     def _collapses(self) -> npt.NDArray[np.bool_]:
         """Return which features may have an infinite scale."""
@@ -109,8 +114,8 @@ class ScalerModel(LearnedModel[S]):
 
     def _column_maps(self, features: Sequence[slice]) -> list[ColumnMap]:
         """Return the map of each column's features."""
-        affine, bounds = self.affine, self._bounds()
-        return [Affine(affine[of_column], bounds) for of_column in features]
+        of_all = Affine(self.affine, self._bounds())
+        return [of_all.part(of_column) for of_column in features]
 
     def _attributes(self, output: FeatureColumn) -> tuple[str, ...] | None:
         return tuple(self.featureNames) if self._assembles else output.attributes

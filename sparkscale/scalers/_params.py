@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from reprlib import repr as shortened
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ from pyspark.ml.param import Param, Params, TypeConverters
 from sparkscale.errors import ParamError, ParamTypeError
 from sparkscale.layout import MAX_ARRAY_LENGTH
 
-__all__ = ["CheckedParams", "P", "param"]
+__all__ = ["CheckedParams", "P", "param", "to_fill", "to_float_or_none", "to_range"]
 
 P = TypeVar("P", bound=Params)  # a stage, which its setters return
 C = TypeVar("C", bound="CheckedParams")
@@ -27,7 +28,38 @@ TYPES: dict[Any, tuple[Callable[[Any], Any], str]] = {
     list[str]: (TypeConverters.toListString, "a list of names"),
     str: (TypeConverters.toString, "a string"),
 }
-DESCRIPTIONS = dict(TYPES.values())
+
+
+def to_float_or_none(value: Any) -> float | None:
+    """Convert a number; None is a value of its own."""
+    return None if value is None else TypeConverters.toFloat(value)
+
+
+def to_range(value: Any) -> list[float] | None:
+    """Convert two numbers, the lower first."""
+    if value is None:
+        return None
+    low, high = TypeConverters.toListFloat(value)
+    if not low < high:
+        raise ValueError(value)
+    return [low, high]
+
+
+def to_fill(value: Any) -> float | str | None:
+    """Convert a number; or ``"center"``."""
+    if value is None or (isinstance(value, str) and value == "center"):
+        return value
+    if isinstance(value, str) or not isfinite(TypeConverters.toFloat(value)):
+        raise ValueError(value)
+    return TypeConverters.toFloat(value)
+
+
+DESCRIPTIONS = {
+    **dict(TYPES.values()),
+    to_float_or_none: "a number or None",
+    to_range: "two numbers, [low, high], with low below high, or None",
+    to_fill: "a finite number, 'center' or None",
+}
 
 
 def param(name: str, doc: str, value_type: Callable[[Any], T]) -> Param[T]:

@@ -10,9 +10,19 @@ from pyspark.ml.param.shared import HasWeightCol
 
 from sparkscale.layout import FORMATS, MAX_ARRAY_LENGTH, Layout, are_lengths
 from sparkscale.scalers._columns import ColumnParams
-from sparkscale.scalers._params import P, param
+from sparkscale.scalers._params import P, param, to_range
 
-__all__ = ["HasBias", "HasClip", "HasClipNorm", "HasConstant", "HasEpsilon", "HasGain", "HasShape", "HasWeight"]
+__all__ = [
+    "HasBias",
+    "HasClip",
+    "HasClipNorm",
+    "HasClipRange",
+    "HasConstant",
+    "HasEpsilon",
+    "HasGain",
+    "HasShape",
+    "HasWeight",
+]
 
 
 class HasClip(ColumnParams):
@@ -27,6 +37,23 @@ class HasClip(ColumnParams):
         return self.getOrDefault(self.clip)
 
     def setClip(self: P, value: bool) -> P:
+        """Set ``clip``."""
+        return self._set(clip=value)
+
+
+class HasClipRange(ColumnParams):
+    """Mixin for clipping to a range in scaled units."""
+
+    clip = param("clip", "[low, high], in scaled units, to clip results to; None: do not clip", to_range)
+
+    _defaults = {"clip": None}
+    _none_is_a_value = ("clip",)
+
+    def getClip(self) -> list[float] | None:
+        """Return ``clip``."""
+        return self.getOrDefault(self.clip)
+
+    def setClip(self: P, value: list[float] | None) -> P:
         """Set ``clip``."""
         return self._set(clip=value)
 

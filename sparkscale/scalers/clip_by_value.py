@@ -107,4 +107,4 @@ class ClipByValue(RowTransformer):
             )
 
     def _column_map(self) -> Clip:
-        return Clip(self._bounds)
+        return Clip(*self._bounds)

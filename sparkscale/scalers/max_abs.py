@@ -32,7 +32,7 @@ class MaxAbsScalerModel(HasClip, HasConstant, ExtremaModel[Extrema]):
         return AffineMap(zero, np.where(largest == 0, 1.0, largest), zero)
 
     def _bounds(self) -> Bounds:
-        return (-1.0, 1.0) if self.getClip() else None
+        return self._same_bounds(-1.0, 1.0) if self.getClip() else None
 
     def _learned_values(self) -> dict[str, Any]:
         return {"maxAbs": self.maxAbs.toArray()}

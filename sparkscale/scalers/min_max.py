@@ -82,7 +82,7 @@ class MinMaxScalerModel(_MinMaxParams, ExtremaModel[Extrema]):
         return AffineMap(self.statistics.min, scale, offset)
 
     def _bounds(self) -> Bounds:
-        return (self.getMin(), self.getMax()) if self.getClip() else None
+        return self._same_bounds(self.getMin(), self.getMax()) if self.getClip() else None
 
     def _learned_values(self) -> dict[str, Any]:
         return {"min": self.originalMin.toArray(), "max": self.originalMax.toArray()}

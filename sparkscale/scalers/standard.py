@@ -12,13 +12,14 @@ from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._model import Array, ScalerModel
 from sparkscale.scalers._params import P, param
-from sparkscale.scalers._shared_params import HasConstant, HasWeight
+from sparkscale.scalers._shared_params import HasClipRange, HasConstant, HasWeight
+from sparkscale.spark.expression import Bounds
 from sparkscale.statistics import Moments
 
 __all__ = ["StandardScaler", "StandardScalerModel"]
 
 
-class _StandardParams(HasWeight, HasConstant):
+class _StandardParams(HasWeight, HasConstant, HasClipRange):
     withMean = param("withMean", "subtract the mean", bool)
     withStd = param("withStd", "divide by the standard deviation", bool)
     ddof = param("ddof", "delta degrees of freedom: 1 for the sample's standard deviation, 0 for the population's", int)
@@ -86,6 +87,10 @@ class StandardScalerModel(_StandardParams, ScalerModel[Moments]):
         # What collapses to 0 keeps its constant as center, so that the inverse gives it back.
         return AffineMap(np.where(constant, mean, center), np.where(constant, np.inf, std), zero)
 
+    def _bounds(self) -> Bounds:
+        clip = self.getClip()
+        return self._same_bounds(*clip) if clip else None
+
     def _learned_values(self) -> dict[str, Any]:
         return {"mean": self.mean.toArray(), "std": self.std.toArray()}
 
@@ -120,6 +125,8 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
         scikit-learn.
     ddof : {1, 0}, default=1
         1 for the sample variance, as in Spark; 0 for the population variance, as in scikit-learn.
+    clip : list of two floats, optional
+        Clip results to this range, ``[low, high]`` in scaled units; either may be infinite.
     weightCol : str, optional
         Column of row weights, finite and not negative. Rows with weight 0 are ignored.
     device : {"cpu", "gpu", "auto"}, default="cpu"
@@ -128,7 +135,7 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
     Raises
     ------
     ParamError
-        If ``ddof`` is neither 0 nor 1.
+        If ``ddof`` is neither 0 nor 1, or ``clip`` is not two numbers, the lower first.
     RangeOverflowError
         If a mean or standard deviation is not representable as a double, for example because squares overflow.
 
@@ -186,6 +193,7 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
         handleEmpty: str = "keep",
         handleConstant: str = "collapse",
         ddof: int = 1,
+        clip: list[float] | None = None,
         weightCol: str | None = None,
         device: str = "cpu",
     ) -> None:

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.float64]
-Bounds = tuple[float, float] | None
+Bounds = tuple[Array, Array] | None  # the lowest and the highest value of each feature
 
 # Marks a branch that is rarely taken. Unrendered, these are plain parentheses; see `rendered`.
 RARE, RARE_END = "(/* rare */ ", " /* end */)"
@@ -161,7 +161,7 @@ def array_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bou
     """Return the mapped array as SQL text; its length has been checked."""
     mapped = elementwise(source, _mapped("x", affine, "i"))
     if bounds:
-        mapped = f"transform({mapped}, x -> {clipped('x', bounds)})"
+        mapped = elementwise(mapped, clipped("x", bounds, "i"))
     return f"cast({mapped} AS array<float>)" if column.single else mapped
 
 
@@ -174,11 +174,11 @@ def elementwise(source: str, body: str) -> str:
     return f"transform({source}, {'(x, i)' if INDEX.search(body) else 'x'} -> {body})"
 
 
-def clipped(x: str, bounds: Bounds) -> str:
+def clipped(x: str, bounds: Bounds, index: str = "") -> str:
     """Return ``x`` clipped to bounds; least and greatest would ignore null and NaN."""
     if not bounds:
         return x
-    low, high = (literal(b) for b in bounds)
+    low, high = (parameter(b, index) for b in bounds)
     return f"CASE WHEN {x} < {low} THEN {low} WHEN {x} > {high} AND NOT isnan({x}) THEN {high} ELSE {x} END"
 
 

@@ -24,12 +24,26 @@ from sparkscale.spark.transform.vectors import CheckedVector
 __all__ = ["Affine"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Affine(FittedMap):
-    """``(x - center) / scale + offset``, then clipped to bounds if there are any."""
+    """``(x - center) / scale + offset``, then clipped to bounds if there are any.
+
+    Parameters
+    ----------
+    affine : AffineMap
+        The map.
+    bounds : pair of numpy.ndarray, optional
+        The lowest and the highest result of each feature; NaN does not clip.
+    """
 
     affine: AffineMap
     bounds: Bounds = None
+
+    def __post_init__(self) -> None:
+        if self.bounds is not None:
+            low, high = self.bounds
+            unbounded = np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
+            object.__setattr__(self, "bounds", unbounded)
 
     def sql(self, column: FeatureColumn, source: str) -> str:
         """See `ColumnMap`."""
@@ -37,16 +51,20 @@ class Affine(FittedMap):
 
     def kernel(self) -> Kernel:
         """See `ColumnMap`."""
-        return partial(_mapped, self.affine, self.bounds)
+        return partial(_mapped, self)
 
     def joint_kernel(self, maps: Sequence[Affine]) -> Kernel:
         """See `ColumnMap`."""
-        return partial(_mapped, AffineMap.concat([m.affine for m in maps]), self.bounds)
+        affine, bounds = AffineMap.concat([m.affine for m in maps]), [m.bounds for m in maps if m.bounds is not None]
+        return Affine(affine, (_joined(bounds, 0), _joined(bounds, 1)) if bounds else None).kernel()
 
     def entries(self) -> Entries | None:
         """See `ColumnMap`."""
-        keeps_zero = self.affine.keeps_zero and (self.bounds is None or self.bounds[0] <= 0.0 <= self.bounds[1])
-        return partial(_entries, self.affine, self.bounds) if keeps_zero else None
+        keeps_zero = self.affine.keeps_zero
+        if self.bounds is not None:
+            low, high = self.bounds
+            keeps_zero &= bool(np.all((low <= 0.0) & (high >= 0.0)))
+        return partial(_entries, self) if keeps_zero else None
 
     def by_stage(self, frame: Frame, vector: CheckedVector) -> Staged | None:
         """Map by ElementwiseProduct, or by Spark's StandardScalerModel; adding an offset takes a second one."""
@@ -71,9 +89,10 @@ class Affine(FittedMap):
             name = frame.add_by(transform, output)
         return Staged(name)
 
-    def part(self, features: slice) -> Affine:
+    def part(self, features: slice | Array) -> Affine:
         """See `ColumnMap`."""
-        return Affine(self.affine[features], self.bounds)
+        bounds = None if self.bounds is None else (self.bounds[0][features], self.bounds[1][features])
+        return Affine(self.affine[features], bounds)
 
 
 def _factor(affine: AffineMap) -> Any | None:
@@ -87,10 +106,14 @@ def _factor(affine: AffineMap) -> Any | None:
     return factor if exact.all() else None
 
 
-def _mapped(affine: AffineMap, bounds: Bounds, rows: Any) -> Any:
-    mapped = affine.apply(rows)
-    return mapped if bounds is None else clip_by_value(mapped, *bounds)
+def _joined(bounds: Sequence[tuple[Array, Array]], side: int) -> Array:
+    return np.concatenate([pair[side] for pair in bounds])
 
 
-def _entries(affine: AffineMap, bounds: Bounds, indices: Array, values: Array) -> Any:
-    return _mapped(affine[indices], bounds, values)
+def _mapped(column_map: Affine, rows: Any) -> Any:
+    mapped = column_map.affine.apply(rows)
+    return mapped if column_map.bounds is None else clip_by_value(mapped, *column_map.bounds)
+
+
+def _entries(column_map: Affine, indices: Array, values: Array) -> Any:
+    return _mapped(column_map.part(indices), values)

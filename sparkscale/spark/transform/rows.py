@@ -133,28 +133,29 @@ class UnitNorm(Normalization):
 
 @dataclass(frozen=True)
 class Clip(ColumnMap):
-    """Clipping of values to bounds."""
+    """Clipping of values to bounds, the same for all."""
 
-    bounds: tuple[float, float]
+    low: float
+    high: float
 
     def sql(self, column: FeatureColumn, source: str) -> str:
         """See `ColumnMap`."""
+        bounds = np.array([self.low]), np.array([self.high])
         if column.kind == "scalar":
-            values = clipped(f"double({source})", self.bounds)
+            values = clipped(f"double({source})", bounds)
         else:
             double = f"cast({source} AS array<double>)"
-            values = f"transform({double}, x -> {clipped('x', self.bounds)})"
+            values = elementwise(double, clipped("x", bounds))
             values = f"CASE WHEN size({source}) = 0 THEN {rare(double)} ELSE {values} END"
         return f"cast({values} AS {column.sql_type})" if column.single else values
 
     def kernel(self) -> Kernel:
         """See `ColumnMap`."""
-        return partial(clip_by_value, low=self.bounds[0], high=self.bounds[1])
+        return partial(clip_by_value, low=self.low, high=self.high)
 
     def entries(self) -> Entries | None:
         """See `ColumnMap`."""
-        low, high = self.bounds
-        return partial(_stored_row, self.kernel()) if low <= 0.0 <= high else None
+        return partial(_stored_row, self.kernel()) if self.low <= 0.0 <= self.high else None
 
 
 def _stored_row(kernel: Kernel, indices: Array, values: Array) -> Any:
