@@ -274,7 +274,7 @@ def test_errors_are_a_line_with_the_remedy(view: str, model: Path, tmp_path: Pat
     """Without a trace."""
     fit = ("fit", view, "--scaler", "standard", "--output", tmp_path / "other", "--columns")
 
-    assert "'nope' does not exist. The DataFrame has: id, a, a_b, name" in refused(*fit, "nope")
+    assert "'nope' does not exist. The DataFrame has: id, a, a_b, name" in refused(*fit, "a, nope")
     assert "Cast it, or leave it out" in refused(*fit, "name")
     assert "ddof must be 0 or 1" in refused(*fit, "a", "--ddof", "3")
     assert "holds null, which handleInvalid='error' refuses" in refused(*fit, "a_b", "--handle-invalid", "error")

@@ -38,7 +38,7 @@ def fit(ctx: click.Context, /, source: str, columns: tuple[str, ...], output: st
     """Learn a model from the table INPUT."""
     from sparkscale.cli import actions
 
-    patterns = [pattern for value in columns for pattern in value.split(",")]
+    patterns = [pattern.strip() for value in columns for pattern in value.split(",")]
     actions.fit(ctx.meta["stage"], given_params(ctx), patterns, source, output, options)
 
 
