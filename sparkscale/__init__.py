@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         StandardScalerModel,
         Whitener,
         WhitenerModel,
+        Winsorizer,
+        WinsorizerModel,
     )
     from sparkscale.spark.patterns import columns
 
@@ -67,6 +69,8 @@ __all__ = [
     "StandardScalerModel",
     "Whitener",
     "WhitenerModel",
+    "Winsorizer",
+    "WinsorizerModel",
     "columns",
 ]
 

@@ -87,7 +87,14 @@ TABLE = (
             {"withCentering": True, "unitVariance": True, "lower": 0.1, "upper": 0.9},
             {"withScaling": False, "withCentering": True},
             {"handleConstant": "unit", "relativeError": 0.0},
+            {"clip": [-1.0, 0.5]},
         ),
+    ),
+    Entry(
+        sparkscale.Winsorizer,
+        sparkscale.WinsorizerModel,
+        Quantiles,
+        ({}, {"lower": 0.2, "upper": 0.6}, {"lower": 0.1, "interpolation": "linear", "relativeError": 0.0}),
     ),
     Entry(sparkscale.SpectralNorm, sparkscale.SpectralNormModel, CoMoments, ({},)),
     Entry(

@@ -330,10 +330,8 @@ def test_overflow_is_right_or_refused(entry: Entry, rows: list[Row], data: st.Da
         pairs = zip(values[np.isfinite(values)].tolist(), features.tolist(), strict=True)
         distance = [Fraction(v) - Fraction(model.affine.center[j]) for v, j in pairs]
         scale = model.affine.scale[features]
-        overflowed = np.array(
-            [abs(d) > LARGEST * Fraction(min(s, LARGEST)) for d, s in zip(distance, scale, strict=True)]
-        )
-        scaled = np.where(np.isinf(scaled) & overflowed, 0.0, scaled)
+        overflowed = [abs(d) > LARGEST * Fraction(min(s, 1.0)) for d, s in zip(distance, scale, strict=True)]
+        scaled = np.where(np.isinf(scaled) & np.array(overflowed, dtype=bool), 0.0, scaled)
     assert np.isfinite(scaled).all()
     if entry.name == "MinMaxScaler":
         low, high = params.get("min", 0.0), params.get("max", 1.0)

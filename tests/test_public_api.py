@@ -27,9 +27,11 @@ SCALERS = (
     "ClipByGlobalNorm",
     "MaxAbsScaler",
     "MinMaxScaler",
+    "RobustScaler",
     "SpectralNorm",
     "StandardScaler",
     "Whitener",
+    "Winsorizer",
 )
 MODELS = tuple(f"{name}Model" for name in SCALERS)
 ROWS = {  # what maps each row by itself, with its own Params and their defaults
@@ -62,14 +64,19 @@ def accessors(*names: str) -> set[str]:
 
 LAYER = ("Shape", "DataFormat", "Epsilon", "Momentum", "Gamma", "Beta", "BatchCol", "WeightCol")
 FIT = ("HandleEmpty",)  # of whatever is fitted
+QUANTILES = ("Lower", "Upper", "RelativeError", "Interpolation")
 OWN_PARAMS = {
     "BatchNorm": accessors(*FIT, *LAYER, "Statistics"),
     "ClipByGlobalNorm": accessors(*FIT, "ClipNorm", "Formula"),
     "MaxAbsScaler": accessors(*FIT, "HandleConstant", "Clip"),
     "MinMaxScaler": accessors(*FIT, "HandleConstant", "Min", "Max", "Clip"),
+    "RobustScaler": accessors(
+        *FIT, *QUANTILES, "HandleConstant", "WithCentering", "WithScaling", "UnitVariance", "Clip"
+    ),
     "SpectralNorm": accessors(*FIT),
     "StandardScaler": accessors(*FIT, "HandleConstant", "WithMean", "WithStd", "Ddof", "WeightCol", "Clip"),
     "Whitener": accessors(*FIT, "Method", "Epsilon", "WithMean"),
+    "Winsorizer": accessors(*FIT, *QUANTILES),
 }
 ONLY_OF_ESTIMATORS = accessors("Statistics")
 OWN_ATTRIBUTES = {
@@ -85,9 +92,11 @@ OWN_ATTRIBUTES = {
     "ClipByGlobalNorm": {"globalNorm"},
     "MaxAbsScaler": {"maxAbs"},
     "MinMaxScaler": {"originalMin", "originalMax"},
+    "RobustScaler": {"median", "range"},
     "SpectralNorm": {"spectralNorm"},
     "StandardScaler": {"mean", "std"},
     "Whitener": {"mean", "whiteningMatrix"},
+    "Winsorizer": {"clippedCounts", "lowerBound", "upperBound"},
 }
 STAGE = {"copy", "write", "save", "read", "load", "explainParams"}
 MAPPING = {"affine", "inverse", "toSQL", "transform"}
@@ -135,7 +144,28 @@ DEFAULTS = {
         "ddof": 1,
         "clip": None,
     },
+    "RobustScaler": {
+        "handleInvalid": "keep",
+        "handleEmpty": "keep",
+        "handleConstant": "collapse",
+        "lower": 0.25,
+        "upper": 0.75,
+        "withCentering": False,
+        "withScaling": True,
+        "unitVariance": False,
+        "relativeError": 0.001,
+        "interpolation": "none",
+        "clip": None,
+    },
     "SpectralNorm": {"handleInvalid": "keep", "handleEmpty": "keep"},
+    "Winsorizer": {
+        "handleInvalid": "keep",
+        "handleEmpty": "keep",
+        "lower": 0.01,
+        "upper": 0.99,
+        "relativeError": 0.001,
+        "interpolation": "none",
+    },
     "Whitener": {"handleInvalid": "keep", "handleEmpty": "keep", "method": "pca", "epsilon": 0.0, "withMean": True},
 }
 
@@ -188,6 +218,7 @@ MODULES = {  # beside the top level, what may be imported from where
         "Moments",
         "MovingAverage",
         "PerFeature",
+        "Quantiles",
         "RunningMoments",
         "Squares",
         "Statistic",
@@ -200,6 +231,7 @@ MERGEABLE = {
     "from_arrays",
     "held",
     "invalid",
+    "is_complete",
     "joint",
     "merge",
     "names",
@@ -219,7 +251,7 @@ STATISTIC = MERGEABLE | {
     "of_chunks",
 }
 RUNNING = MERGEABLE | {"batches", "kept", "mean", "mean_sum", "unbiased", "unbiased_sum", "variance", "variance_sum"}
-PER_FEATURE = STATISTIC | {"as_row", "in_chunks", "merge_rows", "scatter", "take"}
+PER_FEATURE = STATISTIC | {"as_row", "in_chunks", "merge_rows", "of_row_arrays", "row_arrays", "scatter", "take"}
 BOUNDS = {"max", "min"}
 MEMBERS = {
     "affine.AffineMap": {
@@ -245,6 +277,9 @@ MEMBERS = {
     "statistics.MovingAverage": RUNNING | {"of_batch", "of_batches"},
     "statistics.RunningMoments": RUNNING,
     "statistics.PerFeature": PER_FEATURE,
+    "statistics.Quantiles": PER_FEATURE
+    | BOUNDS
+    | {"above", "below", "capacity", "quantile", "relative_error", "sizes", "values", "within", "zeros"},
     "statistics.Squares": PER_FEATURE | BOUNDS | {"norm", "square", "unit"},
     "statistics.Statistic": STATISTIC,
 }
@@ -410,7 +445,14 @@ def test_setters_set_what_getters_get(name):
         "HandleInvalid": "error",
         "Device": "auto",
         "HandleConstant": "unit",
-        "Clip": [-1.0, 2.0] if name == "StandardScaler" else True,
+        "Clip": [-1.0, 2.0] if name in ("RobustScaler", "StandardScaler") else True,
+        "Lower": 0.1,
+        "Upper": 0.9,
+        "RelativeError": 0.01,
+        "Interpolation": "linear",
+        "WithCentering": True,
+        "WithScaling": False,
+        "UnitVariance": True,
         "Min": -2.0,
         "Max": 3.0,
         "WithMean": True,

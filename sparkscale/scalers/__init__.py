@@ -16,6 +16,7 @@ from sparkscale.scalers.robust import RobustScaler, RobustScalerModel
 from sparkscale.scalers.spectral_norm import SpectralNorm, SpectralNormModel
 from sparkscale.scalers.standard import StandardScaler, StandardScalerModel
 from sparkscale.scalers.whitener import Whitener, WhitenerModel
+from sparkscale.scalers.winsorizer import Winsorizer, WinsorizerModel
 
 __all__ = [
     "BatchNorm",
@@ -42,4 +43,6 @@ __all__ = [
     "StandardScalerModel",
     "Whitener",
     "WhitenerModel",
+    "Winsorizer",
+    "WinsorizerModel",
 ]

@@ -14,12 +14,13 @@ from sparkscale.display.html import Extent
 from sparkscale.scalers._model import Array
 from sparkscale.scalers._params import P, param
 from sparkscale.scalers._quantiles import HasQuantiles, QuantileModel, QuantileScaler
-from sparkscale.scalers._shared_params import HasConstant
+from sparkscale.scalers._shared_params import HasClipRange, HasConstant
+from sparkscale.spark.expression import Bounds
 
 __all__ = ["RobustScaler", "RobustScalerModel"]
 
 
-class _RobustParams(HasQuantiles, HasConstant):
+class _RobustParams(HasQuantiles, HasConstant, HasClipRange):
     withCentering = param("withCentering", "subtract the median", bool)
     withScaling = param("withScaling", "divide by the range between the quantiles", bool)
     unitVariance = param("unitVariance", "divide by the standard deviation of normal data of the same range", bool)
@@ -92,6 +93,10 @@ class RobustScalerModel(_RobustParams, QuantileModel):
         # The inverse of a feature that collapses to 0 is its median.
         return AffineMap(np.where(constant & (not unit), median, center), scale, zero)
 
+    def _bounds(self) -> Bounds:
+        clip = self.getClip()
+        return self._same_bounds(*clip) if clip else None
+
     def _extent(self) -> Extent:
         return Extent(self._quantile(self.getLower()), self._quantile(self.getUpper()), self._quantile(0.5))
 
@@ -141,6 +146,8 @@ class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):
     handleConstant : {"collapse", "unit"}, default="collapse"
         How to scale a feature whose range is 0: "collapse" maps every value to 0, as in Spark; "unit" takes 1 for the
         range, as in scikit-learn.
+    clip : list of two floats, optional
+        Clip results to this range, ``[low, high]`` in scaled units; either may be infinite.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU. The quantiles
         are always computed on the CPU.
@@ -148,7 +155,7 @@ class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):
     Raises
     ------
     ParamError
-        If ``lower >= upper``.
+        If ``lower >= upper``, or ``clip`` is not two numbers, the lower first.
     RangeOverflowError
         If a range is not representable as a double.
 
@@ -204,6 +211,7 @@ class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):
         handleInvalid: str = "keep",
         handleEmpty: str = "keep",
         handleConstant: str = "collapse",
+        clip: list[float] | None = None,
         device: str = "cpu",
     ) -> None:
         super().__init__()

@@ -158,7 +158,11 @@ class Quantiles(Extrema):
                 values = Segments(rows.values, totals[which]).rows(
                     np.nan, 1 << (width - 1).bit_length() if width else 0
                 )
-                arrays = {**rows.arrays(), "sizes": rows.sizes.reshape(len(which), self.sizes[0].size), "values": values}
+                arrays = {
+                    **rows.arrays(),
+                    "sizes": rows.sizes.reshape(len(which), self.sizes[0].size),
+                    "values": values,
+                }
                 yield which, [*arrays.values()]
 
     @classmethod
