@@ -116,6 +116,35 @@ def vector_case(df: DataFrame, column: str) -> dict[str, Measure]:
     return measures
 
 
+def quantile_case(scalars: DataFrame, vectors: DataFrame) -> dict[str, Measure]:
+    """Return the measures of scaling by quantiles, of scalars with Spark's assembler, and of a vector column."""
+    names = scalars.columns
+    assembler = spark_ml.VectorAssembler(inputCols=names, outputCol="v")
+    measures = {}
+    for kind, df, as_vectors, target in (
+        ("scalars", scalars, lambda: assembler.transform(scalars), 0.35),
+        ("vectors", vectors, lambda: vectors, 0.25),
+    ):
+        columns = {"inputCols": names} if kind == "scalars" else {"inputCol": "v", "outputCol": "s"}
+        ours, theirs = sparkscale.RobustScaler(**columns), spark_ml.RobustScaler(inputCol="v", outputCol="s")
+        measures[f"fit Robust, {kind}"] = Measure(
+            lambda o=ours, d=df: o.fit(d), lambda t=theirs, v=as_vectors: t.fit(v()), target
+        )
+        measures[f"fit Standard, {kind}"] = Measure(
+            lambda d=df, c=columns: through_arrow(lambda: sparkscale.StandardScaler(**c).fit(d))
+        )
+        measures[f"read {kind}"] = Measure(lambda d=df: noop(d))
+    model, their_model = (
+        s(inputCol="v", outputCol="s").fit(vectors.limit(1000))
+        for s in (sparkscale.RobustScaler, spark_ml.RobustScaler)
+    )
+    measures["transform Robust, vectors"] = Measure(
+        lambda: noop(model.transform(vectors)), lambda: noop(their_model.transform(vectors)), 1.1
+    )
+    measures["plain read"] = Measure(lambda: noop(vectors))
+    return measures
+
+
 def array_case(df: DataFrame) -> dict[str, Measure]:
     """Return the measures on an array column, compared with Spark's on vectors."""
     as_vectors = df.withColumn("v", array_to_vector("a"))
@@ -178,6 +207,9 @@ def main() -> None:
             data.scalars(spark, folder, 60, rows(300_000)), data.arrays(spark, folder, 10, rows(300_000), 15)
         ),
         "dense vectors, 500,000 x 64": lambda: vector_case(data.vectors(spark, folder, 64, rows(500_000)), "dense"),
+        "quantiles, 10 x 2,000,000 scalars and 500,000 x 64 vectors": lambda: quantile_case(
+            data.scalars(spark, folder, 10, rows(2_000_000)), data.vectors(spark, folder, 64, rows(500_000))
+        ),
         "arrays, 500,000 x 64": lambda: array_case(data.arrays(spark, folder, 64, rows(500_000))),
         "rows, 500,000 x 64": lambda: row_case(data.arrays(spark, folder, 64, rows(500_000))),
         "images, 100,000 x 3 x 32 x 32": lambda: image_case(
