@@ -18,7 +18,7 @@ DIMENSIONS = {1: "BatchNorm1d", 2: "BatchNorm1d", 3: "BatchNorm2d", 4: "BatchNor
 
 
 def to_torch(model: BatchNormModel) -> Any:
-    """Return a PyTorch layer in evaluation mode that computes what the model does, in single precision.
+    """Return a PyTorch layer in evaluation mode that computes what the model does, in single precision, but fills nothing.
 
     It holds the variance that the model divides by; with ``statistics="population"`` that is the biased variance.
     ``layer.double()`` computes in double precision, but with parameters that were rounded to single.
@@ -73,7 +73,7 @@ def to_torch(model: BatchNormModel) -> Any:
 
 
 def to_keras(model: BatchNormModel) -> Any:
-    """Return a built Keras layer that computes what the model does, in single precision.
+    """Return a built Keras layer that computes what the model does, in single precision, but fills nothing.
 
     It holds the variance that the model divides by. Its ``momentum`` is 1 minus the model's.
 

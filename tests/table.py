@@ -42,7 +42,7 @@ TABLE = (
         sparkscale.BatchNorm,
         sparkscale.BatchNormModel,
         Moments,
-        ({}, {"epsilon": 1e-3, "gamma": [0.5], "beta": [2.0]}),
+        ({}, {"epsilon": 1e-3, "gamma": [0.5], "beta": [2.0], "fillInvalid": "center"}),
         frozenset({"statistics", "shape", "dataFormat", "momentum", "batchCol"}),
     ),
     Entry(
@@ -53,14 +53,14 @@ TABLE = (
             {},
             {"min": -1.0, "max": 1.0},
             {"min": -3.0, "max": 7.0, "clip": True},
-            {"min": 2.0, "max": 5.0, "handleConstant": "unit"},
+            {"min": 2.0, "max": 5.0, "handleConstant": "unit", "fillInvalid": "center"},
         ),
     ),
     Entry(
         sparkscale.MaxAbsScaler,
         sparkscale.MaxAbsScalerModel,
         Extrema,
-        ({}, {"clip": True}, {"handleConstant": "unit"}),
+        ({}, {"clip": True}, {"handleConstant": "unit", "fillInvalid": -2.0}),
     ),
     Entry(
         sparkscale.StandardScaler,
@@ -72,7 +72,7 @@ TABLE = (
             {"withStd": False},
             {"withMean": True, "withStd": False},
             {"withMean": True, "ddof": 0},
-            {"handleConstant": "unit"},
+            {"handleConstant": "unit", "fillInvalid": "center"},
             {"withMean": True, "handleConstant": "unit"},
             {"withMean": True, "clip": [-0.5, 1.0]},
         ),
@@ -107,7 +107,17 @@ TABLE = (
 EVERY_CHOICE = [(entry, choice) for entry in TABLE for choice in entry.choices]
 
 # Params of all scalers, that tests give by themselves.
-COMMON = {"inputCol", "inputCols", "outputCol", "outputCols", "handleInvalid", "handleEmpty", "weightCol", "device"}
+COMMON = {
+    "addIndicator",
+    "device",
+    "handleEmpty",
+    "handleInvalid",
+    "inputCol",
+    "inputCols",
+    "outputCol",
+    "outputCols",
+    "weightCol",
+}
 # Scalers whose map is a matrix, not one of each feature by itself: test_matrix.py has their laws.
 MATRIX = {sparkscale.Whitener: sparkscale.WhitenerModel}
 # Models that no scaler fits.

@@ -264,7 +264,11 @@ def test_transform_between_bounds(fitted, spoilt):
 
 def test_transform_by_all_choices(spoilt):
     """Of Params that change what is computed, by every scaler: the others change the numbers of a map alone."""
-    choices = [(entry, choice) for entry, choice in EVERY_CHOICE if not choice or {"clip", "formula"} & {*choice}]
+    choices = [
+        (entry, choice)
+        for entry, choice in EVERY_CHOICE
+        if not choice or {"clip", "fillInvalid", "formula"} & {*choice}
+    ]
     scalers = {f"{entry.name}, {choice_id(choice)}": entry.scaler(inputCols=FEW, **choice) for entry, choice in choices}
     models = {name: fit_without_spark(scaler, Partitions([SPOILT])) for name, scaler in scalers.items()}
 

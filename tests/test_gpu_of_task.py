@@ -346,7 +346,7 @@ def test_cells_are_mapped_and_their_nulls_stay():
     """Of a slice of a struct of scalars and arrays, in their order; NaN is not null."""
     cells = pa.array([{"a": [0.0], "x": 0.0}, {"a": [1.0, None], "x": None}, {"a": None, "x": np.nan}])[1:]
     mapped = udf._of_cells(
-        cells, gpu.Cpu(), kernels={"a": lambda x: x + 1.0}, keeps_null=["a"], joint=lambda x: x - 1.0
+        cells, gpu.Cpu(), kernels={"a": lambda x: x + 1.0}, keeps_null=["a", "x"], joint=lambda x: x - 1.0
     )
 
     np.testing.assert_equal(mapped.to_pylist(), [{"a": [2.0, None], "x": None}, {"a": None, "x": np.nan}])

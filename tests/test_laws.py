@@ -240,7 +240,9 @@ def test_batches_are_those_that_a_fit_selects(spark: SparkSession, sized: bool) 
 @given(data=st.data())
 def test_merge_is_fit_on_all(entry: Entry, data: st.DataObject) -> None:
     """merge(fit(A), fit(B)) = merge(fit(B), fit(A)) = fit(A union B); the operands stay as they were."""
-    params = data.draw(choices(entry)) | {"handleInvalid": data.draw(st.sampled_from(["keep", "keep", "skip"]))}
+    params = data.draw(choices(entry))
+    if "fillInvalid" not in params:
+        params = params | {"handleInvalid": data.draw(st.sampled_from(["keep", "keep", "skip"]))}
     kinds = data.draw(st.sampled_from([("scalar",), KINDS]))
     a = data.draw(tables(columns=TAME_COLUMNS))
     missing: list[Row] = [[np.nan] * FEATURES, [None] * FEATURES, [np.inf] * FEATURES]
@@ -473,10 +475,20 @@ def test_update_is_merge(spark: SparkSession, entry: Entry) -> None:
 # --- transform -------------------------------------------------------------------------------------------------
 
 
-def mapped(model: Any, matrix: np.ndarray) -> np.ndarray:
-    """Return what the model's map, and its clipping, make of rows."""
+def mapped(model: Any, matrix: np.ndarray, absent: Sequence[bool] = ()) -> np.ndarray:
+    """Return what the model's map, its clipping and its filling make of rows; arrays and vectors of some are null."""
     values = model.affine.apply(matrix)
-    return values if model._bounds() is None else np.clip(values, *model._bounds())
+    values = values if model._bounds() is None else np.clip(values, *model._bounds())
+    fill = model._fill()
+    if fill is not None:
+        values = np.where(np.isnan(matrix), fill, values)
+        values[np.flatnonzero(absent), WIDE:] = np.nan
+    return values
+
+
+def absent(rows: Sequence[Row]) -> list[bool]:
+    """Return which rows are null."""
+    return [row is None for row in rows]
 
 
 # Of the vectors in a mixed column every other is sparse.
@@ -535,14 +547,15 @@ def test_transform_is_the_affine_map(spark: SparkSession, third: Any, rows: list
 
     for (name, model), actual in zip(models.items(), scaled, strict=True):
         kept = values[complete(values)] if name.endswith("skip") else values
-        expected = mapped(model, repeated(kept, WIDE_KINDS))
+        expected = mapped(model, repeated(kept, WIDE_KINDS), [] if name.endswith("skip") else absent(rows))
         plain, vectors = slice(0, 2 * WIDE), slice(2 * WIDE, None)
         np.testing.assert_array_equal(actual[:, plain], expected[:, plain], err_msg=name)
         # Spark's own vector models multiply by the reciprocal, which rounds once more.
         close, exact = actual[:, vectors], expected[:, vectors]
         finite = np.isfinite(exact)
         np.testing.assert_array_equal(close[~finite], exact[~finite], err_msg=name)
-        offset = np.broadcast_to(np.abs(model.affine.offset[vectors]), exact.shape)[finite]
+        offset = np.nan_to_num(np.abs(model.affine.offset[vectors]))  # of what has no map, but is filled
+        offset = np.broadcast_to(offset, exact.shape)[finite]
         allowed = 4 * EPS * (np.abs(exact[finite]) + offset) + SUBNORMAL
         assert np.all(np.abs(close[finite] - exact[finite]) <= allowed), name
 
@@ -564,7 +577,7 @@ def test_to_sql_is_the_affine_map(spark: SparkSession, rows: list[Row]) -> None:
 
     for (name, model), actual in zip(models.items(), computed, strict=True):
         assert model.getOutputCols() == list(texts[name]), name
-        expected = mapped(model, repeated(matrix_of(rows, WIDE), WIDE_KINDS))
+        expected = mapped(model, repeated(matrix_of(rows, WIDE), WIDE_KINDS), absent(rows))
         np.testing.assert_array_equal(actual, expected, err_msg=name)
 
 
@@ -574,7 +587,7 @@ def test_to_sql_is_the_affine_map(spark: SparkSession, rows: list[Row]) -> None:
 def test_inverse_undoes_transform(spark: SparkSession, third: Any, rows: list[Row]) -> None:
     """Valid values come back under their columns' names, null and NaN stay; a constant comes back as itself.
 
-    What was clipped comes back as what its bound is the image of.
+    What was clipped or filled comes back as what has that image.
     """
     df, models = frame(spark, rows, WIDE), models_of(rows, third)
 
@@ -582,11 +595,12 @@ def test_inverse_undoes_transform(spark: SparkSession, third: Any, rows: list[Ro
     values = collected([back.select("id", *WIDE_COLUMNS) for back in restored])
 
     all_rows = repeated(matrix_of(rows, WIDE), WIDE_KINDS)
-    valid = np.isfinite(all_rows)
     for (name, model), actual in zip(models.items(), values, strict=True):
         affine = model.affine
-        clipped = np.where(mapped(model, all_rows) == affine.apply(all_rows), 0.0, mapped(model, all_rows))
-        wide = np.where(clipped == 0.0, all_rows, affine.inverse().apply(clipped))
+        scaled = mapped(model, all_rows, absent(rows))
+        changed = np.isfinite(scaled) & (scaled != affine.apply(all_rows))
+        wide = np.where(changed, affine.inverse().apply(scaled), all_rows)
+        valid = np.isfinite(wide)
         scale = np.where(np.isfinite(affine.scale), affine.scale, 0.0)
         # A spread whose square is no double counts as none: its feature comes back as its mean.
         underflow = np.where(np.isinf(affine.scale), 1e-150, 0.0)
@@ -602,7 +616,8 @@ def test_inverse_undoes_transform(spark: SparkSession, third: Any, rows: list[Ro
 def every_param_changed(entry: Entry) -> dict[str, Any]:
     """Return values of all of a scaler's own Params that are not the defaults."""
     default = entry.scaler()
-    changed: dict[str, Any] = {"handleInvalid": "skip"}
+    changed: dict[str, Any] = {} if default.hasParam("fillInvalid") else {"handleInvalid": "skip"}
+    changed |= {"addIndicator": True} if default.hasParam("addIndicator") else {}
     for choice in entry.choices:
         changed |= {n: v for n, v in choice.items() if not default.isDefined(n) or v != default.getOrDefault(n)}
     return changed

@@ -52,6 +52,10 @@ def stages(df: DataFrame, policy: str) -> list[Any]:
         with_params(standard, outputCol="one"),
         with_params(clipped, clip=True),
     ]
+    filling = {"fillInvalid": "center"} if policy == "keep" else {}
+    models += [
+        with_params(m, addIndicator=True, **filling) for m in (models[1], with_params(standard, clip=[0.0, 1.0]))
+    ]
     matrix = with_params(learned(SpectralNormModel(), rows, *columns).setInputCols(NAMES), outputCol="one")
     models += [matrix, learned(SpectralNormModel(), rows[:, :1], "s0")]
     fitted = [model.setHandleInvalid(policy) for model in models]

@@ -65,18 +65,19 @@ def accessors(*names: str) -> set[str]:
 LAYER = ("Shape", "DataFormat", "Epsilon", "Momentum", "Gamma", "Beta", "BatchCol", "WeightCol")
 FIT = ("HandleEmpty",)  # of whatever is fitted
 QUANTILES = ("Lower", "Upper", "RelativeError", "Interpolation")
+FILL = (*FIT, "FillInvalid", "AddIndicator")
 OWN_PARAMS = {
-    "BatchNorm": accessors(*FIT, *LAYER, "Statistics"),
+    "BatchNorm": accessors(*FILL, *LAYER, "Statistics"),
     "ClipByGlobalNorm": accessors(*FIT, "ClipNorm", "Formula"),
-    "MaxAbsScaler": accessors(*FIT, "HandleConstant", "Clip"),
-    "MinMaxScaler": accessors(*FIT, "HandleConstant", "Min", "Max", "Clip"),
     "RobustScaler": accessors(
-        *FIT, *QUANTILES, "HandleConstant", "WithCentering", "WithScaling", "UnitVariance", "Clip"
+        *FILL, *QUANTILES, "HandleConstant", "WithCentering", "WithScaling", "UnitVariance", "Clip"
     ),
+    "MaxAbsScaler": accessors(*FILL, "HandleConstant", "Clip"),
+    "MinMaxScaler": accessors(*FILL, "HandleConstant", "Min", "Max", "Clip"),
     "SpectralNorm": accessors(*FIT),
-    "StandardScaler": accessors(*FIT, "HandleConstant", "WithMean", "WithStd", "Ddof", "WeightCol", "Clip"),
+    "StandardScaler": accessors(*FILL, "HandleConstant", "WithMean", "WithStd", "Ddof", "WeightCol", "Clip"),
     "Whitener": accessors(*FIT, "Method", "Epsilon", "WithMean"),
-    "Winsorizer": accessors(*FIT, *QUANTILES),
+    "Winsorizer": accessors(*FILL, *QUANTILES),
 }
 ONLY_OF_ESTIMATORS = accessors("Statistics")
 OWN_ATTRIBUTES = {
@@ -413,7 +414,8 @@ def test_defaults_are_the_documented_ones(name):
     scaler = getattr(sparkscale, name)()
     defaults = {p.name: scaler.getOrDefault(p) for p in scaler.params if scaler.hasDefault(p)}
 
-    assert defaults == {**DEFAULTS[name], "device": "cpu"}
+    filling = {"fillInvalid": None, "addIndicator": False} if "getFillInvalid" in OWN_PARAMS[name] else {}
+    assert defaults == {**DEFAULTS[name], **filling, "device": "cpu"}
     assert [p.name for p in scaler.params if scaler.isSet(p)] == []
 
 
@@ -470,6 +472,8 @@ def test_setters_set_what_getters_get(name):
         "Gamma": [2.0, 3.0],
         "Beta": [1.0, 0.0],
         "BatchCol": "step",
+        "FillInvalid": "center",
+        "AddIndicator": True,
     }
     known = {n: v for n, v in values.items() if f"set{n}" in COLUMNS | OWN_PARAMS[name]}
 

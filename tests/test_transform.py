@@ -396,6 +396,7 @@ WIDE = {
     "scalars with null": (NULL, MinMaxScalerModel(), [0.0, 1.0, None]),
     "scalars with NaN": (SOME_NAN, ClipByValue(high=1.0), [0.0, NAN, 1.0]),
     "floats with NaN": (f"float({SOME_NAN})", ClipByValue(high=1.0), [0.0, NAN, 1.0]),
+    "scalars, filled": (NULL, MinMaxScalerModel().setFillInvalid(-3.0), [0.0, 1.0, -3.0]),
     "scalars, never null": (SCALAR, StandardScalerModel().setWithStd(False).setWithMean(True), [-1.0, 0.0, 1.0]),
     "scalars, only clipped": (SCALAR, ClipByValue(low=30.0), [30.0] * 3),
     "arrays": (ARRAY, MinMaxScalerModel(), [[v] for v in HALF]),

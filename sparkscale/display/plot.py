@@ -77,7 +77,7 @@ def _arrays(model: Any, df: DataFrame, chosen: Sequence[int]) -> tuple[DataFrame
     """
     skips, plain = model.getHandleInvalid() == "skip", model.copy()
     plain._check_params()
-    plain._set(handleInvalid="keep")
+    plain._set(handleInvalid="keep", **({"addIndicator": False} if plain.hasParam("addIndicator") else {}))
     if plain.isSet("inputCol") or plain._assembles:
         plain._set(outputCol=temp_column_name())
     else:

@@ -38,7 +38,7 @@ class Scaler(HtmlReprMixin, FitMixin, Writable, Estimator[M], Generic[M]):
         check_dataset(dataset, whole="fit")
         inputs, outputs = self._input_names(), self._output_names()
         columns = resolve(dataset, inputs)
-        check_outputs(dataset, outputs, inputs)
+        check_outputs(dataset, outputs, inputs, self._indicator_names())
         summary = self._summarize(dataset, columns, self._statistic_class)
         if summary is None or (self.getHandleInvalid() == "skip" and not summary.statistic.count.any()):
             raise EmptyDataError(

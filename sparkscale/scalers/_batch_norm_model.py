@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame
 
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._batch_norm_params import BatchNormParams
-from sparkscale.scalers._model import Array, ScalerModel
+from sparkscale.scalers._model import Array, ScalerModel, V
 from sparkscale.spark import storage
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.names import check_dataset
@@ -111,7 +111,7 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
         .. math:: y = \frac{x - \mu_B}{\sqrt{\sigma_B^2 + \epsilon}} \gamma + \beta
 
         with the mean and biased variance of the row's batch. The fitted statistics are not used. Only the statistics of
-        the batches are computed on ``device``.
+        the batches are computed on ``device``, and no indicator is added.
 
         Parameters
         ----------
@@ -126,7 +126,7 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
         Raises
         ------
         ParamError
-            If ``batchCol`` is not set, or ``inputCols`` would be assembled into one vector.
+            If ``batchCol`` is not set, ``inputCols`` would be assembled into one vector, or ``fillInvalid`` is set.
         BatchError
             While the job runs, in the message of Spark's exception: if ``batchCol`` is null in a row, or a batch has
             fewer than two valid values in a channel.
@@ -135,6 +135,8 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
         check_dataset(dataset, whole="normalizeBatches")
         if self._assembles:
             raise self._fail("normalizeBatches makes one output a column. Set outputCols instead of outputCol.")
+        if self.getFillInvalid() is not None:
+            raise self._fail("normalizeBatches does not fill missing values. Set fillInvalid to None.")
         fitted = self._renamed()
         columns = as_fitted(resolve(dataset, [c.name for c in fitted]), fitted)
         outputs = self._output_names()
@@ -161,12 +163,16 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
     def _collapses(self) -> npt.NDArray[np.bool_]:
         return np.asarray((self._per_channel("gamma", self.numChannels) == 0) & np.isfinite(self._normalizing()))
 
-    def _of_features(self, affine: AffineMap) -> AffineMap:
+    def _center(self) -> Array:
+        return self.statistics.mean  # type: ignore[no-any-return]
+
+    def _of_features(self, entries: V) -> V:
         layout = self._layout()
         if layout is None:
-            return affine
-        channels = range(0, len(affine), layout.channels)
-        return affine[np.concatenate([start + layout.channel_of() for start in channels])]
+            return entries
+        channels = range(0, len(entries), layout.channels)
+        by_feature: V = entries[np.concatenate([start + layout.channel_of() for start in channels])]
+        return by_feature
 
     def _features_of(self, entry: int) -> range:
         layout = self._layout()

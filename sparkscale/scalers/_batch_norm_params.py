@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame
 
 from sparkscale.scalers._fit import FitMixin
 from sparkscale.scalers._learned import Array
+from sparkscale.scalers._missing import HasMissing
 from sparkscale.scalers._params import P, param, to_float_or_none
 from sparkscale.scalers._shared_params import HasBias, HasEpsilon, HasShape, HasWeight
 from sparkscale.spark.columns import FeatureColumn
@@ -23,7 +24,7 @@ from sparkscale.statistics import BatchAverage, MovingAverage, RunningMoments
 __all__ = ["BatchNormParams"]
 
 
-class BatchNormParams(HasWeight, HasEpsilon, HasShape, HasBias, FitMixin):
+class BatchNormParams(HasWeight, HasEpsilon, HasShape, HasBias, HasMissing, FitMixin):
     """What estimator and model share: Params, and the scan of rows, of places or of mini-batches."""
 
     momentum = param(

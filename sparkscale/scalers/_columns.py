@@ -173,6 +173,10 @@ class ColumnParams(HasColumns):
             raise self._fail(f"inputCols names {', '.join(map(repr, twice))} more than once.")
         return names
 
+    def _indicator_names(self) -> list[str]:
+        """Return the names of the columns that tell which values of each input are missing, if there are any."""
+        return []
+
     @property
     def _assembles(self) -> bool:
         """Whether many inputs become one vector."""

@@ -36,6 +36,7 @@ __all__ = ["Array", "ExtremaModel", "ScalerModel"]
 S = TypeVar("S", bound=Mergeable)
 E = TypeVar("E", bound=Extrema)
 M = TypeVar("M", bound="ScalerModel[Any]")
+V = TypeVar("V", AffineMap, Array)
 
 
 class ScalerModel(LearnedModel[S]):
@@ -63,9 +64,13 @@ class ScalerModel(LearnedModel[S]):
         """Return which features may have an infinite scale."""
         return np.asarray(self._spread() == 0)
 
-    def _of_features(self, affine: AffineMap) -> AffineMap:
-        """Return the map of the features, where the statistic has fewer entries than there are of them."""
-        return affine
+    def _center(self) -> Array:
+        """Return what ``fillInvalid="center"`` stands for, before the map, by entry of the statistic."""
+        raise NotImplementedError
+
+    def _of_features(self, entries: V) -> V:
+        """Return a map or values by feature, where the statistic has fewer entries than there are features."""
+        return entries
 
     @property
     def affine(self) -> AffineMap:
@@ -94,6 +99,16 @@ class ScalerModel(LearnedModel[S]):
         center, scale, offset = (np.where(empty, np.nan, values) for values in (center, scale, offset))
         return AffineMap(center, scale, offset)
 
+    def _fill(self) -> Array | None:
+        """Return what null and NaN become, by entry of the statistic; NaN where there is no center."""
+        fill = self.getOrDefault("fillInvalid") if self.hasParam("fillInvalid") else None
+        if fill is None:
+            return None
+        if fill != "center":
+            return np.full(len(self.statistics), fill)
+        bounds = self._bounds() or (-np.inf, np.inf)
+        return np.clip(self._entry_map().apply(self._center()), *bounds)
+
     def _plan(self, df: DataFrame | None = None) -> Plan:
         size, names = self.numFeatures, self._output_names()
         inputs: Sequence[FeatureColumn] = self._renamed()
@@ -101,7 +116,7 @@ class ScalerModel(LearnedModel[S]):
         if df is not None:
             sources = [c.name for c in inputs]
             inputs = as_fitted(resolve(df, sources), inputs)
-            replaced = check_outputs(df, names, sources)
+            replaced = check_outputs(df, names, sources, self._indicator_names())
         if self._assembles:
             outputs = [FeatureColumn(names[0], "vector", False, size)]
         else:
@@ -110,11 +125,19 @@ class ScalerModel(LearnedModel[S]):
         shape = "assemble" if self._assembles else "pairs"
         features = [slice(None)] if self._assembles else slices_of(inputs)
         maps = self._column_maps(features)
-        return Plan(inputs, outputs, maps, self.getHandleInvalid(), shape, self.getDevice(), replaced=replaced)
+        plan = Plan(inputs, outputs, maps, self.getHandleInvalid(), shape, self.getDevice(), replaced=replaced)
+        return replace(plan, indicators=self._indicators(inputs))
+
+    def _indicators(self, inputs: Sequence[FeatureColumn]) -> list[FeatureColumn]:
+        """Return the columns that tell which values of each input are missing, if there are any."""
+        pairs = zip(inputs, self._indicator_names())  # noqa: B905  # either as many names or none
+        kinds = ((c.output(name), "scalar" if c.kind == "scalar" else "array") for c, name in pairs)
+        return [replace(output, kind=kind, indicator=True) for output, kind in kinds]
 
     def _column_maps(self, features: Sequence[slice]) -> list[ColumnMap]:
         """Return the map of each column's features."""
-        of_all = Affine(self.affine, self._bounds())
+        fill = self._fill()
+        of_all = Affine(self.affine, self._bounds(), None if fill is None else self._of_features(fill))
         return [of_all.part(of_column) for of_column in features]
 
     def _attributes(self, output: FeatureColumn) -> tuple[str, ...] | None:
@@ -170,9 +193,13 @@ class ScalerModel(LearnedModel[S]):
         return self.inverse()._set(**params).transform(dataset)
 
     def summary(self) -> pd.DataFrame:
-        """Return one row per feature or channel: counts, fitted values, the map and whether the feature is constant."""
-        affine = self._entry_map()
-        return self._table(center=affine.center, scale=affine.scale, offset=affine.offset)
+        """Return one row per feature or channel: counts, fitted values, the map and whether the feature is constant.
+
+        With ``fillInvalid``, ``fill`` is what null and NaN become.
+        """
+        affine, fill = self._entry_map(), self._fill()
+        filled = {} if fill is None else {"fill": fill}
+        return self._table(center=affine.center, scale=affine.scale, offset=affine.offset, **filled)
 
     def _table(self, **of_map: Array) -> pd.DataFrame:
         import pandas as pd  # noqa: PLC0415  # only tables need it

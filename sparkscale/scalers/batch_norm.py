@@ -58,6 +58,13 @@ class BatchNorm(BatchNormParams, Scaler[BatchNormModel]):
         A feature without any valid value: "keep" maps it to NaN and logs a warning, "error" raises an error.
     weightCol : str, optional
         Column of row weights, finite and not negative. Rows with weight 0 are ignored.
+    fillInvalid : float or "center", optional
+        What ``transform`` gives for null and NaN, in scaled units: a number, or "center" for the mean as it is mapped, ``beta``. The
+        default leaves null and NaN. Infinite values are not filled, nor arrays and vectors that are null. It needs
+        ``handleInvalid="keep"``.
+    addIndicator : bool, default=False
+        Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
+        array with a number for each feature.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
@@ -65,7 +72,8 @@ class BatchNorm(BatchNormParams, Scaler[BatchNormModel]):
     ------
     ParamError
         If ``epsilon`` is not positive, ``momentum`` is not in [0, 1], ``gamma`` or ``beta`` does not have one value per
-        channel, or ``batchCol`` is missing but needed.
+        channel, ``batchCol`` is missing but needed, ``fillInvalid`` is neither a finite number nor "center", or it is set
+        and ``handleInvalid`` is not "keep".
     SizeMismatchError
         If the product of ``shape`` is not the number of features of a column.
     BatchError
@@ -133,6 +141,8 @@ class BatchNorm(BatchNormParams, Scaler[BatchNormModel]):
         handleInvalid: str = "keep",
         handleEmpty: str = "keep",
         weightCol: str | None = None,
+        fillInvalid: float | str | None = None,
+        addIndicator: bool = False,
         device: str = "cpu",
     ) -> None:
         super().__init__()

@@ -10,7 +10,8 @@ from pyspark.ml.linalg import DenseVector
 
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
-from sparkscale.scalers._model import ExtremaModel
+from sparkscale.scalers._missing import HasMissing
+from sparkscale.scalers._model import Array, ExtremaModel
 from sparkscale.scalers._shared_params import HasClip, HasConstant
 from sparkscale.spark.expression import Bounds
 from sparkscale.statistics import Extrema
@@ -18,7 +19,7 @@ from sparkscale.statistics import Extrema
 __all__ = ["MaxAbsScaler", "MaxAbsScalerModel"]
 
 
-class MaxAbsScalerModel(HasClip, HasConstant, ExtremaModel[Extrema]):
+class MaxAbsScalerModel(HasClip, HasConstant, HasMissing, ExtremaModel[Extrema]):
     """Model fitted by `MaxAbsScaler`."""
 
     @property
@@ -31,6 +32,9 @@ class MaxAbsScalerModel(HasClip, HasConstant, ExtremaModel[Extrema]):
         zero = np.zeros(len(largest))
         return AffineMap(zero, np.where(largest == 0, 1.0, largest), zero)
 
+    def _center(self) -> Array:
+        return np.zeros(self.numFeatures)
+
     def _bounds(self) -> Bounds:
         return self._same_bounds(-1.0, 1.0) if self.getClip() else None
 
@@ -38,7 +42,7 @@ class MaxAbsScalerModel(HasClip, HasConstant, ExtremaModel[Extrema]):
         return {"maxAbs": self.maxAbs.toArray()}
 
 
-class MaxAbsScaler(HasClip, HasConstant, Scaler[MaxAbsScalerModel]):
+class MaxAbsScaler(HasClip, HasConstant, HasMissing, Scaler[MaxAbsScalerModel]):
     r"""Divide each feature by its largest absolute value; sparse vectors stay sparse.
 
     .. math:: y = x / \max |x|
@@ -62,8 +66,20 @@ class MaxAbsScaler(HasClip, HasConstant, Scaler[MaxAbsScalerModel]):
         No effect: a feature of zeros is divided by 1 in both cases.
     clip : bool, default=False
         Clip results to [-1, 1].
+    fillInvalid : float or "center", optional
+        What ``transform`` gives for null and NaN, in scaled units: a number, or "center" for 0. The
+        default leaves null and NaN. Infinite values are not filled, nor arrays and vectors that are null. It needs
+        ``handleInvalid="keep"``.
+    addIndicator : bool, default=False
+        Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
+        array with a number for each feature.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
+
+    Raises
+    ------
+    ParamError
+        If ``fillInvalid`` is neither a finite number nor "center", or it is set and ``handleInvalid`` is not "keep".
 
     See Also
     --------
@@ -102,6 +118,8 @@ class MaxAbsScaler(HasClip, HasConstant, Scaler[MaxAbsScalerModel]):
         handleEmpty: str = "keep",
         handleConstant: str = "collapse",
         clip: bool = False,
+        fillInvalid: float | str | None = None,
+        addIndicator: bool = False,
         device: str = "cpu",
     ) -> None:
         super().__init__()

@@ -10,7 +10,8 @@ from pyspark.ml.linalg import DenseVector
 
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
-from sparkscale.scalers._model import ExtremaModel
+from sparkscale.scalers._missing import HasMissing
+from sparkscale.scalers._model import Array, ExtremaModel
 from sparkscale.scalers._params import P, param
 from sparkscale.scalers._shared_params import HasClip, HasConstant
 from sparkscale.spark.expression import Bounds
@@ -19,7 +20,7 @@ from sparkscale.statistics import Extrema
 __all__ = ["MinMaxScaler", "MinMaxScalerModel"]
 
 
-class _MinMaxParams(HasClip, HasConstant):
+class _MinMaxParams(HasClip, HasConstant, HasMissing):
     min = param("min", "lower bound of the target range", float)
     max = param("max", "upper bound of the target range", float)
 
@@ -81,6 +82,10 @@ class MinMaxScalerModel(_MinMaxParams, ExtremaModel[Extrema]):
             scale[constant] = 1.0 / width
         return AffineMap(self.statistics.min, scale, offset)
 
+    def _center(self) -> Array:
+        with np.errstate(all="ignore"):  # of features without a valid value
+            return self.statistics.min + 0.5 * self._spread()
+
     def _bounds(self) -> Bounds:
         return self._same_bounds(self.getMin(), self.getMax()) if self.getClip() else None
 
@@ -116,13 +121,21 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
         "unit" maps it to ``(x - E_min) (max - min) + min``, as in scikit-learn.
     clip : bool, default=False
         Clip results to the target range.
+    fillInvalid : float or "center", optional
+        What ``transform`` gives for null and NaN, in scaled units: a number, or "center" for the middle of the range as it is mapped. The
+        default leaves null and NaN. Infinite values are not filled, nor arrays and vectors that are null. It needs
+        ``handleInvalid="keep"``.
+    addIndicator : bool, default=False
+        Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
+        array with a number for each feature.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
     Raises
     ------
     ParamError
-        If ``min >= max``.
+        If ``min >= max``, ``fillInvalid`` is neither a finite number nor "center", or it is set and ``handleInvalid`` is not
+        "keep".
     RangeOverflowError
         If a range is not representable as a double.
 
@@ -168,6 +181,8 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
         handleEmpty: str = "keep",
         handleConstant: str = "collapse",
         clip: bool = False,
+        fillInvalid: float | str | None = None,
+        addIndicator: bool = False,
         device: str = "cpu",
     ) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from pyspark.ml.linalg import DenseVector
 
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
+from sparkscale.scalers._missing import HasMissing
 from sparkscale.scalers._model import Array, ScalerModel
 from sparkscale.scalers._params import P, param
 from sparkscale.scalers._shared_params import HasClipRange, HasConstant, HasWeight
@@ -19,7 +20,7 @@ from sparkscale.statistics import Moments
 __all__ = ["StandardScaler", "StandardScalerModel"]
 
 
-class _StandardParams(HasWeight, HasConstant, HasClipRange):
+class _StandardParams(HasWeight, HasConstant, HasClipRange, HasMissing):
     withMean = param("withMean", "subtract the mean", bool)
     withStd = param("withStd", "divide by the standard deviation", bool)
     ddof = param("ddof", "delta degrees of freedom: 1 for the sample's standard deviation, 0 for the population's", int)
@@ -87,6 +88,9 @@ class StandardScalerModel(_StandardParams, ScalerModel[Moments]):
         # What collapses to 0 keeps its constant as center, so that the inverse gives it back.
         return AffineMap(np.where(constant, mean, center), np.where(constant, np.inf, std), zero)
 
+    def _center(self) -> Array:
+        return self.statistics.mean
+
     def _bounds(self) -> Bounds:
         clip = self.getClip()
         return self._same_bounds(*clip) if clip else None
@@ -129,13 +133,21 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
         Clip results to this range, ``[low, high]`` in scaled units; either may be infinite.
     weightCol : str, optional
         Column of row weights, finite and not negative. Rows with weight 0 are ignored.
+    fillInvalid : float or "center", optional
+        What ``transform`` gives for null and NaN, in scaled units: a number, or "center" for the mean as it is mapped. The
+        default leaves null and NaN. Infinite values are not filled, nor arrays and vectors that are null. It needs
+        ``handleInvalid="keep"``.
+    addIndicator : bool, default=False
+        Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
+        array with a number for each feature.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
     Raises
     ------
     ParamError
-        If ``ddof`` is neither 0 nor 1, or ``clip`` is not two numbers, the lower first.
+        If ``ddof`` is neither 0 nor 1, ``clip`` is not two numbers, the lower first, ``fillInvalid`` is neither a finite
+        number nor "center", or it is set and ``handleInvalid`` is not "keep".
     RangeOverflowError
         If a mean or standard deviation is not representable as a double, for example because squares overflow.
 
@@ -195,6 +207,8 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
         ddof: int = 1,
         clip: list[float] | None = None,
         weightCol: str | None = None,
+        fillInvalid: float | str | None = None,
+        addIndicator: bool = False,
         device: str = "cpu",
     ) -> None:
         super().__init__()

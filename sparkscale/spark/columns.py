@@ -53,6 +53,8 @@ class FeatureColumn:
         Whether the values are booleans, which are converted to 0 and 1.
     integral : bool
         Whether the values are of an integer type, and so never NaN or infinite.
+    indicator : bool
+        Whether the values are 0 or 1, as those of an output that tells which values are missing.
     """
 
     name: str
@@ -63,6 +65,7 @@ class FeatureColumn:
     nested: bool = False
     boolean: bool = False
     integral: bool = False
+    indicator: bool = False
 
     @property
     def path(self) -> Sequence[str]:
@@ -80,7 +83,7 @@ class FeatureColumn:
     @property
     def sql_type(self) -> str:
         """The SQL type of the mapped column; vectors are arrays."""
-        number = "float" if self.single else "double"
+        number = "tinyint" if self.indicator else "float" if self.single else "double"
         return number if self.kind == "scalar" else f"array<{number}>"
 
     def read_from(self, source: str) -> FeatureColumn:

@@ -25,6 +25,7 @@ __all__ = [
     "failure",
     "guarded",
     "indices_checked",
+    "is_missing",
     "is_valid",
     "length_checked",
     "let",
@@ -151,18 +152,35 @@ def indices_checked(column: FeatureColumn, source: str, result: str) -> str:
     return f"CASE WHEN {source}.indices IS NOT NULL AND {indices} <> {values} THEN {wrong} ELSE {result} END"
 
 
-def scalar_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds) -> str:
+def is_missing(column: FeatureColumn, x: str) -> str:
+    """Return a condition, never null, that a number of the column is null or NaN."""
+    return f"{x} IS NULL" if column.integral else f"({x} IS NULL OR isnan(double({x})))"
+
+
+def scalar_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds, fill: Array | None) -> str:
     """Return the mapped scalar as SQL text."""
-    mapped = clipped(_mapped(source, affine, ""), bounds)
+    mapped = _mapped(_without_nan(column, source, fill), affine, "")
+    mapped = _filled(clipped(mapped, bounds), fill, "")
     return f"float({mapped})" if column.single else mapped
 
 
-def array_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds) -> str:
+def array_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds, fill: Array | None) -> str:
     """Return the mapped array as SQL text; its length has been checked."""
-    mapped = elementwise(source, _mapped("x", affine, "i"))
-    if bounds:
-        mapped = elementwise(mapped, clipped("x", bounds, "i"))
+    mapped = _mapped(_without_nan(column, "x", fill), affine, "i")
+    if bounds:  # mentions the mapped value several times
+        source, mapped = elementwise(source, mapped), clipped("x", bounds, "i")
+    mapped = elementwise(source, _filled(mapped, fill, "i"))
     return f"cast({mapped} AS array<float>)" if column.single else mapped
+
+
+def _without_nan(column: FeatureColumn, x: str, fill: Array | None) -> str:
+    """Return a number that is to be filled with null in place of NaN, so that its result is null only if it is missing."""
+    return x if fill is None or column.integral else f"nanvl(double({x}), double(NULL))"
+
+
+def _filled(x: str, fill: Array | None, index: str) -> str:
+    """Return ``x`` with null filled."""
+    return x if fill is None else f"coalesce({x}, {parameter(fill, index)})"
 
 
 def elementwise(source: str, body: str) -> str:

@@ -12,6 +12,7 @@ from pyspark.ml.feature import ElementwiseProduct
 from pyspark.ml.linalg import Vectors
 
 from sparkscale.affine import AffineMap
+from sparkscale.arrays import as_array_like, namespace
 from sparkscale.kernels import clip_by_value
 from sparkscale.spark import jvm
 from sparkscale.spark.columns import FeatureColumn, temp_column_name
@@ -34,10 +35,13 @@ class Affine(FittedMap):
         The map.
     bounds : pair of numpy.ndarray, optional
         The lowest and the highest result of each feature; NaN does not clip.
+    fill : numpy.ndarray, optional
+        The result of each feature for null and NaN. Without it, these stay.
     """
 
     affine: AffineMap
     bounds: Bounds = None
+    fill: Array | None = None
 
     def __post_init__(self) -> None:
         if self.bounds is not None:
@@ -47,7 +51,13 @@ class Affine(FittedMap):
 
     def sql(self, column: FeatureColumn, source: str) -> str:
         """See `ColumnMap`."""
-        return (scalar_map if column.kind == "scalar" else array_map)(column, source, self.affine, self.bounds)
+        to_sql = scalar_map if column.kind == "scalar" else array_map
+        return to_sql(column, source, self.affine, self.bounds, self.fill)
+
+    @property
+    def keeps_null(self) -> bool:
+        """See `ColumnMap`."""
+        return self.fill is None
 
     def kernel(self) -> Kernel:
         """See `ColumnMap`."""
@@ -55,8 +65,12 @@ class Affine(FittedMap):
 
     def joint_kernel(self, maps: Sequence[Affine]) -> Kernel:
         """See `ColumnMap`."""
-        affine, bounds = AffineMap.concat([m.affine for m in maps]), [m.bounds for m in maps if m.bounds is not None]
-        return Affine(affine, (_joined(bounds, 0), _joined(bounds, 1)) if bounds else None).kernel()
+        bounds, fills = [m.bounds for m in maps if m.bounds], [m.fill for m in maps if m.fill is not None]
+        low_and_high = (
+            (np.concatenate([b[0] for b in bounds]), np.concatenate([b[1] for b in bounds])) if bounds else None
+        )
+        affine = AffineMap.concat([m.affine for m in maps])
+        return Affine(affine, low_and_high, np.concatenate(fills) if fills else None).kernel()
 
     def entries(self) -> Entries | None:
         """See `ColumnMap`."""
@@ -69,7 +83,7 @@ class Affine(FittedMap):
     def by_stage(self, frame: Frame, vector: CheckedVector) -> Staged | None:
         """Map by ElementwiseProduct, or by Spark's StandardScalerModel; adding an offset takes a second one."""
         factor = _factor(self.affine)
-        if self.bounds is not None or factor is None:
+        if self.bounds is not None or self.fill is not None or factor is None:
             return None
         if self.affine.keeps_zero:
             output = temp_column_name()
@@ -92,7 +106,7 @@ class Affine(FittedMap):
     def part(self, features: slice | Array) -> Affine:
         """See `ColumnMap`."""
         bounds = None if self.bounds is None else (self.bounds[0][features], self.bounds[1][features])
-        return Affine(self.affine[features], bounds)
+        return Affine(self.affine[features], bounds, None if self.fill is None else self.fill[features])
 
 
 def _factor(affine: AffineMap) -> Any | None:
@@ -106,13 +120,14 @@ def _factor(affine: AffineMap) -> Any | None:
     return factor if exact.all() else None
 
 
-def _joined(bounds: Sequence[tuple[Array, Array]], side: int) -> Array:
-    return np.concatenate([pair[side] for pair in bounds])
-
-
 def _mapped(column_map: Affine, rows: Any) -> Any:
-    mapped = column_map.affine.apply(rows)
-    return mapped if column_map.bounds is None else clip_by_value(mapped, *column_map.bounds)
+    mapped: Any = column_map.affine.apply(rows)
+    if column_map.bounds is not None:
+        mapped = clip_by_value(mapped, *column_map.bounds)
+    if column_map.fill is not None:
+        xp = namespace(rows)
+        mapped = xp.where(xp.isnan(rows), as_array_like(mapped, column_map.fill), mapped)
+    return mapped
 
 
 def _entries(column_map: Affine, indices: Array, values: Array) -> Any:

@@ -16,6 +16,7 @@ from sparkscale.spark.frame import Frame
 from sparkscale.spark.transform import udf, vectors
 from sparkscale.spark.transform.affine import Affine
 from sparkscale.spark.transform.column_map import ColumnMap
+from sparkscale.spark.transform.indicator import Indicator
 from sparkscale.spark.transform.outputs import Paths, add_outputs
 from sparkscale.spark.transform.vectors import Vectors
 
@@ -45,6 +46,8 @@ class Plan:
         The features of each output of a disassembled vector.
     replaced : mapping from str to tuple of str
         The paths of the columns, or fields of structs, that outputs replace.
+    indicators : sequence of FeatureColumn
+        A column to add for each input that tells which of its values are missing; none if empty.
     """
 
     inputs: Sequence[FeatureColumn]
@@ -55,6 +58,7 @@ class Plan:
     device: str = "cpu"
     features: Sequence[slice] = ()
     replaced: Paths = field(default_factory=dict)
+    indicators: Sequence[FeatureColumn] = ()
 
 
 def slices_of(columns: Sequence[FeatureColumn]) -> list[slice]:
@@ -93,8 +97,11 @@ def apply(frame: Frame, plan: Plan) -> DataFrame:
     if plan.shape == "disassemble":
         texts = _disassembled(frame, frame.add(texts[0]), plan)
     texts = [split[k].joined(frame, text) if k in split else text for k, text in enumerate(texts)]
-    names = [out.name for out in plan.outputs]
-    return add_outputs(frame, plan.outputs, dict(zip(names, texts, strict=True)), plan.replaced)
+    if plan.indicators:
+        sources = [vectors.as_array(frame, c, policy) if c.kind == "vector" else c.sql for c in plan.inputs]
+        texts += [r.sql() for r in _indicator_inputs(plan.inputs, sources, policy)]
+    outputs = [*plan.outputs, *plan.indicators]
+    return add_outputs(frame, outputs, dict(zip([o.name for o in outputs], texts, strict=True)), plan.replaced)
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,12 @@ class _MapInput:
     def sql(self) -> str:
         """Return the mapped row as SQL."""
         return self.checked(self.column_map.sql(self.column, self.source))
+
+
+def _indicator_inputs(columns: Sequence[FeatureColumn], sources: Sequence[str], policy: str) -> list[_MapInput]:
+    """Return the inputs of the indicators; those of vectors are arrays, already checked."""
+    pairs = [(replace(c, indicator=True), source) for c, source in zip(columns, sources, strict=True)]
+    return [_MapInput(c, s, Indicator(), "keep" if c.kind == "vector" else policy) for c, s in pairs]
 
 
 def _mapped_sql(frame: Frame, rows: Sequence[_MapInput], device: str) -> list[str]:
@@ -142,6 +155,7 @@ def _slice_sql(out: FeatureColumn, array: str, features: slice) -> str:
 
 def to_sql(plan: Plan) -> dict[str, str]:
     """Return plain SQL for each output; vectors are read and written as arrays of double."""
+    arrays = [replace(c, kind="array") if c.kind == "vector" else c for c in plan.inputs]
     if plan.shape == "disassemble":
         rows = _disassembled_inputs(plan)
     elif plan.shape == "assemble":
@@ -152,9 +166,11 @@ def to_sql(plan: Plan) -> dict[str, str]:
             )
         ]
     else:
-        arrays = [replace(c, kind="array") if c.kind == "vector" else c for c in plan.inputs]
         rows = [_MapInput(c, c.sql, m, plan.handle_invalid) for c, m in zip(arrays, plan.maps, strict=True)]
-    return {out.name: rendered(r.sql(), interpreted=False) for out, r in zip(plan.outputs, rows, strict=True)}
+    if plan.indicators:
+        rows += _indicator_inputs(arrays, [c.sql for c in arrays], plan.handle_invalid)
+    outputs = [*plan.outputs, *plan.indicators]
+    return {out.name: rendered(r.sql(), interpreted=False) for out, r in zip(outputs, rows, strict=True)}
 
 
 def _assembled_sql(column: FeatureColumn, policy: str) -> str:

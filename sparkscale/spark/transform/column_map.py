@@ -39,8 +39,10 @@ class ColumnMap(ABC):
     size_remedy = ", but its metadata says {0}. Correct the rows, or the metadata."
     """The message after the actual size of a vector, where size ``{0}`` is expected."""
 
-    keeps_null = True
-    """Whether null elements of an array stay null, whatever the kernel returns for them."""
+    @property
+    def keeps_null(self) -> bool:
+        """Whether null scalars and null elements of arrays stay null, whatever the kernel returns for them."""
+        return True
 
     @abstractmethod
     def sql(self, column: FeatureColumn, source: str) -> str:

@@ -22,7 +22,9 @@ Paths = Mapping[str, tuple[str, ...]]  # from outputs to columns, or fields of s
 FIELDS_PER_EXPRESSION = 20  # fields of a struct that one expression replaces: Connect limits the nesting to about 30
 
 
-def check_outputs(df: DataFrame, outputs: Sequence[str], inputs: Sequence[str] = ()) -> Paths:
+def check_outputs(
+    df: DataFrame, outputs: Sequence[str], inputs: Sequence[str] = (), indicators: Sequence[str] = ()
+) -> Paths:
     """Refuse outputs that clash with each other or with an existing column.
 
     Parameters
@@ -31,6 +33,8 @@ def check_outputs(df: DataFrame, outputs: Sequence[str], inputs: Sequence[str] =
         The DataFrame that the outputs are added to.
     outputs, inputs : sequence of str
         The outputs, and the input of each one if there are as many. An output with the name of its input replaces it.
+    indicators : sequence of str
+        Further outputs, which replace nothing.
 
     Returns
     -------
@@ -49,13 +53,13 @@ def check_outputs(df: DataFrame, outputs: Sequence[str], inputs: Sequence[str] =
             else:
                 replaced[output] = _replaceable(output, place)
         outputs = added
+    outputs = [*outputs, *indicators]
     clashing = {folded(name) for name in df.columns}
     for name in outputs:
         if folded(name) in clashing:  # a possible clash, unless the session is case-sensitive
             if any(same_name(df, name, other) for other in df.columns):
-                raise OutputColumnError(
-                    f"Output column '{name}' already exists. Name another output, or drop the column."
-                )
+                remedy = "set addIndicator to False" if name in indicators else "name another output"
+                raise OutputColumnError(f"Output column '{name}' already exists. Drop the column, or {remedy}.")
             if sum(same_name(df, name, other) for other in outputs) > 1:
                 raise OutputColumnError(f"Output column '{name}' is named twice. Give each output its own name.")
         clashing.add(folded(name))
@@ -133,8 +137,9 @@ def add_outputs(frame: Frame, outputs: Sequence[FeatureColumn], texts: Mapping[s
     if vectors:
         added = frame.add_all([texts[name] for name in metadata], [*metadata.values()])
         texts |= zip(metadata, added, strict=True)
-    scalars = [out.name for out in outputs if out.kind == "scalar"]
-    texts |= zip(scalars, frame.split_methods([texts[name] for name in scalars], "nanvl({0}, {1})"), strict=True)
+    for indicator, repeated in ((False, "nanvl({0}, {1})"), (True, "tinyint(nanvl(double({0}), double({1})))")):
+        scalars = [out.name for out in outputs if out.kind == "scalar" and out.indicator == indicator]
+        texts |= zip(scalars, frame.split_methods([texts[name] for name in scalars], repeated), strict=True)
     if replaced:
         _replace(frame, texts, replaced, metadata)
     else:

@@ -38,7 +38,7 @@ def mapped(
     maps: Sequence[ColumnMap],
     device: str,
 ) -> list[str]:
-    """Map scalars and arrays by kernels. Null stays null; null elements of arrays do if the map keeps them.
+    """Map scalars and arrays by kernels. Null arrays stay null; null scalars and elements do if the map keeps them.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def mapped(
     arrays = {n: m for n, c, m in zip(types, columns, maps, strict=True) if c.kind != "scalar"}
     scalars = [m for c, m in zip(columns, maps, strict=True) if c.kind == "scalar"]
     kernels = {n: kernel for n, m in arrays.items() if (kernel := m.kernel())}
-    keeps_null = [n for n, m in arrays.items() if m.keeps_null]
+    keeps_null = [n for n, m in zip(types, maps, strict=True) if m.keeps_null]
     function = partial(
         _of_cells, kernels=kernels, keeps_null=keeps_null, joint=scalars[0].joint_kernel(scalars) if scalars else None
     )
@@ -82,11 +82,14 @@ def mapped(
 
 def _with_nulls(before: str, after: str, is_array: bool, keeps_null: bool) -> str:
     """Return the result of pandas, with null restored from the input: pandas has no null."""
-    cell = "CASE WHEN {0} IS NOT NULL THEN coalesce({1}, double('NaN')) END"
+    cell = (
+        "CASE WHEN {0} IS NOT NULL THEN coalesce({1}, double('NaN')) END"
+        if keeps_null
+        else "coalesce({1}, double('NaN'))"
+    )
     if not is_array:
         return cell.format(before, after)
-    element = cell.format(f"get({before}, i)", "y") if keeps_null else "coalesce(y, double('NaN'))"
-    return rare(f"transform({after}, (y, i) -> {element})")
+    return rare(f"transform({after}, (y, i) -> {cell.format(f'get({before}, i)', 'y')})")
 
 
 def _arrow_udf(frame: Frame) -> Any:
@@ -136,14 +139,15 @@ def _of_cells(
     keeps_null: Sequence[str],
     joint: Kernel | None,
 ) -> pa.StructArray:
-    """Map the fields of a struct: each array by its kernel, all scalars as one matrix; null stays null."""
+    """Map the fields of a struct: each array by its kernel, all scalars as one matrix."""
     columns = {field.name: cells.field(field.name) for field in cells.type}
     results = {n: _of_rows(columns[n], worker, kernel, n in keeps_null) for n, kernel in kernels.items()}
     scalars = [n for n in columns if n not in kernels]
     if joint:
         rows = np.column_stack([columns[n].to_numpy(zero_copy_only=False) for n in scalars])
         values = worker.apply(joint, rows) if len(rows) else rows
-        results |= {n: _as_arrow(column, columns[n]) for n, column in zip(scalars, values.T, strict=True)}
+        pairs = zip(scalars, values.T, strict=True)
+        results |= {n: _as_arrow(column, columns[n], n in keeps_null) for n, column in pairs}
     return pa.StructArray.from_arrays([results[n] for n in columns], [*columns])
 
 
@@ -168,7 +172,7 @@ def _of_rows(arrays: pa.ListArray, worker: Cpu, kernel: Kernel, keeps_null: bool
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), _as_arrow(results, values, keeps_null), mask=mask)
 
 
-def _as_arrow(values: npt.NDArray[Any], source: pa.Array, keeps_null: bool = True) -> pa.Array:
+def _as_arrow(values: npt.NDArray[Any], source: pa.Array, keeps_null: bool) -> pa.Array:
     """Return values in the type of the source; with ``keeps_null``, null where the source is null."""
     mask = _null(source) if keeps_null and source.null_count else None
     return pa.array(values.astype(source.type.to_pandas_dtype(), copy=False), mask=mask)
