@@ -87,14 +87,18 @@ TABLE = (
             {"withCentering": True, "unitVariance": True, "lower": 0.1, "upper": 0.9},
             {"withScaling": False, "withCentering": True},
             {"handleConstant": "unit", "relativeError": 0.0},
-            {"clip": [-1.0, 0.5]},
+            {"clip": [-1.0, 0.5], "fillInvalid": "center"},
         ),
     ),
     Entry(
         sparkscale.Winsorizer,
         sparkscale.WinsorizerModel,
         Quantiles,
-        ({}, {"lower": 0.2, "upper": 0.6}, {"lower": 0.1, "interpolation": "linear", "relativeError": 0.0}),
+        (
+            {},
+            {"lower": 0.2, "upper": 0.6},
+            {"lower": 0.1, "interpolation": "linear", "relativeError": 0.0, "fillInvalid": 2.5},
+        ),
     ),
     Entry(sparkscale.SpectralNorm, sparkscale.SpectralNormModel, CoMoments, ({},)),
     Entry(

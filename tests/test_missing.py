@@ -14,7 +14,16 @@ import sparkscale
 from frames import INF, NAN, frame, rows_of_each, vectors
 from models import learned, with_params
 from scans import Partitions, fit
-from sparkscale import BatchNorm, BatchNormModel, MaxAbsScaler, MinMaxScaler, StandardScaler, StandardScalerModel
+from sparkscale import (
+    BatchNorm,
+    BatchNormModel,
+    MaxAbsScaler,
+    MinMaxScaler,
+    RobustScaler,
+    StandardScaler,
+    StandardScalerModel,
+    Winsorizer,
+)
 from sparkscale.errors import OutputColumnError, ParamError
 from sparkscale.spark.columns import FeatureColumn
 from store import Store
@@ -36,6 +45,8 @@ FILLING = {
     "middle": MinMaxScaler(fillInvalid="center", min=-1.0, max=3.0),
     "number out of the range": MinMaxScaler(fillInvalid=-1.0, clip=True),
     "zero": MaxAbsScaler(fillInvalid="center"),
+    "median": RobustScaler(withCentering=True, fillInvalid="center"),
+    "median, clipped": Winsorizer(lower=0.6, fillInvalid="center"),
     "beta": BatchNorm(fillInvalid="center", beta=[7.0]),
 }
 FILLS = {  # of each of the three features: means 3, -4 and 1.5, of which the second is constant
@@ -46,6 +57,8 @@ FILLS = {  # of each of the three features: means 3, -4 and 1.5, of which the se
     "middle": [1.0] * 3,
     "number out of the range": [-1.0] * 3,
     "zero": [0.0] * 3,
+    "median": [0.0] * 3,
+    "median, clipped": [3.0, -4.0, 2.0],
     "beta": [7.0] * 3,
 }
 

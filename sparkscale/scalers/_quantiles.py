@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 from sparkscale.scalers._base import Scaler
-from sparkscale.scalers._columns import ColumnParams
 from sparkscale.scalers._learned import Array
+from sparkscale.scalers._missing import HasMissing
 from sparkscale.scalers._model import ExtremaModel
 from sparkscale.scalers._params import P, param
 from sparkscale.spark import storage
@@ -19,8 +19,8 @@ __all__ = ["HasQuantiles", "QuantileModel", "QuantileScaler"]
 M = TypeVar("M", bound="QuantileModel")
 
 
-class HasQuantiles(ColumnParams):
-    """Mixin for a lower and an upper quantile."""
+class HasQuantiles(HasMissing):
+    """Mixin for a lower and an upper quantile, and for filling missing values by the median."""
 
     lower = param("lower", "lower quantile, between 0 and 1", float)
     upper = param("upper", "upper quantile, between 0 and 1", float)
@@ -86,6 +86,9 @@ class QuantileModel(HasQuantiles, ExtremaModel[Quantiles]):
 
     def _quantile(self, q: float) -> Array:
         return self.statistics.quantile(q, self.getInterpolation())
+
+    def _center(self) -> Array:
+        return self._quantile(0.5)
 
     def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
         extra, statistic = super()._saved()

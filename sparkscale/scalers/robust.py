@@ -148,6 +148,13 @@ class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):
         range, as in scikit-learn.
     clip : list of two floats, optional
         Clip results to this range, ``[low, high]`` in scaled units; either may be infinite.
+    fillInvalid : float or "center", optional
+        What ``transform`` gives for null and NaN, in scaled units: a number, or "center" for the median as it is mapped. The default
+        leaves null and NaN. Infinite values are not filled, nor arrays and vectors that are null. It needs
+        ``handleInvalid="keep"``.
+    addIndicator : bool, default=False
+        Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
+        array with a number for each feature.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU. The quantiles
         are always computed on the CPU.
@@ -155,7 +162,8 @@ class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):
     Raises
     ------
     ParamError
-        If ``lower >= upper``, or ``clip`` is not two numbers, the lower first.
+        If ``lower >= upper``, ``clip`` is not two numbers, the lower first, or ``fillInvalid`` is neither a finite number
+        nor "center".
     RangeOverflowError
         If a range is not representable as a double.
 
@@ -212,6 +220,8 @@ class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):
         handleEmpty: str = "keep",
         handleConstant: str = "collapse",
         clip: list[float] | None = None,
+        fillInvalid: float | str | None = None,
+        addIndicator: bool = False,
         device: str = "cpu",
     ) -> None:
         super().__init__()

@@ -86,6 +86,13 @@ class Winsorizer(_WinsorizerParams, QuantileScaler[WinsorizerModel]):
         values and otherwise does the same as "keep". Kept infinities are clipped.
     handleEmpty : {"keep", "error"}, default="keep"
         A feature without any valid value: "keep" maps it to NaN and logs a warning, "error" raises an error.
+    fillInvalid : float or "center", optional
+        What ``transform`` gives for null and NaN, in units of the input: a number, or "center" for the median. The default
+        leaves null and NaN. Infinite values are not filled, nor arrays and vectors that are null. It needs
+        ``handleInvalid="keep"``.
+    addIndicator : bool, default=False
+        Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
+        array with a number for each feature.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU. The quantiles
         are always computed on the CPU.
@@ -140,6 +147,8 @@ class Winsorizer(_WinsorizerParams, QuantileScaler[WinsorizerModel]):
         outputCols: list[str] | None = None,
         handleInvalid: str = "keep",
         handleEmpty: str = "keep",
+        fillInvalid: float | str | None = None,
+        addIndicator: bool = False,
         device: str = "cpu",
     ) -> None:
         super().__init__()
