@@ -26,7 +26,8 @@ import sparkscale
 from commands import refused, run
 from processes import undisturbed
 from sparkscale import MinMaxScalerModel, StandardScaler, StandardScalerModel
-from sparkscale.cli.params import SCALERS
+from sparkscale.cli import main
+from sparkscale.cli.params import SCALERS, given_params
 from sparkscale.scalers._persistence import StageReader
 from sparkscale.spark import jvm
 from sparkscale.spark.columns import FeatureColumn
@@ -176,6 +177,28 @@ def test_options_are_of_the_types_of_params(fits: dict[str, str]) -> None:
         "momentum": None,
         "handleInvalid": "skip",
     }
+
+
+@pytest.mark.parametrize(
+    ("scaler", "options", "params"),
+    [
+        ("standard", "--clip=-3,inf --fill-invalid=center", {"clip": [-3.0, np.inf], "fillInvalid": "center"}),
+        ("standard", "--clip none --fill-invalid none", {"clip": None, "fillInvalid": None}),
+        (
+            "min-max",
+            "--clip --fill-invalid=-1 --add-indicator",
+            {"clip": True, "fillInvalid": -1.0, "addIndicator": True},
+        ),
+        ("max-abs", "--no-clip --no-add-indicator", {"clip": False, "addIndicator": False}),
+    ],
+)
+def test_options_have_the_types_of_their_scaler(scaler: str, options: str, params: dict[str, Any]) -> None:
+    """A range or a flag, and words beside numbers."""
+    args = ["rows.csv", "--columns", "a", "--output", "m", f"--scaler={scaler}", *options.split()]
+    given = given_params(main.commands["fit"].make_context("fit", args))
+
+    assert given == params
+    getattr(sparkscale, SCALERS[scaler])(**given)._check_params()
 
 
 def rows_of(path: Path) -> list[list[Any]]:
