@@ -43,6 +43,7 @@ Array = npt.NDArray[np.float64]
 
 def main(spark: SparkSession) -> None:
     """Use it."""
+    given()
     past = spark.range(8).selectExpr("double(id) AS x", "array(double(id), double(id * id)) AS a")
     today = past.selectExpr("x + 10 AS x", "a")
     model = estimators(past)
@@ -110,6 +111,14 @@ def maps_and_statistics(model: StandardScalerModel, df: DataFrame) -> None:
     assert_type(whitener, WhitenerModel)
     assert_type(whitener.whiteningMatrix, DenseMatrix)
     assert_type(whitener.affine, MatrixMap)
+
+
+def given() -> None:
+    """Make maps from given numbers, without a fit."""
+    assert_type(StandardScalerModel.of(inputCol="x", mean=[0.5, 1], std=np.ones(2), withMean=True), StandardScalerModel)
+    assert_type(MinMaxScalerModel.of(inputCol="x", originalMin=0, originalMax=255), MinMaxScalerModel)
+    norm = BatchNormModel.of(inputCols=["x", "a"], runningMean=[1, [2, 3]], runningVar=[1, (4, 9)])
+    assert_type(norm, BatchNormModel)
 
 
 def layers(df: DataFrame) -> None:

@@ -36,10 +36,11 @@ class Extent:
 
 @dataclass(frozen=True)
 class Features:
-    """The features to show: a row of ``summary`` each, and the extent of their values."""
+    """The features to show: a row of ``summary`` each, the extent of their values, and which had no valid value."""
 
     summary: pd.DataFrame
     extent: Extent
+    empty: npt.NDArray[np.bool_]
 
 
 class HtmlReprMixin(Params):
@@ -70,7 +71,7 @@ def stage_html(title: str, params: Params, description: str, features: Features 
     after_title = f": {escape(description)}" if description else ""
     divs = [f"<div><b>{escape(title)}</b>{after_title} <small>({escape(params.uid)})</small></div>", *_params(params)]
     if features is not None:
-        divs += [_remarks(features.summary), _table(features), _legend(features)]
+        divs += [_remarks(features), _table(features), _legend(features)]
     return f"<div>{''.join(divs)}</div>"
 
 
@@ -107,12 +108,13 @@ def _short(text: str) -> str:
     return text if len(text) <= MAX_TEXT_LENGTH else f"{text[: MAX_TEXT_LENGTH - 1]}…"
 
 
-def _remarks(summary: pd.DataFrame) -> str:
+def _remarks(features: Features) -> str:
     """List features that need attention."""
-    conditions = {
+    summary = features.summary
+    conditions: dict[str, pd.Series[bool] | npt.NDArray[np.bool_]] = {
         "constant": summary["constant"],
-        "without a valid value": summary["count"] == 0,
-        "with invalid values (null, NaN or infinite)": (summary["invalid"] > 0) & (summary["count"] > 0),
+        "without a valid value": features.empty,
+        "with invalid values (null, NaN or infinite)": (summary["invalid"] > 0) & ~features.empty,
     }
     remarks = [
         f"{int(which.sum()):,} {text}: {_listed(list(summary.index[which]))}"
@@ -138,7 +140,10 @@ def _table(features: Features) -> str:
         cells = [f'<th title="{escape(name)}">{escape(_short(name))}</th>']
         cells += [f"<td>{_number(row[column])}</td>" for column in columns]
         middle = None if extent.middle is None else float(extent.middle[i])
-        cells += [f"<td>{_mark(float(extent.low[i]), float(extent.high[i]), middle)}</td>", f"<td>{_note(row)}</td>"]
+        cells += [
+            f"<td>{_mark(float(extent.low[i]), float(extent.high[i]), middle)}</td>",
+            f"<td>{_note(row, bool(features.empty[i]))}</td>",
+        ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
@@ -147,14 +152,15 @@ def _number(value: Any) -> str:
     return f"{int(value):,}" if isinstance(value, int | np.integer) else f"{value:.6g}"
 
 
-def _note(row: Any) -> str:
+def _note(row: Any, empty: bool) -> str:
     """Describe what is special about a feature."""
-    count, invalid = int(row["count"]), int(row["invalid"])
-    if not count:
+    if empty:
         return "<b>no valid value</b>"
-    share = f"{100 * invalid / (count + invalid):.1f}"
     words = ["<b>constant</b>"] if row["constant"] else []
-    words += [f"<b>{'&lt; 0.1' if share == '0.0' else share} % invalid</b>"] if invalid else []
+    count, invalid = int(row["count"]), int(row["invalid"])
+    if invalid:
+        share = f"{100 * invalid / (count + invalid):.1f}"
+        words.append(f"<b>{'&lt; 0.1' if share == '0.0' else share} % invalid</b>")
     return ", ".join(words)
 
 

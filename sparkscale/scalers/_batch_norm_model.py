@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame
 
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._batch_norm_params import BatchNormParams
+from sparkscale.scalers._given import Argument, Given, Numbers
 from sparkscale.scalers._model import Array, ScalerModel, V
 from sparkscale.spark import storage
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
@@ -25,44 +26,87 @@ __all__ = ["BatchNormModel"]
 
 
 class BatchNormModel(BatchNormParams, ScalerModel[Any]):
-    """Model fitted by `BatchNorm`.
+    """Model fitted by `BatchNorm`, or made from given numbers by `of`.
 
     ``statistics`` has one entry per channel: `sparkscale.statistics.Moments` of the population, or
     `sparkscale.statistics.BatchAverage` or `sparkscale.statistics.MovingAverage` over mini-batches.
     """
 
     _statistic_class = Moments
+    _takes = {"runningMean": Argument(), "runningVar": Argument(0)}
     _repr_params = ("epsilon",)
+
+    @classmethod
+    def of(
+        cls, *, runningMean: Numbers, runningVar: Numbers, dataset: DataFrame | None = None, **params: Any
+    ) -> BatchNormModel:
+        """Return the model of a given mean and variance, without a fit.
+
+        Parameters
+        ----------
+        runningMean, runningVar : float or array_like
+            One number per channel: a list, array or vector, or a single number. With ``inputCols``, one entry per column: a
+            number for a scalar, a list for an array or vector. The map divides by the root of ``runningVar + epsilon``, so
+            ``runningVarBiased`` and ``normalizingVar`` are equal to ``runningVar``.
+        dataset : pyspark.sql.DataFrame, optional
+            A DataFrame with the input columns. Only its schema is read, for the types of the columns and their metadata.
+            Without it, a column of one number is a scalar; a column of several, or with a ``shape``, is an array.
+        **params
+            Any other Params of the model, such as ``epsilon`` or ``gamma``. One of ``inputCol`` and ``inputCols`` is required.
+
+        Returns
+        -------
+        BatchNormModel
+            A model that maps like a fitted one, but has no ``statistics``: ``merge`` and ``update`` raise `ParamError`, and
+            ``count`` is 0.
+
+        Raises
+        ------
+        ParamError
+            If numbers are not finite, or do not match the columns or the ``shape``, or ``runningVar`` is negative.
+        ParamTypeError
+            If numbers are of the wrong type, or a keyword is not a Param.
+
+        Examples
+        --------
+        >>> from sparkscale import BatchNormModel
+        >>> model = BatchNormModel.of(inputCol="image", runningMean=[0.5, 0.25], runningVar=[0.25, 1.0], shape=[2, 1, 2],
+        ...                           epsilon=1e-300)
+        >>> model.affine.apply([1.0, 0.5, 0.25, 2.25])
+        array([1., 0., 0., 2.])
+        """
+        return cls._given(dataset, params, runningMean=runningMean, runningVar=runningVar)
 
     @property
     def runningMean(self) -> DenseVector:
         """Mean of each channel, which the map subtracts."""
-        return self._vector(self.statistics.mean)
+        return self._vector("mean")
 
     @property
     def runningVar(self) -> DenseVector:
         """Unbiased variance of each channel, as PyTorch's layers store it."""
-        return self._vector(_variance(self.statistics, ddof=1))
+        return self._vector("runningVar")
 
     @property
     def runningVarBiased(self) -> DenseVector:
         """Biased variance of each channel, as Keras's layers store it (``moving_variance``)."""
-        return self._vector(_variance(self.statistics, ddof=0))
+        return self._vector("runningVarBiased")
 
     @property
     def normalizingVar(self) -> DenseVector:
         """Variance used by the map: biased for the population, else the average of the batches' unbiased variances."""
-        return self._vector(self._normalizing())
+        return self._vector("normalizingVar")
 
     @property
     def numBatchesTracked(self) -> int:
         """Number of mini-batches in the average; 0 for population statistics."""
-        return int(self.statistics.batches.max()) if isinstance(self.statistics, RunningMoments) else 0
+        source = self._source
+        return int(source.batches.max()) if isinstance(source, RunningMoments) else 0
 
     @property
     def numChannels(self) -> int:
         """Total number of channels of all columns."""
-        return len(self.statistics)
+        return len(self._source)
 
     @property
     def count(self) -> int:
@@ -151,20 +195,36 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
 
     def _map(self) -> AffineMap:
         gamma, beta = (self._per_channel(name, self.numChannels) for name in ("gamma", "beta"))
-        return AffineMap(self.statistics.mean, np.sqrt(self._normalizing() + self.getEpsilon()) / gamma, beta)
+        numbers = self._numbers
+        return AffineMap(numbers["mean"], np.sqrt(numbers["normalizingVar"] + self.getEpsilon()) / gamma, beta)
 
-    def _normalizing(self) -> Array:
-        return _variance(self.statistics, ddof=0 if isinstance(self.statistics, Moments) else 1)
+    def _numbers_of(self, statistic: Moments | RunningMoments) -> Mapping[str, Array]:
+        if isinstance(statistic, Moments):
+            biased, unbiased, std = statistic.variance(0), statistic.variance(1), statistic.std(0)
+        else:
+            biased, unbiased, std = statistic.variance, statistic.unbiased, np.sqrt(statistic.variance)
+        return {
+            "mean": statistic.mean,
+            "std": std,
+            "runningVar": unbiased,
+            "runningVarBiased": biased,
+            "normalizingVar": biased if isinstance(statistic, Moments) else unbiased,
+        }
+
+    def _numbers_given(self, given: Mapping[str, Array]) -> Mapping[str, Array]:
+        variances = dict.fromkeys(("runningVar", "runningVarBiased", "normalizingVar"), given["runningVar"])
+        return {"mean": given["runningMean"], "std": np.sqrt(given["runningVar"]), **variances}
 
     def _spread(self) -> Array:
-        statistic = self.statistics
-        return statistic.std(0) if isinstance(statistic, Moments) else np.sqrt(statistic.variance)
+        return self._numbers["std"]
 
     def _collapses(self) -> npt.NDArray[np.bool_]:
-        return np.asarray((self._per_channel("gamma", self.numChannels) == 0) & np.isfinite(self._normalizing()))
+        return np.asarray(
+            (self._per_channel("gamma", self.numChannels) == 0) & np.isfinite(self._numbers["normalizingVar"])
+        )
 
     def _center(self) -> Array:
-        return self.statistics.mean  # type: ignore[no-any-return]
+        return self._numbers["mean"]
 
     def _of_features(self, entries: V) -> V:
         layout = self._layout()
@@ -189,15 +249,16 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
         return [FeatureColumn(f"{c.name}_channel", "array", size=layout.channels) for c in self._columns]
 
     def _learned_values(self) -> dict[str, Any]:
-        return {"runningMean": self.runningMean.toArray(), "runningVar": self.runningVar.toArray()}
+        return {"runningMean": self._shown("mean"), "runningVar": self._shown("runningVar")}
 
     def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
         extra, statistic = super()._saved()
-        return {**extra, "statistic": type(statistic).__name__}, statistic
+        return {**extra, "statistic": type(self._source).__name__}, statistic
 
     @classmethod
-    def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable]:
-        classes: dict[str, type[Mergeable]] = {c.__name__: c for c in (Moments, BatchAverage, MovingAverage)}
+    def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
+        classes: dict[str, type[Mergeable] | None] = {c.__name__: c for c in (Moments, BatchAverage, MovingAverage)}
+        classes[Given.__name__] = None
         name = storage.typed_entry(extra, "statistic", str)
         if name not in classes:
             raise storage.MalformedError(f"statistic is {name!r}, not one of {', '.join(classes)}")
@@ -209,12 +270,6 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
         if layout is not None:
             for column in self._columns:
                 layout.check(column.name, column.size or 0)
-
-
-def _variance(statistic: Moments | RunningMoments, ddof: int) -> Array:
-    if isinstance(statistic, Moments):
-        return statistic.variance(ddof)
-    return statistic.unbiased if ddof else statistic.variance
 
 
 def _of_batch(moments: Moments, epsilon: float) -> tuple[Array, Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame
 from sparkscale.errors import ParamError
 from sparkscale.scalers import _saved_columns as saved_columns
 from sparkscale.scalers._fit import FitMixin
+from sparkscale.scalers._given import Argument, Given, Numbers, arranged
 from sparkscale.scalers._map_model import MapModel
 from sparkscale.spark import storage
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
@@ -30,19 +31,43 @@ M = TypeVar("M", bound="LearnedModel[Any]")
 
 
 class LearnedModel(FitMixin, MapModel, Generic[S]):
-    """Base of the models that hold a statistic."""
+    """Base of the models that hold a statistic, or numbers that they were given instead."""
 
     _statistic_class: type[Statistic]
+    _takes: ClassVar[Mapping[str, Argument]] = {}
+    """The numbers that a model can be given."""
 
     def __init__(self) -> None:
         super().__init__()
         self._columns: tuple[FeatureColumn, ...] = ()
-        self._learned: S | None = None
+        self._learned: S | Given | None = None
         self._skips = False
 
-    def _learn(self, columns: Sequence[FeatureColumn], statistic: S, *, skips: bool) -> None:
+    def _learn(self, columns: Sequence[FeatureColumn], learned: S | Given, *, skips: bool) -> None:
         """Take what was learned, and whether only from rows without an invalid value."""
-        self._columns, self._learned, self._skips = tuple(columns), statistic, skips
+        self._columns, self._learned, self._skips = tuple(columns), learned, skips
+
+    @classmethod
+    def _given(cls: type[M], dataset: DataFrame | None, params: Mapping[str, Any], **numbers: Numbers | None) -> M:
+        """Return the model of given numbers."""
+        model = cls().setParams(**params)
+        model._check_params()
+        columns, given = arranged(model, numbers, dataset)
+        model._learn(columns, given, skips=False)
+        for problem, values, which in given.problems(cls._takes):
+            got = ", ".join(map(str, values[which][:5]))
+            raise model._fail(f"{problem}. Got {got} for {', '.join(map(repr, model._names(which, 5)))}.")
+        model._plan(dataset)  # refuses whatever transform would refuse
+        model._log()
+        return model
+
+    @abstractmethod
+    def _numbers_of(self, statistic: S) -> Mapping[str, Array]:
+        """Return the numbers of a statistic by name: those that attributes show, and the map consists of."""
+
+    def _numbers_given(self, given: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Return the same numbers from those that the model was given."""
+        return given
 
     @abstractmethod
     def _spread(self) -> Array:
@@ -51,21 +76,53 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
     @property
     def statistics(self) -> S:
         """The raw, mergeable statistic of the data."""
+        source = self._source
+        if isinstance(source, Given):
+            raise self._fail(
+                "the model was given its numbers, and has no statistics that could be merged or updated. Fit a model."
+            )
+        return source
+
+    @property
+    def _source(self) -> S | Given:
+        """What all numbers come from."""
         if self._learned is None:
             raise ParamError(f"{type(self).__name__} has learned nothing: use the model that fit returns.")
         return self._learned
 
     @property
+    def _numbers(self) -> Mapping[str, Array]:
+        source = self._source
+        return self._numbers_given(source.numbers) if isinstance(source, Given) else self._numbers_of(source)
+
+    def _needed(self, name: str) -> Array:
+        """Return numbers that the map consists of."""
+        numbers = self._numbers
+        if name not in numbers:
+            raise self._fail(f"these Params need {name}, which the model was not given. Give it, or change the Params.")
+        return numbers[name]
+
+    def _shown(self, name: str) -> Array:
+        """Return numbers to be shown; NaN where there is no valid value, and for those that were not given."""
+        return np.where(self._empty, np.nan, self._numbers.get(name, np.nan))
+
+    @property
+    def _empty(self) -> npt.NDArray[np.bool_]:
+        """Which entries had no valid value in fit."""
+        source = self._source
+        return np.asarray((source.count == 0) & (not isinstance(source, Given)))
+
+    @property
     def numFeatures(self) -> int:
         """Total number of features of all columns."""
-        self.statistics  # noqa: B018  # refuses a model that has learned nothing
+        self._source  # noqa: B018  # refuses a model that has learned nothing
         return sum(c.size or 0 for c in self._columns)
 
     @property
     def count(self) -> int:
-        """Number of rows used in fit."""
-        statistic = self.statistics
-        rows = statistic.count if self._skips else statistic.count + statistic.invalid
+        """Number of rows used in fit; 0 if the model was given its numbers."""
+        source = self._source
+        rows = source.count if self._skips else source.count + source.invalid
         return int(rows.max(initial=0))
 
     @property
@@ -76,7 +133,7 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
     @property
     def invalidCounts(self) -> list[int]:
         """Number of null, NaN and infinite values of each feature."""
-        return [int(n) for n in self.statistics.invalid]
+        return [int(n) for n in self._source.invalid]
 
     @property
     def constantFeatures(self) -> list[str]:
@@ -86,10 +143,10 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
     @property
     def emptyFeatures(self) -> list[str]:
         """Names of the features that had no valid value; they map to NaN."""
-        return self._names(self.statistics.count == 0)
+        return self._names(self._empty)
 
     def _constant(self) -> npt.NDArray[np.bool_]:
-        return np.asarray((self._spread() == 0) & (self.statistics.count > 0))
+        return np.asarray((self._spread() == 0) & ~self._empty)
 
     def _names(self, which: npt.NDArray[np.bool_], most: int | None = None) -> list[str]:
         """Return the names of the chosen entries of the statistic, of ``most`` at most."""
@@ -135,10 +192,10 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
         Raises
         ------
         ParamError
-            If a model has another class or another statistic, was fitted on other columns, or only one of the models was fitted with
-            ``handleInvalid="skip"``.
+            If a model has another class or another statistic, was fitted on other columns, or was given its numbers, or only
+            one of the models was fitted with ``handleInvalid="skip"``.
         """
-        shapes = _shapes(self._columns)
+        shapes, statistic = _shapes(self._columns), self.statistics
         for other in others:
             if type(other) is not type(self):
                 raise self._fail(f"cannot merge with {type(other).__name__}. Only models of one class merge.")
@@ -151,7 +208,7 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
                 )
             if other._skips != self._skips:
                 raise self._fail("only one of the models learned under handleInvalid='skip'. Fit both alike to merge.")
-        return self._relearned(self.statistics.merge(*(other.statistics for other in others)))
+        return self._relearned(statistic.merge(*(other.statistics for other in others)))
 
     def update(self: M, dataset: DataFrame) -> M:
         """Return a new model, equal to one fitted on the old data and ``dataset``.
@@ -169,15 +226,16 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
         Raises
         ------
         ParamError
-            If ``handleInvalid`` was changed to or from "skip" since fit.
+            If ``handleInvalid`` was changed to or from "skip" since fit, or the model was given its numbers.
         """
+        statistic = self.statistics
         self._check_params()
         check_dataset(dataset, whole="update")
         if self._skips != (self.getHandleInvalid() == "skip"):
             raise self._fail("handleInvalid='skip' was set or unset since fit. Set it back to update, or fit again.")
         columns = as_fitted(resolve(dataset, self._input_names()), self._renamed())
-        summary = self._summarize(dataset, columns, type(self.statistics))
-        return self._relearned(self.statistics.merge(summary.statistic) if summary else self.statistics)
+        summary = self._summarize(dataset, columns, type(statistic))
+        return self._relearned(statistic.merge(summary.statistic) if summary else statistic)
 
     def _relearned(self: M, statistic: Any) -> M:
         model = self.copy()
@@ -186,21 +244,24 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
         return model
 
     def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
-        return {"columns": saved_columns.to_json(self._columns), "skips": self._skips}, self.statistics
+        saved, source = {"columns": saved_columns.to_json(self._columns), "skips": self._skips}, self._source
+        return ({**saved, "given": source.to_json()}, None) if isinstance(source, Given) else (saved, source)
 
     @classmethod
-    def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable]:
-        return cls._statistic_class
+    def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
+        return None if "given" in extra else cls._statistic_class
 
     def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
         columns = saved_columns.from_json(storage.typed_entry(extra, "columns", list))
+        if statistic is None:
+            statistic = Given.from_json(storage.typed_entry(extra, "given", dict), self._takes)
         self._learn(columns, statistic, skips=storage.typed_entry(extra, "skips", bool))
         entries = sum(c.size or 0 for c in self._entry_columns())
         if entries != len(statistic):
             raise storage.MalformedError(f"columns are of {entries} features, and the statistics of {len(statistic)}")
 
     def _log(self) -> None:
-        constant, empty = self._constant(), self.statistics.count == 0
+        constant, empty = self._constant(), self._empty
         if constant.any():
             names = ", ".join(self._names(constant, 10))
             logger.warning("%s: %d constant feature(s): %s", type(self).__name__, constant.sum(), names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -37,6 +37,9 @@ class MatrixModel(ScalerModel[CoMoments]):
     def count(self) -> int:
         """Number of rows used in fit: those without an invalid value."""
         return int(self.statistics.rows.max(initial=0))
+
+    def _numbers_of(self, statistic: CoMoments) -> Mapping[str, Array]:
+        return {"mean": statistic.mean}
 
     def _spread(self) -> Array:
         return np.sqrt(np.diagonal(self.statistics.comoments))

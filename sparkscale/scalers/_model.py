@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +16,7 @@ from sparkscale.affine import AffineMap
 from sparkscale.display import plot
 from sparkscale.display.html import Extent, Features
 from sparkscale.errors import EmptyDataError, RangeOverflowError, ScalingError
+from sparkscale.scalers._given import Given
 from sparkscale.scalers._inverse import InverseModel
 from sparkscale.scalers._learned import Array, LearnedModel
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
@@ -40,7 +41,7 @@ V = TypeVar("V", AffineMap, Array)
 
 
 class ScalerModel(LearnedModel[S]):
-    """Base of the fitted models. A subclass computes its map from ``statistics`` and has attributes for these."""
+    """Base of the fitted models. A subclass computes its map from numbers, and has attributes for these."""
 
     _repr_params: tuple[str, ...] = ()
 
@@ -79,7 +80,7 @@ class ScalerModel(LearnedModel[S]):
 
     def _entry_map(self) -> AffineMap:
         self._check_params()
-        empty = np.asarray(self.statistics.count == 0)
+        empty = self._empty
         with np.errstate(all="ignore"):
             affine = self._map()
         center, scale, offset = affine.center, affine.scale, affine.offset
@@ -105,7 +106,7 @@ class ScalerModel(LearnedModel[S]):
         if fill is None:
             return None
         if fill != "center":
-            return np.full(len(self.statistics), fill)
+            return np.full(len(self._source), fill)
         bounds = self._bounds() or (-np.inf, np.inf)
         return np.clip(self._entry_map().apply(self._center()), *bounds)
 
@@ -205,8 +206,8 @@ class ScalerModel(LearnedModel[S]):
         import pandas as pd  # noqa: PLC0415  # only tables need it
 
         table: dict[str, Any] = {
-            "count": self.statistics.count.astype(np.int64),
-            "invalid": self.statistics.invalid.astype(np.int64),
+            "count": self._source.count.astype(np.int64),
+            "invalid": self._source.invalid.astype(np.int64),
             **self._learned_values(),
             **of_map,
             "constant": self._constant(),
@@ -249,24 +250,26 @@ class ScalerModel(LearnedModel[S]):
         """
         return plot.plot(self, dataset, features, bins)
 
-    def _vector(self, values: Array) -> DenseVector:
-        return Vectors.dense(np.where(self.statistics.count > 0, values, np.nan))
+    def _vector(self, name: str) -> DenseVector:
+        return Vectors.dense(self._shown(name))
 
     def _overview(self) -> tuple[str, Features | None]:
         if self._learned is None:
             return "has learned nothing; fit returns a model that has", None
-        text = f"{self.count:,} rows, {self.numFeatures:,} features"
-        if len(self.statistics) != self.numFeatures:
-            text += f" in {len(self.statistics):,} channels"
+        source = self._source
+        text = (
+            f"{'given numbers' if isinstance(source, Given) else f'{self.count:,} rows'}, {self.numFeatures:,} features"
+        )
+        if len(source) != self.numFeatures:
+            text += f" in {len(source):,} channels"
         try:
-            return text, Features(self.summary(), self._extent())
+            return text, Features(self.summary(), self._extent(), self._empty)
         except ScalingError as failure:  # Params that were set after fit
             return f"{text}. {failure}", None
 
     def _extent(self) -> Extent:
         """Return where the values of each feature are known to lie."""
-        statistic: Any = self.statistics  # with a mean, unless a subclass has an extent of its own
-        mean, std = np.where(statistic.count > 0, statistic.mean, np.nan), self._spread()
+        mean, std = self._shown("mean"), self._spread()  # unless a subclass has an extent of its own
         return Extent(mean - std, mean + std, mean)
 
     def __repr__(self) -> str:
@@ -280,9 +283,12 @@ class ExtremaModel(ScalerModel[E]):
 
     _statistic_class: type[Extrema] = Extrema
 
+    def _numbers_of(self, statistic: E) -> Mapping[str, Array]:
+        return {"originalMin": statistic.min, "originalMax": statistic.max}
+
     def _spread(self) -> Array:
         with np.errstate(all="ignore"):
-            return self.statistics.max - self.statistics.min
+            return self._numbers["originalMax"] - self._numbers["originalMin"]
 
     def _extent(self) -> Extent:
-        return Extent(self.statistics.min, self.statistics.max)
+        return Extent(self._numbers["originalMin"], self._numbers["originalMax"])

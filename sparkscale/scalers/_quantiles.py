@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
+from sparkscale.display.html import Extent
 from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._learned import Array
 from sparkscale.scalers._missing import HasMissing
@@ -84,19 +87,30 @@ class QuantileModel(HasQuantiles, ExtremaModel[Quantiles]):
 
     _statistic_class = Quantiles
 
-    def _quantile(self, q: float) -> Array:
-        return self.statistics.quantile(q, self.getInterpolation())
+    def _numbers_of(self, statistic: Quantiles) -> Mapping[str, Array]:
+        quantiles = {"lower": self.getLower(), "median": 0.5, "upper": self.getUpper()}
+        numbers = {name: statistic.quantile(q, self.getInterpolation()) for name, q in quantiles.items()}
+        with np.errstate(all="ignore"):
+            return {**numbers, "range": numbers["upper"] - numbers["lower"]}
+
+    def _spread(self) -> Array:
+        return self._shown("range")
+
+    def _extent(self) -> Extent:
+        return Extent(self._shown("lower"), self._shown("upper"), self._shown("median"))
 
     def _center(self) -> Array:
-        return self._quantile(0.5)
+        return self._needed("median")
 
     def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
         extra, statistic = super()._saved()
-        return {**extra, "relativeError": type(self.statistics).relative_error}, statistic
+        errors = {"relativeError": statistic.relative_error} if isinstance(statistic, Quantiles) else {}
+        return {**extra, **errors}, statistic
 
     @classmethod
-    def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable]:
-        return Quantiles.within(storage.typed_entry(extra, "relativeError", float))
+    def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
+        statistic_class = super()._saved_statistic_class(extra)
+        return statistic_class and Quantiles.within(storage.typed_entry(extra, "relativeError", float))
 
 
 class QuantileScaler(HasQuantiles, Scaler[M], Generic[M]):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from pyspark import keyword_only
 from pyspark.ml.linalg import DenseVector
+from pyspark.sql import DataFrame
 
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
+from sparkscale.scalers._given import Argument, Numbers
 from sparkscale.scalers._missing import HasMissing
 from sparkscale.scalers._model import Array, ExtremaModel
 from sparkscale.scalers._shared_params import HasClip, HasConstant
@@ -20,15 +23,61 @@ __all__ = ["MaxAbsScaler", "MaxAbsScalerModel"]
 
 
 class MaxAbsScalerModel(HasClip, HasConstant, HasMissing, ExtremaModel[Extrema]):
-    """Model fitted by `MaxAbsScaler`."""
+    """Model fitted by `MaxAbsScaler`, or made from given numbers by `of`."""
+
+    _takes = {"maxAbs": Argument(0)}
+
+    @classmethod
+    def of(cls, *, maxAbs: Numbers, dataset: DataFrame | None = None, **params: Any) -> MaxAbsScalerModel:
+        """Return the model of a given largest absolute value, without a fit.
+
+        Parameters
+        ----------
+        maxAbs : float or array_like
+            One number per feature: a list, array or vector, or a single number. With ``inputCols``, one entry per
+            column: a number for a scalar, a list for an array or vector.
+            At least 0; 0 marks a feature of zeros, which is constant.
+        dataset : pyspark.sql.DataFrame, optional
+            A DataFrame with the input columns. Only its schema is read, for the types of the columns and their metadata.
+            Without it, a column of one number is a scalar, and a column of several is an array.
+        **params
+            Any other Params of the model, such as ``clip``. One of ``inputCol`` and ``inputCols`` is required.
+
+        Returns
+        -------
+        MaxAbsScalerModel
+            A model that maps like a fitted one, but has no ``statistics``: ``merge`` and ``update`` raise `ParamError`, and
+            ``count`` is 0.
+
+        Raises
+        ------
+        ParamError
+            If numbers are negative, are not finite, or do not match the columns.
+        ParamTypeError
+            If numbers are of the wrong type, or a keyword is not a Param.
+
+        Examples
+        --------
+        >>> from sparkscale import MaxAbsScalerModel
+        >>> samples = MaxAbsScalerModel.of(inputCol="samples", maxAbs=[32768, 32768], outputCol="waves")
+        >>> samples.affine.apply([16384, -32768])
+        array([ 0.5, -1. ])
+        """
+        return cls._given(dataset, params, maxAbs=maxAbs)
 
     @property
     def maxAbs(self) -> DenseVector:
         """Largest absolute value of each feature; NaN if it had no valid value."""
-        return self._vector(np.maximum(np.abs(self.statistics.min), np.abs(self.statistics.max)))
+        return self._vector("maxAbs")
+
+    def _numbers_of(self, statistic: Extrema) -> Mapping[str, Array]:
+        return {**super()._numbers_of(statistic), "maxAbs": np.maximum(np.abs(statistic.min), np.abs(statistic.max))}
+
+    def _numbers_given(self, given: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {**given, "originalMin": -given["maxAbs"], "originalMax": given["maxAbs"]}
 
     def _map(self) -> AffineMap:
-        largest = self.maxAbs.toArray()
+        largest = self._numbers["maxAbs"]
         zero = np.zeros(len(largest))
         return AffineMap(zero, np.where(largest == 0, 1.0, largest), zero)
 
@@ -39,7 +88,7 @@ class MaxAbsScalerModel(HasClip, HasConstant, HasMissing, ExtremaModel[Extrema])
         return self._same_bounds(-1.0, 1.0) if self.getClip() else None
 
     def _learned_values(self) -> dict[str, Any]:
-        return {"maxAbs": self.maxAbs.toArray()}
+        return {"maxAbs": self._shown("maxAbs")}
 
 
 class MaxAbsScaler(HasClip, HasConstant, HasMissing, Scaler[MaxAbsScalerModel]):

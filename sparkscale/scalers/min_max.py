@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from pyspark import keyword_only
 from pyspark.ml.linalg import DenseVector
+from pyspark.sql import DataFrame
 
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
+from sparkscale.scalers._given import Argument, Numbers
 from sparkscale.scalers._missing import HasMissing
 from sparkscale.scalers._model import Array, ExtremaModel
 from sparkscale.scalers._params import P, param
@@ -51,19 +53,60 @@ class _MinMaxParams(HasClip, HasConstant, HasMissing):
 
 
 class MinMaxScalerModel(_MinMaxParams, ExtremaModel[Extrema]):
-    """Model fitted by `MinMaxScaler`."""
+    """Model fitted by `MinMaxScaler`, or made from given numbers by `of`."""
 
+    _takes = {"originalMin": Argument(), "originalMax": Argument("originalMin")}
     _repr_params = ("min", "max")
+
+    @classmethod
+    def of(
+        cls, *, originalMin: Numbers, originalMax: Numbers, dataset: DataFrame | None = None, **params: Any
+    ) -> MinMaxScalerModel:
+        """Return the model of a given smallest and largest value, without a fit.
+
+        Parameters
+        ----------
+        originalMin, originalMax : float or array_like
+            One number per feature: a list, array or vector, or a single number. With ``inputCols``, one entry per
+            column: a number for a scalar, a list for an array or vector.
+            A feature is constant if both are equal.
+        dataset : pyspark.sql.DataFrame, optional
+            A DataFrame with the input columns. Only its schema is read, for the types of the columns and their metadata.
+            Without it, a column of one number is a scalar, and a column of several is an array.
+        **params
+            Any other Params of the model, such as ``clip``. One of ``inputCol`` and ``inputCols`` is required.
+
+        Returns
+        -------
+        MinMaxScalerModel
+            A model that maps like a fitted one, but has no ``statistics``: ``merge`` and ``update`` raise `ParamError`, and
+            ``count`` is 0.
+
+        Raises
+        ------
+        ParamError
+            If numbers are not finite, or do not match the columns, or ``originalMin`` is larger than ``originalMax``.
+        ParamTypeError
+            If numbers are of the wrong type, or a keyword is not a Param.
+
+        Examples
+        --------
+        >>> from sparkscale import MinMaxScalerModel
+        >>> pixels = MinMaxScalerModel.of(inputCol="pixel", originalMin=0, originalMax=255)
+        >>> pixels.toSQL()
+        {'pixel_scaled': '(`pixel` / 255.0D)'}
+        """
+        return cls._given(dataset, params, originalMin=originalMin, originalMax=originalMax)
 
     @property
     def originalMin(self) -> DenseVector:
         """Smallest value of each feature; NaN if it had no valid value."""
-        return self._vector(self.statistics.min)
+        return self._vector("originalMin")
 
     @property
     def originalMax(self) -> DenseVector:
         """Largest value of each feature; NaN if it had no valid value."""
-        return self._vector(self.statistics.max)
+        return self._vector("originalMax")
 
     def _map(self) -> AffineMap:
         low, high = self.getMin(), self.getMax()
@@ -80,17 +123,17 @@ class MinMaxScalerModel(_MinMaxParams, ExtremaModel[Extrema]):
             scale[constant] = np.inf
         else:
             scale[constant] = 1.0 / width
-        return AffineMap(self.statistics.min, scale, offset)
+        return AffineMap(self._numbers["originalMin"], scale, offset)
 
     def _center(self) -> Array:
         with np.errstate(all="ignore"):  # of features without a valid value
-            return self.statistics.min + 0.5 * self._spread()
+            return self._numbers["originalMin"] + 0.5 * self._spread()
 
     def _bounds(self) -> Bounds:
         return self._same_bounds(self.getMin(), self.getMax()) if self.getClip() else None
 
     def _learned_values(self) -> dict[str, Any]:
-        return {"min": self.originalMin.toArray(), "max": self.originalMax.toArray()}
+        return {"min": self._shown("originalMin"), "max": self._shown("originalMax")}
 
 
 class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):

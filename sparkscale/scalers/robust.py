@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from pyspark import keyword_only
 from pyspark.ml.linalg import DenseVector
+from pyspark.sql import DataFrame
 
 from sparkscale.affine import AffineMap
-from sparkscale.display.html import Extent
+from sparkscale.scalers._given import Argument, Numbers
 from sparkscale.scalers._model import Array
 from sparkscale.scalers._params import P, param
 from sparkscale.scalers._quantiles import HasQuantiles, QuantileModel, QuantileScaler
@@ -61,47 +63,96 @@ class _RobustParams(HasQuantiles, HasConstant, HasClipRange):
 
 
 class RobustScalerModel(_RobustParams, QuantileModel):
-    """Model fitted by `RobustScaler`."""
+    """Model fitted by `RobustScaler`, or made from given numbers by `of`."""
 
+    _takes = {"median": Argument(optional=True), "range": Argument(0, optional=True)}
     _repr_params = ("withCentering", "withScaling")
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        median: Numbers | None = None,
+        range: Numbers | None = None,
+        dataset: DataFrame | None = None,
+        **params: Any,
+    ) -> RobustScalerModel:
+        """Return the model of a given median and range, without a fit.
+
+        Parameters
+        ----------
+        median : float or array_like, optional
+            One number per feature: a list, array or vector, or a single number. With ``inputCols``, one entry per
+            column: a number for a scalar, a list for an array or vector.
+            It may be left out unless the map needs it: with ``withCentering=True``, or for a feature with ``range`` 0.
+        range : float or array_like, optional
+            Likewise, at least 0. It may be left out with ``withScaling=False``. ``lower`` and ``upper`` do not change it, but
+            ``unitVariance`` depends on them.
+        dataset : pyspark.sql.DataFrame, optional
+            A DataFrame with the input columns. Only its schema is read, for the types of the columns and their metadata.
+            Without it, a column of one number is a scalar, and a column of several is an array.
+        **params
+            Any other Params of the model, such as ``withCentering``. One of ``inputCol`` and ``inputCols`` is required.
+
+        Returns
+        -------
+        RobustScalerModel
+            A model that maps like a fitted one, but has no ``statistics``: ``merge`` and ``update`` raise `ParamError`, and
+            ``count`` is 0.
+
+        Raises
+        ------
+        ParamError
+            If numbers are missing, are not finite, or do not match the columns, or ``range`` is negative.
+        ParamTypeError
+            If numbers are of the wrong type, or a keyword is not a Param.
+
+        Examples
+        --------
+        >>> from sparkscale import RobustScalerModel
+        >>> model = RobustScalerModel.of(inputCol="x", median=3.0, range=2.0, withCentering=True)
+        >>> model.toSQL()
+        {'x_scaled': '((`x` - 3.0D) / 2.0D)'}
+        """
+        return cls._given(dataset, params, median=median, range=range)
 
     @property
     def median(self) -> DenseVector:
-        """Median of each feature; NaN if it had no valid value."""
-        return self._vector(self._quantile(0.5))
+        """Median of each feature; NaN if it had no valid value, or was not given."""
+        return self._vector("median")
 
     @property
     def range(self) -> DenseVector:
-        """Difference between the quantiles ``upper`` and ``lower`` of each feature; NaN if it had no valid value."""
-        return self._vector(self._spread())
+        """Difference between the quantiles ``upper`` and ``lower`` of each feature; NaN likewise."""
+        return self._vector("range")
 
-    def _spread(self) -> Array:
-        with np.errstate(all="ignore"):
-            return self._quantile(self.getUpper()) - self._quantile(self.getLower())
+    def _numbers_given(self, given: Mapping[str, Array]) -> Mapping[str, Array]:
+        if len(given) < len(self._takes):
+            return given
+        median, half = given["median"], 0.5 * given["range"]
+        return {**given, "lower": median - half, "upper": median + half}  # to be drawn only
 
     def _map(self) -> AffineMap:
-        median, spread = self._quantile(0.5), self._spread()
-        zero, constant = np.zeros(len(spread)), spread == 0
-        center = median if self.getWithCentering() else zero
+        zero = np.zeros(self.numFeatures)
+        center = self._needed("median") if self.getWithCentering() else zero
         if not self.getWithScaling():
             return AffineMap(center, zero + 1.0, zero)
-        unit = self.getHandleConstant() == "unit"
-        scale = np.where(constant, 1.0 if unit else np.inf, spread)
+        scale, unit = self._needed("range"), self.getHandleConstant() == "unit"
+        constant = scale == 0
+        scale = np.where(constant, 1.0 if unit else np.inf, scale)
         if self.getUnitVariance():
             normal = NormalDist()
             scale = scale / (normal.inv_cdf(self.getUpper()) - normal.inv_cdf(self.getLower()))
-        # The inverse of a feature that collapses to 0 is its median.
-        return AffineMap(np.where(constant & (not unit), median, center), scale, zero)
+        if constant.any() and not unit:  # what collapses to 0 comes back as its median
+            center = np.where(constant, self._needed("median"), center)
+        return AffineMap(center, scale, zero)
 
     def _bounds(self) -> Bounds:
         clip = self.getClip()
         return self._same_bounds(*clip) if clip else None
 
-    def _extent(self) -> Extent:
-        return Extent(self._quantile(self.getLower()), self._quantile(self.getUpper()), self._quantile(0.5))
-
     def _learned_values(self) -> dict[str, Any]:
-        return {"median": self.median.toArray(), "range": self.range.toArray()}
+        return {"median": self._shown("median"), "range": self._shown("range")}
 
 
 class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):

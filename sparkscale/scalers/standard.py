@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from pyspark import keyword_only
 from pyspark.ml.linalg import DenseVector
+from pyspark.sql import DataFrame
 
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
+from sparkscale.scalers._given import Argument, Numbers
 from sparkscale.scalers._missing import HasMissing
 from sparkscale.scalers._model import Array, ScalerModel
 from sparkscale.scalers._params import P, param
@@ -58,45 +61,98 @@ class _StandardParams(HasWeight, HasConstant, HasClipRange, HasMissing):
 
 
 class StandardScalerModel(_StandardParams, ScalerModel[Moments]):
-    """Model fitted by `StandardScaler`."""
+    """Model fitted by `StandardScaler`, or made from given numbers by `of`."""
 
     _statistic_class = Moments
+    _takes = {"mean": Argument(optional=True), "std": Argument(0, optional=True)}
     _repr_params = ("withMean", "withStd")
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        mean: Numbers | None = None,
+        std: Numbers | None = None,
+        dataset: DataFrame | None = None,
+        **params: Any,
+    ) -> StandardScalerModel:
+        """Return the model of a given mean and standard deviation, without a fit.
+
+        Parameters
+        ----------
+        mean : float or array_like, optional
+            One number per feature: a list, array or vector, or a single number. With ``inputCols``, one entry per
+            column: a number for a scalar, a list for an array or vector.
+            It may be left out unless the map needs it: with ``withMean=True``, or for a feature with ``std`` 0.
+        std : float or array_like, optional
+            Likewise, at least 0; 0 marks a constant feature. It may be left out with ``withStd=False``. ``ddof`` does not
+            change it.
+        dataset : pyspark.sql.DataFrame, optional
+            A DataFrame with the input columns. Only its schema is read, for the types of the columns and their metadata.
+            Without it, a column of one number is a scalar, and a column of several is an array.
+        **params
+            Any other Params of the model, such as ``withMean``. One of ``inputCol`` and ``inputCols`` is required.
+
+        Returns
+        -------
+        StandardScalerModel
+            A model that maps like a fitted one, but has no ``statistics``: ``merge`` and ``update`` raise `ParamError`, and
+            ``count`` is 0.
+
+        Raises
+        ------
+        ParamError
+            If numbers are missing, are not finite, or do not match the columns, or ``std`` is negative.
+        ParamTypeError
+            If numbers are of the wrong type, or a keyword is not a Param.
+
+        Examples
+        --------
+        >>> from sparkscale import StandardScalerModel
+        >>> model = StandardScalerModel.of(inputCols=["x", "y"], mean=[1.0, 20.0], std=[2.0, 10.0], withMean=True)
+        >>> model.toSQL()
+        {'x_scaled': '((`x` - 1.0D) / 2.0D)', 'y_scaled': '((`y` - 20.0D) / 10.0D)'}
+        """
+        return cls._given(dataset, params, mean=mean, std=std)
 
     @property
     def mean(self) -> DenseVector:
-        """Mean of each feature; NaN if it had no valid value."""
-        return self._vector(self.statistics.mean)
+        """Mean of each feature; NaN if it had no valid value, or was not given."""
+        return self._vector("mean")
 
     @property
     def std(self) -> DenseVector:
-        """Standard deviation of each feature; 0 for a single row, NaN if the feature had no valid value."""
-        return self._vector(self._spread())
+        """Standard deviation of each feature; 0 for a single row, NaN if there is no valid value, or it was not given."""
+        return self._vector("std")
+
+    def _numbers_of(self, statistic: Moments) -> Mapping[str, Array]:
+        return {"mean": statistic.mean, "std": statistic.std(self.getDdof())}
 
     def _spread(self) -> Array:
-        return self.statistics.std(self.getDdof())
+        return self._shown("std")
 
     def _map(self) -> AffineMap:
-        mean, zero, one = self.statistics.mean, np.zeros(self.numFeatures), np.ones(self.numFeatures)
-        center = mean if self.getWithMean() else zero
+        zero, one = np.zeros(self.numFeatures), np.ones(self.numFeatures)
+        center = self._needed("mean") if self.getWithMean() else zero
         if not self.getWithStd():
             return AffineMap(center, one, zero)
-        std = self._spread()
+        std = self._needed("std")
         constant = std == 0
         if self.getHandleConstant() == "unit":
             return AffineMap(center, np.where(constant, 1.0, std), zero)
-        # What collapses to 0 keeps its constant as center, so that the inverse gives it back.
-        return AffineMap(np.where(constant, mean, center), np.where(constant, np.inf, std), zero)
+        if constant.any():  # what collapses to 0 keeps its constant as center, so that the inverse gives it back
+            center = np.where(constant, self._needed("mean"), center)
+        return AffineMap(center, np.where(constant, np.inf, std), zero)
 
     def _center(self) -> Array:
-        return self.statistics.mean
+        return self._needed("mean")
 
     def _bounds(self) -> Bounds:
         clip = self.getClip()
         return self._same_bounds(*clip) if clip else None
 
     def _learned_values(self) -> dict[str, Any]:
-        return {"mean": self.mean.toArray(), "std": self.std.toArray()}
+        return {"mean": self._shown("mean"), "std": self._shown("std")}
 
 
 class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):

@@ -70,7 +70,7 @@ class WhitenerModel(_WhitenerParams, MatrixModel):
     @property
     def mean(self) -> DenseVector:
         """Mean of each feature over the rows without an invalid value."""
-        return self._vector(self.statistics.mean)
+        return self._vector("mean")
 
     @property
     def whiteningMatrix(self) -> DenseMatrix:

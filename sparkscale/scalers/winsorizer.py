@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from pyspark import keyword_only
 from pyspark.ml.linalg import DenseVector
 
 from sparkscale.affine import AffineMap
-from sparkscale.scalers._model import Array
 from sparkscale.scalers._quantiles import HasQuantiles, QuantileModel, QuantileScaler
 from sparkscale.spark.expression import Bounds
 
@@ -28,33 +26,28 @@ class WinsorizerModel(_WinsorizerParams, QuantileModel):
     @property
     def lowerBound(self) -> DenseVector:
         """Quantile ``lower`` of each feature, to which smaller values are clipped; NaN if it had no valid value."""
-        return self._vector(self._quantile(self.getLower()))
+        return self._vector("lower")
 
     @property
     def upperBound(self) -> DenseVector:
         """Quantile ``upper`` of each feature, to which larger values are clipped; NaN if it had no valid value."""
-        return self._vector(self._quantile(self.getUpper()))
+        return self._vector("upper")
 
     @property
     def clippedCounts(self) -> list[int]:
         """Number of values of each feature in fit that are clipped, within ``relativeError`` of the rows at either end."""
         statistic = self.statistics
-        clipped = statistic.below(self.lowerBound.toArray()) + statistic.above(self.upperBound.toArray())
+        clipped = statistic.below(self._shown("lower")) + statistic.above(self._shown("upper"))
         return [int(number) for number in clipped]
-
-    def _spread(self) -> Array:
-        with np.errstate(all="ignore"):
-            return self._quantile(self.getUpper()) - self._quantile(self.getLower())
 
     def _map(self) -> AffineMap:
         return AffineMap.identity(self.numFeatures)
 
     def _bounds(self) -> Bounds:
-        return self.lowerBound.toArray(), self.upperBound.toArray()
+        return self._shown("lower"), self._shown("upper")
 
     def _learned_values(self) -> dict[str, Any]:
-        bounds = {"lower": self.lowerBound.toArray(), "upper": self.upperBound.toArray()}
-        return {**bounds, "clipped": self.clippedCounts}
+        return {"lower": self._shown("lower"), "upper": self._shown("upper"), "clipped": self.clippedCounts}
 
 
 class Winsorizer(_WinsorizerParams, QuantileScaler[WinsorizerModel]):
