@@ -221,7 +221,7 @@ def test_indicators_take_the_names_of_fields(spark):
 @pytest.mark.parametrize(
     ("columns", "params", "message"),
     [
-        (["x", "x_missing"], {}, "'x_missing' already exists. Drop the column, or set addIndicator to False"),
+        (["x", "x_missing"], {}, "'x_missing' already exists. Set addIndicator to False, or drop the column"),
         (["x", "X_MISSING"], {}, "'x_missing' already exists"),
         (["x"], {"outputCol": "x_missing"}, "'x_missing' is named twice"),
     ],

@@ -58,8 +58,8 @@ def check_outputs(
     for name in outputs:
         if folded(name) in clashing:  # a possible clash, unless the session is case-sensitive
             if any(same_name(df, name, other) for other in df.columns):
-                remedy = "set addIndicator to False" if name in indicators else "name another output"
-                raise OutputColumnError(f"Output column '{name}' already exists. Drop the column, or {remedy}.")
+                remedy = "Set addIndicator to False" if name in indicators else "Name another output"
+                raise OutputColumnError(f"Output column '{name}' already exists. {remedy}, or drop the column.")
             if sum(same_name(df, name, other) for other in outputs) > 1:
                 raise OutputColumnError(f"Output column '{name}' is named twice. Give each output its own name.")
         clashing.add(folded(name))
