@@ -106,13 +106,14 @@ def widths(lengths: Places) -> Iterator[Places]:
 
 
 def halve_full(level: Segments, capacity: float) -> tuple[Segments, Segments] | None:
-    """Halve the segments that have reached the capacity.
+    """Halve the segments that have reached the capacity; ``None`` if there are none.
 
     Returns
     -------
-    rest, upper : Segments
-        What stays in this level, and what goes up: every other value of a full segment, from the first or the second
-        on, but for the largest if their number is odd. ``None`` if no segment is full.
+    rest : Segments
+        What stays in this level: the other segments, and the largest value of a full one if its length is odd.
+    upper : Segments
+        What goes up: every other value of the full segments, from the first or the second on.
     """
     full = level.lengths >= capacity
     if not full.any():
