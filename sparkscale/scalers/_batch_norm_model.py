@@ -57,7 +57,7 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
         Returns
         -------
         BatchNormModel
-            A model that maps like a fitted one, but has no ``statistics``: ``merge`` and ``update`` raise `ParamError`, and
+            A model that maps like a fitted one, but has no ``statistics``: ``merge`` and ``update`` raise ``ParamError``, and
             ``count`` is 0.
 
         Raises

@@ -46,7 +46,7 @@ class MaxAbsScalerModel(HasClip, HasConstant, HasMissing, ExtremaModel[Extrema])
         Returns
         -------
         MaxAbsScalerModel
-            A model that maps like a fitted one, but has no ``statistics``: ``merge`` and ``update`` raise `ParamError`, and
+            A model that maps like a fitted one, but has no ``statistics``: ``merge`` and ``update`` raise ``ParamError``, and
             ``count`` is 0.
 
         Raises

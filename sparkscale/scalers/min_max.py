@@ -79,7 +79,7 @@ class MinMaxScalerModel(_MinMaxParams, ExtremaModel[Extrema]):
         Returns
         -------
         MinMaxScalerModel
-            A model that maps like a fitted one, but has no ``statistics``: ``merge`` and ``update`` raise `ParamError`, and
+            A model that maps like a fitted one, but has no ``statistics``: ``merge`` and ``update`` raise ``ParamError``, and
             ``count`` is 0.
 
         Raises

@@ -97,7 +97,7 @@ class RobustScalerModel(_RobustParams, QuantileModel):
         Returns
         -------
         RobustScalerModel
-            A model that maps like a fitted one, but has no ``statistics``: ``merge`` and ``update`` raise `ParamError`, and
+            A model that maps like a fitted one, but has no ``statistics``: ``merge`` and ``update`` raise ``ParamError``, and
             ``count`` is 0.
 
         Raises

@@ -96,7 +96,7 @@ class StandardScalerModel(_StandardParams, ScalerModel[Moments]):
         Returns
         -------
         StandardScalerModel
-            A model that maps like a fitted one, but has no ``statistics``: ``merge`` and ``update`` raise `ParamError`, and
+            A model that maps like a fitted one, but has no ``statistics``: ``merge`` and ``update`` raise ``ParamError``, and
             ``count`` is 0.
 
         Raises

@@ -98,7 +98,6 @@ class Winsorizer(_WinsorizerParams, QuantileScaler[WinsorizerModel]):
     See Also
     --------
     ClipByValue : Clips to given bounds, without a fit.
-    scipy.stats.mstats.winsorize : For an array in memory.
 
     Notes
     -----
