@@ -29,7 +29,7 @@ from sparkscale import MinMaxScalerModel, StandardScaler, StandardScalerModel
 from sparkscale.cli import main
 from sparkscale.cli.params import SCALERS, given_params
 from sparkscale.scalers._persistence import StageReader
-from sparkscale.spark import jvm
+from sparkscale.spark import jvm, renames
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.statistics import Extrema
 
@@ -356,14 +356,14 @@ class Dying:
 
 def overwrite_until(at: int, *command: Any) -> None:
     """Run a command that overwrites, and end it at a change of the file system."""
-    files_of, calls = jvm._files, []
+    files_of, calls = jvm.files, []
 
     def dying(spark: SparkSession, *paths: str) -> tuple[Any, ...]:
         files, *objects = files_of(spark, *paths)
         return Dying(files, at, calls), *objects
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jvm, "_files", dying)
+        patch.setattr(jvm, "files", dying)
         with pytest.raises(Killed):
             run(*command, "--overwrite")
 
@@ -434,15 +434,15 @@ def test_failed_rename_restores_the_old_output(
     """Immediately, without another run."""
     old, new = strict_rows
     run("transform", strict, old, tmp_path / "o.parquet")
-    rename = jvm._rename
+    rename = renames._rename
 
     def fail_once(files: Any, source: Any, target: Any) -> None:
         if target.getName() == "o.parquet":
-            monkeypatch.setattr(jvm, "_rename", rename)
+            monkeypatch.setattr(renames, "_rename", rename)
             raise OSError("no space left")
         rename(files, source, target)
 
-    monkeypatch.setattr(jvm, "_rename", fail_once)
+    monkeypatch.setattr(renames, "_rename", fail_once)
 
     assert "no space left" in refused("transform", strict, new, tmp_path / "o.parquet", "--overwrite")
     assert ids(tmp_path / "o.parquet") == [1, 2] and os.listdir(tmp_path) == ["o.parquet"]
@@ -461,15 +461,15 @@ def test_overwrite_continues_if_another_run_completed_it(
     old, new = strict_rows
     output = tmp_path / "o.parquet"
     run("transform", strict, old, output)
-    rename = jvm._rename
+    rename = renames._rename
 
     def overtaken(files: Any, source: Any, target: Any) -> None:
         if target.getName() == output.name:
-            monkeypatch.setattr(jvm, "_rename", rename)
-            jvm.recover_path(spark, str(output), 0)
+            monkeypatch.setattr(renames, "_rename", rename)
+            renames.recover_path(spark, str(output), 0)
         rename(files, source, target)
 
-    monkeypatch.setattr(jvm, "_rename", overtaken)
+    monkeypatch.setattr(renames, "_rename", overtaken)
     run("transform", strict, new, output, "--overwrite")
 
     assert ids(output) == [3] and os.listdir(tmp_path) == [output.name]

@@ -12,7 +12,7 @@ from sparkscale.cli import csv
 from sparkscale.cli.formats import format_of
 from sparkscale.cli.source import Source
 from sparkscale.errors import OutputExistsError, ParamError
-from sparkscale.spark import jvm, paths, sql
+from sparkscale.spark import jvm, paths, renames, sql
 from sparkscale.spark.columns import temp_column_name
 
 __all__ = ["check_free", "read", "write"]
@@ -40,7 +40,7 @@ def read(spark: SparkSession, name: str, format: str | None, options: Mapping[st
         return Source(spark.table(sql.without_variables(name, f"Table '{name}'")))
     file_format, escaped = format_of(name, format), paths.escaped(name)
     if escaped == name and jvm.exists(spark, name) is False:
-        jvm.recover_path(spark, name, math.inf)
+        renames.recover_path(spark, name, math.inf)
     path = escaped if escaped != name and _path_exists(spark, name) else name
     if file_format == "csv":
         return csv.read(spark, path, options)
@@ -71,7 +71,7 @@ def write(df: DataFrame, name: str, format: str | None, options: Mapping[str, st
     try:
         df.write.format(output_format).options(**all_options).save(temp_path)
         check_free(spark, name, output_format, overwrite=overwrite)  # another run may have written it meanwhile
-        jvm.replace_path(spark, temp_path, name)
+        renames.replace_path(spark, temp_path, name)
     except BaseException:
         jvm.remove_path(spark, temp_path)
         raise
@@ -91,7 +91,7 @@ def check_free(spark: SparkSession, name: str, format: str | None, *, overwrite:
                 "Spark's configuration (--conf spark.sql.catalogImplementation=hive)."
             )
     elif jvm.exists(spark, name) is not None:
-        jvm.recover_path(spark, name, STALE_AFTER_SECONDS)
+        renames.recover_path(spark, name, STALE_AFTER_SECONDS)
     if not overwrite and _exists(spark, name, output_format):
         raise OutputExistsError(f"'{name}' already exists. Name another output, or overwrite it (--overwrite).")
 

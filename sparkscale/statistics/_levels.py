@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Segments", "gather", "halve_full", "places_of", "segment_starts", "widths"]
+__all__ = ["Segments", "by_run", "compacted", "flattened", "gather", "places_of", "segment_starts", "widths"]
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
@@ -105,7 +105,42 @@ def widths(lengths: Places) -> Iterator[Places]:
             yield np.flatnonzero(bits == bit)
 
 
-def halve_full(level: Segments, capacity: float) -> tuple[Segments, Segments] | None:
+def by_run(values: Array, starts: Places, lengths: Places) -> Array:
+    """Return the values of a matrix by run of rows, then by feature, then by row."""
+    if len(starts) == 1:
+        return values.T.ravel()
+    rows, features = values.shape
+    run = np.repeat(np.arange(len(starts)), lengths)
+    places = (starts[run] * features + np.arange(rows) - starts[run])[:, None]
+    ordered = np.empty(values.size)
+    ordered[places + lengths[run][:, None] * np.arange(features)] = values
+    return ordered
+
+
+def compacted(levels: list[Segments], capacity: float) -> list[Segments]:
+    """Halve the full segments of each level, from the lowest on, until none is full."""
+    levels, h = [*levels], 0
+    while h < len(levels):
+        halved = _halve_full(levels[h], capacity)
+        if halved:
+            levels[h], upper = halved
+            levels[h + 1 :] = [levels[h + 1].appended(upper), *levels[h + 2 :]] if h + 1 < len(levels) else [upper]
+        h += 1
+    return [level.in_order() for level in levels]  # so that exact statistics do not depend on the order of rows
+
+
+def flattened(levels: list[Segments]) -> tuple[Places, Array]:
+    """Return the lengths by segment and level, and the values of each segment, level after level."""
+    lengths = np.stack([level.lengths for level in levels], axis=1)
+    if len(levels) == 1:
+        return lengths, levels[0].values
+    before = np.cumsum([0, *(len(level.values) for level in levels[:-1])])
+    starts = np.stack([segment_starts(level.lengths) for level in levels], axis=1) + before
+    values = gather(np.concatenate([level.values for level in levels]), starts.ravel(), lengths.ravel())
+    return lengths, values
+
+
+def _halve_full(level: Segments, capacity: float) -> tuple[Segments, Segments] | None:
     """Halve the segments that have reached the capacity; ``None`` if there are none.
 
     Returns

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from sparkscale.arrays import double
 from sparkscale.blocks import DenseBlock, SparseBlock
 from sparkscale.statistics._base import Array
-from sparkscale.statistics._levels import Segments, gather, halve_full, segment_starts, widths
+from sparkscale.statistics._levels import Segments, by_run, compacted, flattened, gather, segment_starts, widths
+from sparkscale.statistics._ordered import OrderedValues
 from sparkscale.statistics._reductions import run_starts
 from sparkscale.statistics.extrema import Extrema
 
@@ -200,13 +201,7 @@ class Quantiles(Extrema):
         extrema = Extrema._of_chunk(chunk)
         starts = np.zeros(1, np.intp) if chunk.runs is None else run_starts(chunk.runs)
         lengths = np.diff(starts, append=rows)
-        if len(starts) == 1:
-            ordered = values.T.ravel()
-        else:  # by run, then by feature
-            run = np.repeat(np.arange(len(starts)), lengths)
-            places = (starts[run] * features + np.arange(rows) - starts[run])[:, None]
-            ordered = np.empty(values.size)
-            ordered[places + lengths[run][:, None] * np.arange(features)] = values
+        ordered = by_run(values, starts, lengths)
         keep = np.isfinite(ordered) & (ordered != 0)
         sizes = np.repeat(lengths, features)
         if not keep.all():
@@ -267,24 +262,8 @@ class Quantiles(Extrema):
     @classmethod
     def _of_levels(cls: type[Q], arrays: Mapping[str, Array], levels: list[Segments]) -> Q:
         """Return the statistic of levels, none of them full."""
-        capacity, h = cls.capacity(), 0
-        while h < len(levels):
-            halved = halve_full(levels[h], capacity)
-            if halved:
-                levels[h], upper = halved
-                if h + 1 < len(levels):
-                    levels[h + 1] = levels[h + 1].appended(upper)
-                else:
-                    levels.append(upper)
-            h += 1
-        levels = [level.in_order() for level in levels]  # so that exact statistics do not depend on the order of rows
-        lengths = np.stack([level.lengths for level in levels], axis=1)
-        values = levels[0].values
-        if len(levels) > 1:
-            begins = np.cumsum([0, *(len(level.values) for level in levels[:-1])])
-            begins = np.stack([segment_starts(level.lengths) for level in levels], axis=1) + begins
-            values = gather(np.concatenate([level.values for level in levels]), begins.ravel(), lengths.ravel())
-        sizes = lengths.astype(np.float64).reshape(*arrays["count"].shape, len(levels))
+        lengths, values = flattened(compacted(levels, cls.capacity()))
+        sizes = lengths.astype(np.float64).reshape(*arrays["count"].shape, lengths.shape[1])
         return cls(**arrays, sizes=sizes, values=values)
 
     def _in_rows(self: Q, features: int) -> Q:
@@ -320,44 +299,21 @@ class Quantiles(Extrema):
 
     def below(self, bounds: Array) -> Array:
         """Return the number of values of each feature that are less than a bound, within the relative error."""
-        return self._up_to(bounds, np.less)
+        return self._ordered.up_to(bounds, np.less)
 
     def above(self, bounds: Array) -> Array:
         """Return the number of values of each feature that are greater than a bound, within the relative error."""
-        return self.count - self._up_to(bounds, np.less_equal)
+        return self.count - self._ordered.up_to(bounds, np.less_equal)
+
+    @cached_property
+    def _ordered(self) -> OrderedValues:
+        return OrderedValues.of(self.sizes, self.zeros, self.values)
 
     def _at(self, rank: Array) -> Array:
         """Return the value of each feature at a rank, of 1 or more."""
-        values = np.full(len(self), np.nan)
-        for which, points, ranks in self._points:
-            place = (ranks >= rank[which, None]).argmax(axis=1)
-            values[which] = points[np.arange(len(which)), place]
+        values = self._ordered.at(rank)
         values = np.where(rank <= 1, self.min, np.where(rank >= self.count, self.max, values))
         return np.where(self.count > 0, values, np.nan)
-
-    def _up_to(self, bounds: Array, compare: np.ufunc) -> Array:
-        numbers = np.zeros(len(self))
-        for which, points, ranks in self._points:
-            place = compare(points, bounds[which, None]).sum(axis=1)
-            numbers[which] = np.where(place > 0, ranks[np.arange(len(which)), place - 1], 0.0)
-        return numbers
-
-    @cached_property
-    def _points(self) -> list[tuple[Places, Array, Array]]:
-        """Features with similar numbers of values: which, their values in order, and the number of values up to each."""
-        sizes = self.sizes.astype(np.intp)
-        weights = np.repeat(np.tile(np.exp2(np.arange(sizes.shape[1])), len(sizes)), sizes.ravel())
-        kept, with_zero = sizes.sum(axis=1), np.flatnonzero(self.zeros)
-        zero = np.bincount(with_zero, minlength=len(kept))
-        values = Segments(self.values, kept).appended(Segments(np.zeros(len(with_zero)), zero))
-        weight = Segments(weights, kept).appended(Segments(self.zeros[with_zero], zero))
-        points = []
-        for which in widths(values.lengths):
-            rows, row_weights = values.take(which).rows(np.inf), weight.take(which).rows(0.0)
-            order = np.argsort(rows, axis=1)
-            rows, row_weights = (np.take_along_axis(array, order, axis=1) for array in (rows, row_weights))
-            points.append((which, rows, np.cumsum(row_weights, axis=1)))
-        return points
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _of_arrays, (self.relative_error, self.arrays())
