@@ -185,6 +185,12 @@ def test_options_are_of_the_types_of_params(fits: dict[str, str]) -> None:
         ("standard", "--clip=-3,inf --fill-invalid=center", {"clip": [-3.0, np.inf], "fillInvalid": "center"}),
         ("standard", "--clip none --fill-invalid none", {"clip": None, "fillInvalid": None}),
         (
+            "robust",
+            "--with-centering --clip=-3,3 --relative-error 0 --interpolation linear",
+            {"withCentering": True, "clip": [-3.0, 3.0], "relativeError": 0.0, "interpolation": "linear"},
+        ),
+        ("winsorizer", "--lower 0.05 --upper 0.9", {"lower": 0.05, "upper": 0.9}),
+        (
             "min-max",
             "--clip --fill-invalid=-1 --add-indicator",
             {"clip": True, "fillInvalid": -1.0, "addIndicator": True},

@@ -239,6 +239,7 @@ MERGEABLE = {
     "names",
     "numbers",
     "split",
+    "usual_numbers",
 }
 STATISTIC = MERGEABLE | {
     "aggregates",

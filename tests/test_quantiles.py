@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparkscale.blocks import DenseBlock, SparseBlock
-from sparkscale.statistics import Fold, Quantiles
+from sparkscale.statistics import Fold, Quantiles, _levels
 from sparkscale.statistics.quantiles import INTERPOLATIONS
 
 pytestmark = pytest.mark.core
@@ -87,6 +87,45 @@ def test_ranks_are_within_the_relative_error(rows: int, partitions: int) -> None
     assert errors.max() <= 2 * ERROR
 
 
+def test_coins_are_fair_and_independent_of_each_other() -> None:
+    """Half of them each way, whatever the rows: random, consecutive, shifted, or scaled."""
+    rng = np.random.default_rng(8)
+    rows = {
+        "random": rng.normal(size=(4000, 20)),
+        "consecutive": np.arange(80_000.0).reshape(4000, 20),
+        "shifted": np.arange(20.0) + np.arange(4000.0)[:, None],
+        "scaled": np.arange(1.0, 21.0) * np.exp2(np.arange(4000.0) / 8 - 250)[:, None],
+    }
+    for name, values in rows.items():
+        coins = _levels._coins(values, np.full(4000, 20)) * 2.0 - 1.0
+        for lag in (0, 1, 2, 3):
+            products = coins[: 4000 - lag] * coins[lag:] if lag else coins
+            assert abs(products.sum()) <= 4 * np.sqrt(len(products)), (name, lag)
+
+
+def test_padding_does_not_change_coins() -> None:
+    """So that a feature has the same coins whatever the others' lengths."""
+    values = np.random.default_rng(9).normal(size=(500, 10))
+    padded = np.concatenate([values, np.full((500, 6), np.inf)], axis=1)
+
+    np.testing.assert_array_equal(_levels._coins(values, np.full(500, 10)), _levels._coins(padded, np.full(500, 10)))
+
+
+def test_rank_errors_have_no_bias() -> None:
+    """Over many fits they cancel: halving takes the first or the second of each pair equally often."""
+    rough, errors = Quantiles.within(0.3), []
+    for seed in range(400):
+        values = np.random.default_rng(seed).normal(size=(2000, 1))
+        statistic, ordered = Fold(), np.sort(values[:, 0])
+        for block in blocks(values, 100):
+            statistic.add(rough.of(block))
+        place = np.searchsorted(ordered, 0.0)
+        errors.append((statistic.result().below(np.array([0.0]))[0] - place) / 2000)
+
+    assert abs(np.mean(errors)) <= 4 * np.std(errors) / np.sqrt(len(errors))
+    assert 0 < np.std(errors) <= 0.3 / 2.8  # the bound is 2.8 standard deviations wide
+
+
 def test_counts_of_what_lies_outside_are_within_the_relative_error() -> None:
     """Below and above a bound, from the same levels."""
     statistic = scanned(VALUES, partitions=3)
@@ -157,6 +196,18 @@ def test_no_relative_error_keeps_every_value() -> None:
     expected = np.nanquantile(VALUES[:20_000], 0.37, axis=0)
 
     np.testing.assert_allclose(statistic.quantile(0.37, "linear"), expected, rtol=1e-15)
+
+
+def test_a_relative_error_below_the_normal_doubles_keeps_every_value() -> None:
+    assert Quantiles.within(1e-310).capacity() == np.inf
+
+
+def test_classes_of_a_relative_error_are_the_same_however_many_there_are() -> None:
+    """Since only models of one class merge."""
+    first = Quantiles.within(0.0123)
+
+    assert len({Quantiles.within(k / 1000) for k in range(2, 300)}) == 298
+    assert Quantiles.within(0.0123) is first
 
 
 def test_values_that_float32_would_merge_stay_apart() -> None:
@@ -252,6 +303,8 @@ def test_a_statistic_is_pickled_with_its_relative_error() -> None:
         {"sizes": [[0.5]], "values": [1.0]},
         {"sizes": [[-1.0]], "values": []},
         {"zeros": [0.0, 1.0]},
+        {"zeros": [-1.0], "count": [0.0]},
+        {"values": [np.inf]},
     ],
     ids=str,
 )

@@ -8,7 +8,7 @@ import pytest
 from models import learned, with_params
 from sparkscale import RobustScaler, RobustScalerModel
 from sparkscale.errors import ParamError
-from sparkscale.spark import arrow
+from sparkscale.spark import arrow, storage
 from sparkscale.spark.fit import merging, scan
 from sparkscale.statistics import Quantiles
 from store import Store
@@ -110,6 +110,16 @@ def test_the_relative_error_of_fit_is_saved(error):
 
     assert type(loaded.statistics) is type(model.statistics)
     assert loaded.merge(model).count == 10
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("error", [-1.0, 1.5, float("nan"), "0.1", None])
+def test_a_saved_relative_error_out_of_range_is_refused(error):
+    """It would make another statistic of the levels."""
+    extra, _ = learned(RobustScalerModel(), ROWS, "x", "y")._saved()
+
+    with pytest.raises(storage.MalformedError, match="relativeError"):
+        RobustScalerModel._saved_statistic_class({**extra, "relativeError": error})
 
 
 @pytest.mark.parametrize("way", ["driver", "executors", "both"])

@@ -34,6 +34,7 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
     """Base of the models that hold a statistic, or numbers that they were given instead."""
 
     _statistic_class: type[Statistic]
+    _without_spread = "constant feature(s)"
     _takes: ClassVar[Mapping[str, Argument]] = {}
     """The numbers that a model can be given."""
 
@@ -137,7 +138,10 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
 
     @property
     def constantFeatures(self) -> list[str]:
-        """Names of the features whose valid values are all the same, as far as a double shows their spread."""
+        """Names of the features without spread, as far as a double shows it.
+
+        Their valid values are all the same; for models of quantiles, their quantiles ``lower`` and ``upper`` are.
+        """
         return self._names(self._constant())
 
     @property
@@ -264,7 +268,7 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
         constant, empty = self._constant(), self._empty
         if constant.any():
             names = ", ".join(self._names(constant, 10))
-            logger.warning("%s: %d constant feature(s): %s", type(self).__name__, constant.sum(), names)
+            logger.warning("%s: %d %s: %s", type(self).__name__, constant.sum(), self._without_spread, names)
         if empty.any():
             names = ", ".join(self._names(empty, 10))
             logger.warning("%s: no valid value in %s; they map to NaN", type(self).__name__, names)

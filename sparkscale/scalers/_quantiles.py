@@ -11,7 +11,7 @@ from sparkscale.display.html import Extent
 from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._learned import Array
 from sparkscale.scalers._missing import HasMissing
-from sparkscale.scalers._model import ExtremaModel
+from sparkscale.scalers._model import ScalerModel
 from sparkscale.scalers._params import P, param
 from sparkscale.spark import storage
 from sparkscale.statistics import Mergeable, Quantiles
@@ -82,10 +82,11 @@ class HasQuantiles(HasMissing):
             raise self._fail(f"relativeError must be from 0 to 1. Got {self.getRelativeError()}.")
 
 
-class QuantileModel(HasQuantiles, ExtremaModel[Quantiles]):
+class QuantileModel(HasQuantiles, ScalerModel[Quantiles]):
     """Base of the models of quantiles."""
 
     _statistic_class = Quantiles
+    _without_spread = "feature(s) with equal quantiles"
 
     def _numbers_of(self, statistic: Quantiles) -> Mapping[str, Array]:
         quantiles = {"lower": self.getLower(), "median": 0.5, "upper": self.getUpper()}
@@ -109,8 +110,12 @@ class QuantileModel(HasQuantiles, ExtremaModel[Quantiles]):
 
     @classmethod
     def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
-        statistic_class = super()._saved_statistic_class(extra)
-        return statistic_class and Quantiles.within(storage.typed_entry(extra, "relativeError", float))
+        if super()._saved_statistic_class(extra) is None:
+            return None
+        error = storage.typed_entry(extra, "relativeError", float)
+        if not 0 <= error <= 1:
+            raise storage.MalformedError(f"relativeError is {error}, not from 0 to 1")
+        return Quantiles.within(error)
 
 
 class QuantileScaler(HasQuantiles, Scaler[M], Generic[M]):

@@ -53,6 +53,11 @@ class Mergeable(ABC):
         """Return how many numbers the statistic of this many features consists of, at least."""
         return features * len(cls.names())
 
+    @classmethod
+    def usual_numbers(cls, features: int) -> int:
+        """Return how many numbers it usually consists of, if that depends on the data."""
+        return cls.numbers(features)
+
     @property
     def held(self) -> int:
         """How many numbers the statistic consists of."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from itertools import pairwise
-from math import ceil, log
+from math import ceil
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -27,6 +27,7 @@ Q = TypeVar("Q", bound="Quantiles")
 
 INTERPOLATIONS = ("none", "linear")
 CHUNK_FEATURES = 16  # in a row that is sent to another executor: some 2 MB for 10 million values each
+USUAL_VALUES = 100_000  # of a feature in a partition, if all are kept
 FAILURE = 0.01  # probability that the rank of a quantile is off by more than the relative error
 
 
@@ -44,6 +45,9 @@ class Quantiles(Extrema):
 
     .. math:: P(|error| > \epsilon n) \le 2 \exp(-\epsilon^2 c^2 / 4) \le 0.01, \qquad
               c = \lceil 2 \sqrt{\ln 200} / \epsilon \rceil .
+
+    Equal data meet equal coins, so that the errors of identical partitions are not independent, but they are equal: merged,
+    these have the relative error of one.
 
     So quantiles are exact for a feature with fewer than c values other than 0: 4,604 for the default of 0.001.
 
@@ -78,6 +82,7 @@ class Quantiles(Extrema):
     """
 
     aggregates: ClassVar[tuple[str, ...]] = ()
+    any_order = False
     in_metadata = False
     on_gpu = False
     relative_error: ClassVar[float] = 0.001
@@ -94,21 +99,29 @@ class Quantiles(Extrema):
     @classmethod
     def capacity(cls) -> float:
         """Return the number of values at which a level is halved; infinity for a relative error of 0."""
-        error = cls.relative_error
-        return max(2, ceil(2 * log(2 / FAILURE) ** 0.5 / error)) if error else np.inf
+        with np.errstate(all="ignore"):
+            capacity = 2 * np.sqrt(np.log(2 / FAILURE)) / np.float64(cls.relative_error)
+        return max(2, ceil(capacity)) if np.isfinite(capacity) else np.inf
 
     @classmethod
     def numbers(cls, features: int) -> int:
         """Return the least number of numbers that the statistic of this many features consists of."""
         return features * (len(cls.names()) - 1)
 
+    @classmethod
+    def usual_numbers(cls, features: int) -> int:
+        """See `Mergeable`: those of a full level."""
+        return features * int(min(cls.capacity(), USUAL_VALUES))
+
     def is_complete(self, features: int) -> bool:
         """Whether the arrays are those of this many features, and the values as many as the sizes and counts say."""
-        if len(self.count) != features or not np.all((self.sizes >= 0) & (self.sizes == np.floor(self.sizes))):
+        counts = np.column_stack([self.zeros, self.sizes]) if len(self.zeros) == len(self.sizes) else np.array([np.nan])
+        if len(self.count) != features or not np.all((counts >= 0) & (counts == np.floor(counts))):
             return False
         weight = self.sizes @ np.exp2(np.arange(self.sizes.shape[1]))
-        counts = np.array_equal(weight + self.zeros, self.count) and self.sizes.sum() == len(self.values)
-        return counts and all(len(a) == features for n, a in self.arrays().items() if n != "values")
+        agree = np.array_equal(weight + self.zeros, self.count) and self.sizes.sum() == len(self.values)
+        lengths = [len(a) for name, a in self.arrays().items() if name != "values"]
+        return agree and lengths == [features] * len(lengths) and bool(np.all(np.isfinite(self.values)))
 
     @classmethod
     def from_arrays(cls: type[Q], arrays: Mapping[str, Any]) -> Q:
@@ -286,6 +299,13 @@ class Quantiles(Extrema):
         numpy.ndarray of float64, shape (n_features,)
             NaN where ``count`` is 0.
         """
+        key = q, interpolation
+        if key not in self._known:
+            self._known[key] = self._quantile(q, interpolation)
+            self._known[key].flags.writeable = False
+        return self._known[key]
+
+    def _quantile(self, q: float, interpolation: str) -> Array:
         if interpolation == "none":
             return self._at(np.ceil(q * self.count))
         place = q * (self.count - 1)
@@ -306,6 +326,11 @@ class Quantiles(Extrema):
         return self.count - self._ordered.up_to(bounds, np.less_equal)
 
     @cached_property
+    def _known(self) -> dict[tuple[float, str], Array]:
+        """Quantiles that were computed before, since a map is made several times."""
+        return {}
+
+    @cached_property
     def _ordered(self) -> OrderedValues:
         return OrderedValues.of(self.sizes, self.zeros, self.values)
 
@@ -319,7 +344,7 @@ class Quantiles(Extrema):
         return _of_arrays, (self.relative_error, self.arrays())
 
 
-@lru_cache
+@cache
 def _within(relative_error: float) -> type[Quantiles]:
     return type("Quantiles", (Quantiles,), {"relative_error": relative_error, "__doc__": Quantiles.__doc__})
 

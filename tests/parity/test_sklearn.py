@@ -11,8 +11,10 @@ from pyspark.sql import DataFrame, SparkSession
 import sklearn_numbers
 import sparkscale
 from frames import frame, values_of
-from models import with_params
+from models import learned, with_params
 from sklearn_numbers import FEATURES, SCALERS, WEIGHTED
+from sparkscale.statistics import Quantiles
+from strategies import sparse
 
 GIVEN, EXPECTED = sklearn_numbers.read()
 COLUMNS = ["array", "dense", "sparse", *(f"s{i}" for i in range(FEATURES))]
@@ -128,3 +130,45 @@ def test_partial_fit_is_update(models: dict[str, Any], fresh_frame: DataFrame) -
     scaled = values_of(model.transform(fresh_frame), model.getOutputCols(), FEATURES)
 
     assert_alike(EXPECTED["updated"], scaled)
+
+
+@pytest.mark.third_party
+@pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("quantiles", [(25.0, 75.0), (10.0, 90.0), (5.0, 60.0), (0.0, 100.0)], ids=str)
+@pytest.mark.parametrize("signs", [(-1.0, 1.0), (1.0,), (-1.0,), (0.0,)], ids=str)
+@pytest.mark.parametrize("density", [0.0, 0.05, 0.3, 0.5, 1.0])
+def test_robust_scaling_of_any_density(
+    density: float, signs: tuple[float, ...], quantiles: tuple[float, float], is_sparse: bool
+) -> None:
+    """Stored zeros or not, as long as all values are kept."""
+    from scipy.sparse import csc_matrix
+    from sklearn.preprocessing import RobustScaler
+
+    rng = np.random.default_rng(int(100 * density))
+    values = rng.random((300, 5)) * rng.choice(signs, size=(300, 5)) * (rng.random((300, 5)) < density)
+    theirs = RobustScaler(quantile_range=quantiles, with_centering=not is_sparse)
+    theirs.fit(csc_matrix(values) if is_sparse else values)
+    model = learned(sparkscale.RobustScalerModel(), values, *map(str, range(5)))
+    if is_sparse:
+        model._learn(model._columns, Quantiles.of(sparse(values)), skips=False)
+    params = {"lower": quantiles[0] / 100, "upper": quantiles[1] / 100, "withCentering": not is_sparse}
+    model = with_params(model, interpolation="linear", handleConstant="unit", **params)
+
+    np.testing.assert_allclose(model.affine.scale, theirs.scale_, rtol=1e-12)
+    np.testing.assert_allclose(model.affine.apply(values), theirs.transform(values), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.third_party
+@pytest.mark.parametrize("unit_variance", [False, True])
+def test_robust_scaling_of_iris(unit_variance: bool) -> None:
+    """Median 0, and the quantiles as far apart as those of the normal distribution, or 1."""
+    from sklearn import datasets
+    from sklearn.preprocessing import RobustScaler
+
+    values = datasets.load_iris().data
+    theirs = RobustScaler(quantile_range=(10.0, 90.0), unit_variance=unit_variance).fit(values)
+    model = learned(sparkscale.RobustScalerModel(), values, *map(str, range(4)))
+    params = {"lower": 0.1, "upper": 0.9, "withCentering": True, "unitVariance": unit_variance}
+    model = with_params(model, interpolation="linear", handleConstant="unit", **params)
+
+    np.testing.assert_allclose(model.affine.apply(values), theirs.transform(values), rtol=1e-13, atol=1e-15)

@@ -179,11 +179,12 @@ def _limit(
     """Return the limit for tasks, or ``None`` if they are expected to exceed it."""
     limit = Limit(DRIVER_BYTES)
     features = sum(USUAL_FEATURES if group.column.size is None else group.column.size for group in groups)
-    numbers = statistic_class.numbers(features)
-    if not limit.exceeded(numbers, MANY_PARTITIONS):
+    numbers, usual_numbers = statistic_class.numbers(features), statistic_class.usual_numbers(features)
+    if not limit.exceeded(usual_numbers, MANY_PARTITIONS):
         return limit
     limit = Limit(DRIVER_BYTES, cache.partitions if cache else jvm.partitions(df))
-    return None if limit.exceeded(numbers, USUAL_PARTITIONS) else limit
+    # If the number of partitions is unknown, data are more often small than large.
+    return None if limit.exceeded(usual_numbers if limit.partitions else numbers, USUAL_PARTITIONS) else limit
 
 
 class GroupState:
