@@ -178,8 +178,8 @@ class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):
         Divide by ``range / (z_upper - z_lower)`` instead, with the quantiles z of the standard normal distribution:
         normal data then have a variance of 1.
     relativeError : float, default=0.001
-        Error of the ranks as a share of the rows, from 0 to 1. A task keeps some
-        :math:`c \log_2(n / c) / 2` numbers of each feature. 0 keeps every value, and needs memory for all data.
+        Error of the ranks as a share of the rows, from 0 to 1. A task keeps about :math:`c` to :math:`2 c` numbers of each
+        feature. 0 keeps every value, and needs memory for all data.
     interpolation : {"none", "linear"}, default="none"
         A quantile is "none" one of the values, the smallest whose rank is at least ``q n``, as in Spark; or "linear"
         interpolated between the two values next to place ``q (n - 1)``, as in scikit-learn.
