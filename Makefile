@@ -26,7 +26,7 @@ help:
 	@echo 'make setup     install all of that, for the examples and notebooks'
 	@echo 'make bench     set up, then run the benchmarks'
 	@echo 'make zip       set up, then build dist/sparkscale.zip for spark-submit --py-files'
-	@echo 'make notebooks set up, then run the notebooks in examples/ and save them with their outputs'
+	@echo 'make notebooks set up, then run the notebooks in examples/, save them with their outputs, and draw the pictures'
 	@echo 'make docs      set up, then build the documentation, into build/docs'
 	@echo 'make clean     remove .venv, .nox, build and the caches'
 	@echo
@@ -62,6 +62,7 @@ zip: $(VENV)/.test
 
 notebooks: $(VENV)/.all
 	@$(BIN)/python tools/run_notebooks.py
+	@$(BIN)/python tools/draw_scalers.py
 
 lint: $(VENV)/.test
 	@echo '==> ruff, codespell, validate-pyproject'

@@ -28,7 +28,7 @@ from sparkscale.spark.fit import keyed, scan, selection
 from sparkscale.spark.fit.blocks import Pool
 from sparkscale.spark.gpu import Cpu, Gpu
 from sparkscale.spark.transform import udf
-from sparkscale.statistics import CoMoments, Extrema, Moments, Squares
+from sparkscale.statistics import CoMoments, Extrema, Moments, Quantiles, Squares
 
 
 def device_of_task(device: str, task: Any) -> Cpu:
@@ -209,6 +209,15 @@ def test_block_without_memory_is_halved(fake_cupy, monkeypatch, kind, limit):
         np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), rtol=1e-12, atol=1e-12)
     assert bool(fake_cupy.counted["freed"]) == bool(limit)
     assert not any(fake_cupy.counted["freed"])  # nothing was in use any more
+
+
+def test_quantiles_are_computed_on_the_host(fake_cupy, monkeypatch):
+    """No block goes to the device: sorting there is not measured to be faster."""
+    monkeypatch.setattr(fake_cupy, "asarray", lambda a: (_ for _ in ()).throw(AssertionError("on the device")))
+    actual, expected = Gpu(fake_cupy).of(Quantiles, DenseBlock(ROWS)), Quantiles.of(DenseBlock(ROWS))
+
+    for name, array in expected.arrays().items():
+        np.testing.assert_array_equal(getattr(actual, name), array, err_msg=name)
 
 
 def test_single_row_without_memory_is_an_error(fake_cupy, monkeypatch):
