@@ -212,7 +212,7 @@ class InverseModel(HasColumns, MapModel, Generic[F]):
             wrong = f"{one} is a single name" if self.isSet(one) else f"{many} has length {len(names)}"
             raise ParamError(
                 f"InverseModel: {wrong}, but the number of names must be {len(columns)}, for "
-                f"{_listed([c.name for c in columns])}. Set {many}, or choose by columns what comes back."
+                f"{_listed([c.name for c in columns])}. Set {many}, or name in columns the inputs to restore."
             )
         return [c if c.name == n else c.renamed(n) for c, n in zip(columns, names, strict=True)]
 

@@ -207,8 +207,9 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
                 raise self._fail("the models hold different statistics. Fit them with the same Params to merge.")
             theirs = _shapes(other._columns)
             if theirs != shapes:
-                raise ParamError(
-                    f"Only models of the same columns merge: {shapes} differs from {theirs}. Fit on the same columns."
+                raise self._fail(
+                    f"only models of the same columns, in the same order, merge: {_described(shapes)} differ from "
+                    f"{_described(theirs)}. Fit on the same columns."
                 )
             if other._skips != self._skips:
                 raise self._fail("only one of the models learned under handleInvalid='skip'. Fit both alike to merge.")
@@ -277,3 +278,9 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
 def _shapes(columns: Sequence[FeatureColumn]) -> list[tuple[str, str, int | None]]:
     """Return what columns must share for their statistics to be of the same features."""
     return [(c.name, "scalar" if c.kind == "scalar" else "array or vector", c.size) for c in columns]
+
+
+def _described(shapes: Sequence[tuple[str, str, int | None]]) -> str:
+    """Return columns for a message, the first of many."""
+    texts = [f"'{name}' ({kind if kind == 'scalar' else f'{kind} of {size}'})" for name, kind, size in shapes[:5]]
+    return ", ".join([*texts, "..."] if len(shapes) > len(texts) else texts)
