@@ -31,8 +31,8 @@ from sparkscale.statistics import (
     Squares,
     Statistic,
     _base,
+    _leveled,
     co_moments,
-    quantiles,
 )
 from strategies import (
     EPS,
@@ -130,7 +130,7 @@ def test_a_statistic_travels_unchanged(kind: type[Statistic], values: np.ndarray
     whole, group = kind.of(dense(values)), partials.JOINT if kind.joint else 1
     part = partials.Partial(4, group, 0, FEATURES, 2.0, whole)
     for features in [None, 1, 2]:
-        names = {_base: "CHUNK_FEATURES", quantiles: "CHUNK_FEATURES", co_moments: "TILE_FEATURES"}
+        names = {_base: "CHUNK_FEATURES", _leveled: "CHUNK_FEATURES", co_moments: "TILE_FEATURES"}
         with ExitStack() as stack:
             for module, name in names.items():
                 stack.enter_context(patch.object(module, name, features))

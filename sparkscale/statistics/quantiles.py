@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import pairwise
 from math import ceil
 from typing import Any, ClassVar, TypeVar
 
@@ -15,7 +14,8 @@ import numpy.typing as npt
 from sparkscale.arrays import double
 from sparkscale.blocks import DenseBlock, SparseBlock
 from sparkscale.statistics._base import Array
-from sparkscale.statistics._levels import Segments, by_run, compacted, flattened, gather, segment_starts, widths
+from sparkscale.statistics._leveled import Leveled
+from sparkscale.statistics._levels import Segments, by_run, compacted, flattened, gather, segment_starts
 from sparkscale.statistics._ordered import OrderedValues
 from sparkscale.statistics._reductions import run_starts
 from sparkscale.statistics.extrema import Extrema
@@ -26,13 +26,12 @@ Places = npt.NDArray[np.intp]
 Q = TypeVar("Q", bound="Quantiles")
 
 INTERPOLATIONS = ("none", "linear")
-CHUNK_FEATURES = 16  # in a row that is sent to another executor: some 2 MB for 10 million values each
 USUAL_VALUES = 100_000  # of a feature in a partition, if all are kept
 FAILURE = 0.01  # probability that the rank of a quantile is off by more than the relative error
 
 
 @dataclass(frozen=True, eq=False)
-class Quantiles(Extrema):
+class Quantiles(Leveled):
     r"""Quantiles of each feature: exact for few values, and for many within a rank error.
 
     Values are kept in levels; one of level h stands for :math:`2^h` values. A level of ``capacity`` values is sorted and
@@ -81,15 +80,7 @@ class Quantiles(Extrema):
     (array([1.]), array([2.]), array([4.]), array([1.]))
     """
 
-    aggregates: ClassVar[tuple[str, ...]] = ()
-    any_order = False
-    in_metadata = False
-    on_gpu = False
     relative_error: ClassVar[float] = 0.001
-
-    zeros: Array
-    sizes: Array
-    values: Array
 
     @classmethod
     def within(cls, relative_error: float) -> type[Quantiles]:
@@ -104,107 +95,9 @@ class Quantiles(Extrema):
         return max(2, ceil(capacity)) if np.isfinite(capacity) else np.inf
 
     @classmethod
-    def numbers(cls, features: int) -> int:
-        """Return the least number of numbers that the statistic of this many features consists of."""
-        return features * (len(cls.names()) - 1)
-
-    @classmethod
     def usual_numbers(cls, features: int) -> int:
         """See `Mergeable`: those of a full level."""
         return features * int(min(cls.capacity(), USUAL_VALUES))
-
-    def is_complete(self, features: int) -> bool:
-        """Whether the arrays are those of this many features, and the values as many as the sizes and counts say."""
-        counts = np.column_stack([self.zeros, self.sizes]) if len(self.zeros) == len(self.sizes) else np.array([np.nan])
-        if len(self.count) != features or not np.all((counts >= 0) & (counts == np.floor(counts))):
-            return False
-        weight = self.sizes @ np.exp2(np.arange(self.sizes.shape[1]))
-        agree = np.array_equal(weight + self.zeros, self.count) and self.sizes.sum() == len(self.values)
-        lengths = [len(a) for name, a in self.arrays().items() if name != "values"]
-        return agree and lengths == [features] * len(lengths) and bool(np.all(np.isfinite(self.values)))
-
-    @classmethod
-    def from_arrays(cls: type[Q], arrays: Mapping[str, Any]) -> Q:
-        """Build a statistic from its arrays; ``sizes`` may be flattened, and ``values`` are left out if there are none.
-
-        Raises
-        ------
-        ValueError
-            If the arrays contradict each other.
-        """
-        count, sizes = (np.asarray(arrays[name], dtype=np.float64) for name in ("count", "sizes"))
-        values = np.asarray(arrays.get("values", ()), dtype=np.float64)
-        sizes = sizes.reshape(*count.shape, sizes.size // max(count.size, 1))
-        return super().from_arrays({**arrays, "sizes": sizes, "values": values})
-
-    @classmethod
-    def concat(cls: type[Q], statistics: Sequence[Q]) -> Q:
-        """Concatenate the features of several statistics."""
-        levels = max(s.sizes.shape[-1] for s in statistics)
-        arrays = {n: np.concatenate([getattr(s, n) for s in statistics]) for n in cls.names() if n != "sizes"}
-        return cls(**arrays, sizes=np.concatenate([_with_levels(s.sizes, levels) for s in statistics]))
-
-    def split(self: Q, sizes: Any) -> list[Q]:
-        """Split the features, the inverse of ``concat``."""
-        ends = np.cumsum([0, *sizes])
-        return [self.take(np.arange(start, end)) for start, end in pairwise(ends)]
-
-    def take(self: Q, rows: Places) -> Q:
-        """Select some of the statistics, one per row; of an array without runs, some of the features."""
-        sizes = self.sizes[rows]
-        arrays = {n: getattr(self, n)[rows] for n in self.names() if n not in ("sizes", "values")}
-        totals = self._totals()
-        values = gather(self.values, *(np.atleast_1d(n[rows]) for n in (segment_starts(totals), totals)))
-        return type(self)(**arrays, sizes=sizes, values=values)
-
-    def _totals(self) -> Places:
-        """Return the number of kept values in each row, or of each feature."""
-        totals: Places = self.sizes.sum(axis=tuple(range(1, self.sizes.ndim))).astype(np.intp)
-        return totals
-
-    def row_arrays(self) -> Iterator[tuple[Places, list[Array]]]:
-        """See `PerFeature`: rows with similar numbers of values, which end in NaN."""
-        totals = self._totals()
-        for which in (np.flatnonzero(totals == 0), *widths(totals)):
-            if len(which):
-                rows = self.take(which)
-                width = int(totals[which].max())
-                values = Segments(rows.values, totals[which]).rows(
-                    np.nan, 1 << (width - 1).bit_length() if width else 0
-                )
-                arrays = {
-                    **rows.arrays(),
-                    "sizes": rows.sizes.reshape(len(which), self.sizes[0].size),
-                    "values": values,
-                }
-                yield which, [*arrays.values()]
-
-    @classmethod
-    def of_row_arrays(cls: type[Q], arrays: Sequence[Array]) -> Q:
-        """See `PerFeature`."""
-        by_name = dict(zip(cls.names(), arrays, strict=True))
-        values = by_name["values"]
-        count, sizes = by_name["count"], by_name["sizes"]
-        sizes = sizes.reshape(*count.shape, sizes.shape[1] // count.shape[1])
-        return cls(**{**by_name, "sizes": sizes, "values": values[~np.isnan(values)]})
-
-    def as_row(self: Q) -> Q:
-        """Return the statistic with arrays of a single row."""
-        arrays = {n: a if n == "values" else a[None] for n, a in self.arrays().items()}
-        return type(self)(**arrays)
-
-    def scatter(self: Q, places: Places, rows: int) -> Q:
-        """Return ``rows`` statistics, one per row: these ones at ``places``, statistics of no data elsewhere."""
-        nothing = self.missing(self.count.shape[-1], 0).as_row()
-        which = np.zeros(rows, np.intp)
-        which[places] = np.arange(1, len(places) + 1)
-        return type(self).concat([nothing, self]).take(which)
-
-    def chunks(self) -> Iterator[tuple[Places, list[Array]]]:
-        """See `Statistic`: a chunk has 16 features, and the last one the rest."""
-        for start in range(0, len(self), CHUNK_FEATURES):
-            chunk = self.take(np.arange(start, min(start + CHUNK_FEATURES, len(self))))
-            yield np.array([start]), [array.reshape(1, -1) for array in chunk.arrays().values()]
 
     @classmethod
     def _of_chunk(cls, chunk: DenseBlock) -> Quantiles:
@@ -235,12 +128,6 @@ class Quantiles(Extrema):
     def _of_values(cls: type[Q], extrema: Extrema, values: Segments) -> Q:
         zeros = extrema.count - values.lengths.reshape(extrema.count.shape)
         return cls._of_levels({**extrema.arrays(), "zeros": zeros}, [values])
-
-    @classmethod
-    def missing(cls: type[Q], features: int, rows: float) -> Q:
-        """Return the statistic of rows without a valid value."""
-        extrema, zero = Extrema.missing(features, rows).arrays(), np.zeros(features)
-        return cls(**extrema, zeros=zero, sizes=zero[:, None], values=np.empty(0))
 
     def merge(self: Q, *others: Q) -> Q:
         """Return the statistic of the rows of all operands, which are not modified."""
@@ -278,10 +165,6 @@ class Quantiles(Extrema):
         lengths, values = flattened(compacted(levels, cls.capacity()))
         sizes = lengths.astype(np.float64).reshape(*arrays["count"].shape, lengths.shape[1])
         return cls(**arrays, sizes=sizes, values=values)
-
-    def _in_rows(self: Q, features: int) -> Q:
-        arrays = {n: a.reshape(-1, features) for n, a in self.arrays().items() if n not in ("sizes", "values")}
-        return type(self)(**arrays, sizes=self.sizes.reshape(-1, features, self.sizes.shape[-1]), values=self.values)
 
     def quantile(self, q: float, interpolation: str = "none") -> Array:
         """Return a quantile of each feature.
@@ -351,8 +234,3 @@ def _within(relative_error: float) -> type[Quantiles]:
 
 def _of_arrays(relative_error: float, arrays: Mapping[str, Array]) -> Quantiles:
     return Quantiles.within(relative_error)(**arrays)
-
-
-def _with_levels(sizes: Array, levels: int) -> Array:
-    """Return sizes with empty levels at the end."""
-    return np.concatenate([sizes, np.zeros((*sizes.shape[:-1], levels - sizes.shape[-1]))], axis=-1)
