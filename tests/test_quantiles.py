@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparkscale.blocks import DenseBlock, SparseBlock
-from sparkscale.statistics import Fold, Quantiles, _levels
+from sparkscale.statistics import Fold, Moments, Quantiles, _levels
 from sparkscale.statistics.quantiles import INTERPOLATIONS
 
 pytestmark = pytest.mark.core
@@ -189,6 +189,13 @@ def test_exact_up_to_the_capacity() -> None:
     assert most == 4603
     assert Quantiles.of(DenseBlock(values)).sizes.tolist() == [[most]]
     assert Quantiles.of(DenseBlock(np.append(values, [[0.5]], axis=0))).sizes.shape[1] == 2
+
+
+def test_the_usual_numbers_are_those_of_a_full_level() -> None:
+    """By which partial statistics are sent to the driver or merged on executors; other statistics have a fixed size."""
+    assert Quantiles.usual_numbers(10) == 10 * 4604
+    assert Quantiles.within(0.0).usual_numbers(10) == 1_000_000
+    assert Moments.usual_numbers(10) == Moments.numbers(10) == 80
 
 
 def test_no_relative_error_keeps_every_value() -> None:
