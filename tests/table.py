@@ -86,9 +86,10 @@ TABLE = (
             {"withCentering": True, "interpolation": "linear"},
             {"withCentering": True, "unitVariance": True, "lower": 0.1, "upper": 0.9},
             {"withScaling": False, "withCentering": True},
-            {"handleConstant": "unit", "relativeError": 0.0},
+            {"handleConstant": "unit"},
             {"clip": [-1.0, 0.5], "fillInvalid": "center"},
         ),
+        frozenset({"relativeError"}),
     ),
     Entry(
         sparkscale.Winsorizer,
@@ -97,8 +98,9 @@ TABLE = (
         (
             {},
             {"lower": 0.2, "upper": 0.6},
-            {"lower": 0.1, "interpolation": "linear", "relativeError": 0.0, "fillInvalid": 2.5},
+            {"lower": 0.1, "interpolation": "linear", "fillInvalid": 2.5},
         ),
+        frozenset({"relativeError"}),
     ),
     Entry(sparkscale.SpectralNorm, sparkscale.SpectralNormModel, CoMoments, ({},)),
     Entry(

@@ -77,6 +77,7 @@ def test_scalers_and_the_command_line_take_the_names(df: DataFrame) -> None:
 def test_weights_are_left_out_of_what_is_numeric_on_the_command_line(df: DataFrame) -> None:
     """But not if they are named."""
     assert Source(df).matching(["numeric"], without=["id"]) == NUMBERS[1:]
+    assert Source(df).matching(["numeric"], ["id"]) == columns(df, "numeric", exclude=["id"])
     assert Source(df).matching(["numeric", "id"], without=["id"]) == [*NUMBERS[1:], "id"]
 
 

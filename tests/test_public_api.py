@@ -291,7 +291,7 @@ READS = {"--format", "--read-option"}
 WRITES = {"--output-format", "--overwrite", "--write-option"}
 OF_INVERSE = {"--columns", "--input-col", "--input-cols", "--output-col", "--output-cols"}
 COMMANDS = {  # fit has the scaler's Params beside these
-    "fit": SESSION | READS | {"INPUT", "--columns", "--output", "--overwrite", "--scaler"},
+    "fit": SESSION | READS | {"INPUT", "--columns", "--exclude", "--output", "--overwrite", "--scaler"},
     "inverse": SESSION | READS | WRITES | OF_INVERSE | {"INPUT", "MODEL", "OUTPUT"},
     "merge": SESSION | {"MODEL MODEL...", "--output", "--overwrite"},
     "show": SESSION | {"MODEL", "--sql"},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models import learned, with_params
-from sparkscale import RobustScaler, RobustScalerModel
+from sparkscale import RobustScaler, RobustScalerModel, WinsorizerModel
 from sparkscale.errors import ParamError
 from sparkscale.spark import arrow, storage
 from sparkscale.spark.fit import merging, scan
@@ -14,6 +14,13 @@ from sparkscale.statistics import Quantiles, quantiles
 from store import Store
 
 ROWS = [[0.0, 5.0], [1.0, 5.0], [3.0, 5.0], [4.0, 5.0], [100.0, 7.0]]
+
+
+def of_error(error: float) -> RobustScalerModel:
+    """Return a model of these rows that was fitted with a relative error."""
+    model = learned(RobustScalerModel(), ROWS, "x", "y")
+    model._learn(model._columns, Quantiles.within(error).from_arrays(model.statistics.arrays()), skips=False)
+    return model.setRelativeError(error)
 
 
 @pytest.fixture
@@ -88,23 +95,31 @@ def test_unit_variance_gives_normal_data_a_variance_of_1():
 @pytest.mark.core
 def test_only_models_of_one_relative_error_merge():
     """Else the result would be less exact than it says."""
-    models = []
-    for error in (0.001, 0.01):
-        model = learned(RobustScalerModel(), ROWS, "x", "y")
-        model._learn(model._columns, Quantiles.within(error).from_arrays(model.statistics.arrays()), skips=False)
-        models.append(model)
+    with pytest.raises(
+        ParamError, match=r"different values of relativeError, 0\.001 and 0\.01\. Fit them with the same"
+    ):
+        of_error(0.001).merge(of_error(0.01))
+    with pytest.raises(ParamError, match="cannot merge with WinsorizerModel"):
+        of_error(0.001).merge(learned(WinsorizerModel(), ROWS, "x", "y"))
 
-    with pytest.raises(ParamError, match="different statistics"):
-        models[0].merge(models[1])
+
+@pytest.mark.core
+def test_a_relative_error_that_is_set_after_fit_is_refused():
+    """What was not kept cannot be had again."""
+    model = of_error(0.01).setRelativeError(0.0)
+
+    for use in (lambda: model.affine, model.toSQL, model.summary):
+        with pytest.raises(ParamError, match=r"relativeError is 0\.0, and fit used 0\.01\. Set it back, or fit again"):
+            use()
+    assert model.setRelativeError(0.01).affine == of_error(0.01).affine
 
 
 @pytest.mark.core
 @pytest.mark.parametrize("error", [0.001, 0.01, 0.0])
 def test_the_relative_error_of_fit_is_saved(error):
-    """A model that was loaded merges with one that was not, even if the Param was changed since fit."""
-    model, store = learned(RobustScalerModel(), ROWS, "x", "y"), Store()
-    model._learn(model._columns, Quantiles.within(error).from_arrays(model.statistics.arrays()), skips=False)
-    model.setRelativeError(0.5).write().session(store).save("model")
+    """A model that was loaded merges with one that was not."""
+    model, store = of_error(error), Store()
+    model.write().session(store).save("model")
 
     loaded = RobustScalerModel.read().session(store).load("model")
 

@@ -23,18 +23,18 @@ __all__ = ["fit", "inverse", "merge", "show", "transform", "update"]
 def fit(
     stage: Any,
     params: Mapping[str, Any],
-    patterns: Sequence[str],
+    patterns: tuple[Sequence[str], Sequence[str]],
     source: str,
     output: str,
     options: Mapping[str, Any],
 ) -> None:
-    """Fit an estimator with these Params on the columns that patterns choose."""
+    """Fit an estimator with these Params on the columns that match the first patterns, but not the second ones."""
     with open_session(options) as spark:
         tables.check_free(spark, output, "parquet", overwrite=options["overwrite"])
         table = tables.read(spark, source, options["format"], options["read_options"])
         stage.setParams(**params)
         weights, batches = _columns_of(stage, "weightCol"), _columns_of(stage, "batchCol")
-        names = table.matching(patterns, without=[*weights, *batches])
+        names = table.matching(*patterns, without=[*weights, *batches])
         model = _set_inputs(stage, names).fit(table.typed([*names, *weights], batches))
         _save(model, output, options["overwrite"])
         print_model(model, output, as_json=options["as_json"])

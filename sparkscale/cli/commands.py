@@ -29,17 +29,20 @@ def main() -> None:
     help="Columns to scale: names or glob patterns, comma-separated, or `numeric` for every numeric column except weight "
     "and batch columns. Repeatable.",
 )
+@click.option("--exclude", multiple=True, help="Columns to leave out, in the same form. Repeatable.")
 @click.option("--output", required=True, help="Where the model goes.")
 @overwrite_option
 @read_options
 @session_options
 @click.pass_context
-def fit(ctx: click.Context, /, source: str, columns: tuple[str, ...], output: str, **options: Any) -> None:
+def fit(
+    ctx: click.Context, /, source: str, columns: tuple[str, ...], exclude: tuple[str, ...], output: str, **options: Any
+) -> None:
     """Learn a model from the table INPUT."""
     from sparkscale.cli import actions
 
-    patterns = [pattern.strip() for value in columns for pattern in value.split(",")]
-    actions.fit(ctx.meta["stage"], given_params(ctx), patterns, source, output, options)
+    patterns, excluded = ([p.strip() for value in values for p in value.split(",")] for values in (columns, exclude))
+    actions.fit(ctx.meta["stage"], given_params(ctx), (patterns, excluded), source, output, options)
 
 
 @main.command()

@@ -53,7 +53,10 @@ class _OrNone(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value in self.words or str(value).lower() == "none":
             return value if value in self.words else None
-        return self.item.convert(value, param, ctx)
+        try:
+            return self.item.convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is not {self.name}", param, ctx)
 
 
 # By the name of the function that converts values of the Param.

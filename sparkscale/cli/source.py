@@ -56,13 +56,17 @@ class Source:
         """Return what may be wrong if a column is missing, as the last sentence of a message, or an empty string."""
         return ""
 
-    def matching(self, patterns: Sequence[str], without: Collection[str] = ()) -> list[str]:
+    def matching(
+        self, patterns: Sequence[str], exclude: Sequence[str] = (), without: Collection[str] = ()
+    ) -> list[str]:
         """Return the names of the columns that match names and patterns, as ``sparkscale.columns`` does.
 
         Parameters
         ----------
         patterns : sequence of str
             Names; patterns with ``*``, ``?`` and ``[...]``; or ``numeric``, all numeric columns.
+        exclude : sequence of str
+            Names and patterns of columns to leave out.
         without : collection of str
             What ``numeric`` leaves out.
 
@@ -72,6 +76,6 @@ class Source:
             If a name or pattern matches no column.
         """
         try:
-            return matching(self.df, patterns, lambda: self.numeric(without))
+            return matching(self.df, patterns, lambda: self.numeric(without), exclude)
         except ColumnNotFoundError as error:
             raise ColumnNotFoundError(f"{error}{self.hint()}") from None

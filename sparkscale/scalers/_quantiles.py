@@ -100,6 +100,41 @@ class QuantileModel(HasQuantiles, ScalerModel[Quantiles]):
     def _extent(self) -> Extent:
         return Extent(self._shown("lower"), self._shown("upper"), self._shown("median"))
 
+    def _check_params(self) -> None:
+        super()._check_params()
+        if isinstance(self._learned, Quantiles) and self.getRelativeError() != self._learned.relative_error:
+            raise self._fail(
+                f"relativeError is {self.getRelativeError()}, and fit used {self._learned.relative_error}. Set it back, or fit "
+                "again."
+            )
+
+    def merge(self: M, *others: M) -> M:
+        """Return a new model, equal to one fitted on the data of all the models, within the relative error.
+
+        Parameters
+        ----------
+        *others : model of the same class
+            Fitted on the same columns, with the same ``relativeError``.
+
+        Returns
+        -------
+        model of the same class
+            A new model with the Params of this one. The merged models are unchanged.
+
+        Raises
+        ------
+        ParamError
+            If a model has another class or ``relativeError``, was fitted on other columns, or was given its numbers, or only
+            one of the models was fitted with ``handleInvalid="skip"``.
+        """
+        errors = {m.statistics.relative_error for m in (self, *others) if type(m) is type(self)}
+        if len(errors) > 1:
+            raise self._fail(
+                f"the models were fitted with different values of relativeError, {' and '.join(map(str, sorted(errors)))}. Fit "
+                "them with the same one to merge."
+            )
+        return super().merge(*others)
+
     def _center(self) -> Array:
         return self._needed("median")
 
