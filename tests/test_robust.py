@@ -7,7 +7,7 @@ import pytest
 
 from models import learned, with_params
 from sparkscale import RobustScaler, RobustScalerModel, WinsorizerModel
-from sparkscale.errors import ParamError
+from sparkscale.errors import ParamError, RangeOverflowError
 from sparkscale.spark import arrow, storage
 from sparkscale.spark.fit import merging, scan
 from sparkscale.statistics import Quantiles, quantiles
@@ -77,6 +77,16 @@ def test_a_range_of_0_follows_handle_constant(model):
     assert model.affine.inverse().apply([1.0, 0.0]).tolist() == [3.0, 5.0]
     assert unit.affine.apply([100.0, 7.0]).tolist() == [97.0 / 3.0, 2.0]
     assert variance.affine.scale[1] == pytest.approx(1.0 / 1.3489795003921634)
+
+
+@pytest.mark.core
+def test_a_feature_that_collapses_is_refused_if_its_values_are_too_far_apart():
+    """Their differences from the median are no doubles."""
+    model = learned(RobustScalerModel(), [[1e308], *[[-1.7e308]] * 4], "x")
+
+    with pytest.raises(RangeOverflowError, match="'x'"):
+        model.affine  # noqa: B018
+    assert with_params(model, handleConstant="unit").affine.scale.tolist() == [1.0]
 
 
 @pytest.mark.core

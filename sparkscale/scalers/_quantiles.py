@@ -92,7 +92,8 @@ class QuantileModel(HasQuantiles, ScalerModel[Quantiles]):
         quantiles = {"lower": self.getLower(), "median": 0.5, "upper": self.getUpper()}
         numbers = {name: statistic.quantile(q, self.getInterpolation()) for name, q in quantiles.items()}
         with np.errstate(all="ignore"):
-            return {**numbers, "range": numbers["upper"] - numbers["lower"]}
+            numbers["range"] = numbers["upper"] - numbers["lower"]
+        return {**numbers, "min": statistic.min, "max": statistic.max}
 
     def _spread(self) -> Array:
         return self._shown("range")

@@ -145,6 +145,9 @@ class RobustScalerModel(_RobustParams, QuantileModel):
             scale = scale / (normal.inv_cdf(self.getUpper()) - normal.inv_cdf(self.getLower()))
         if constant.any() and not unit:  # what collapses to 0 comes back as its median
             center = np.where(constant, self._needed("median"), center)
+            with np.errstate(all="ignore"):  # values whose distance overflows would not collapse, but become NaN
+                distance = self._numbers.get("max", zero) - self._numbers.get("min", zero)
+            scale = np.where(constant & ~np.isfinite(distance), np.nan, scale)
         return AffineMap(center, scale, zero)
 
     def _bounds(self) -> Bounds:
