@@ -223,9 +223,6 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
             (self._per_channel("gamma", self.numChannels) == 0) & np.isfinite(self._numbers["normalizingVar"])
         )
 
-    def _center(self) -> Array:
-        return self._numbers["mean"]
-
     def _of_features(self, entries: V) -> V:
         layout = self._layout()
         if layout is None:

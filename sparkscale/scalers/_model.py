@@ -57,9 +57,12 @@ class ScalerModel(LearnedModel[S]):
         """Return what results are clipped to, if they are: the lowest and the highest value of each feature."""
         return None
 
-    def _same_bounds(self, low: float, high: float) -> Bounds:
-        """Return these bounds for every feature."""
-        return np.full(self.numFeatures, low), np.full(self.numFeatures, high)
+    def _same_bounds(self, bounds: Sequence[float] | None) -> Bounds:
+        """Return a lowest and a highest value, if they are given, for every feature."""
+        if bounds is None:
+            return None
+        low, high = (np.full(self.numFeatures, bound) for bound in bounds)
+        return low, high
 
     def _collapses(self) -> npt.NDArray[np.bool_]:
         """Return which features may have an infinite scale."""
@@ -67,7 +70,7 @@ class ScalerModel(LearnedModel[S]):
 
     def _center(self) -> Array:
         """Return what ``fillInvalid="center"`` stands for, before the map, by entry of the statistic."""
-        raise NotImplementedError
+        return self._needed("mean")  # unless a subclass has a center of its own
 
     def _of_features(self, entries: V) -> V:
         """Return a map or values by feature, where the statistic has fewer entries than there are features."""

@@ -85,7 +85,7 @@ class MaxAbsScalerModel(HasClip, HasConstant, HasMissing, ExtremaModel[Extrema])
         return np.zeros(self.numFeatures)
 
     def _bounds(self) -> Bounds:
-        return self._same_bounds(-1.0, 1.0) if self.getClip() else None
+        return self._same_bounds((-1.0, 1.0) if self.getClip() else None)
 
     def _learned_values(self) -> dict[str, Any]:
         return {"maxAbs": self._shown("maxAbs")}

@@ -130,7 +130,7 @@ class MinMaxScalerModel(_MinMaxParams, ExtremaModel[Extrema]):
             return self._numbers["originalMin"] + 0.5 * self._spread()
 
     def _bounds(self) -> Bounds:
-        return self._same_bounds(self.getMin(), self.getMax()) if self.getClip() else None
+        return self._same_bounds((self.getMin(), self.getMax()) if self.getClip() else None)
 
     def _learned_values(self) -> dict[str, Any]:
         return {"min": self._shown("originalMin"), "max": self._shown("originalMax")}

@@ -151,8 +151,7 @@ class RobustScalerModel(_RobustParams, QuantileModel):
         return AffineMap(center, scale, zero)
 
     def _bounds(self) -> Bounds:
-        clip = self.getClip()
-        return self._same_bounds(*clip) if clip else None
+        return self._same_bounds(self.getClip())
 
     def _learned_values(self) -> dict[str, Any]:
         return {"median": self._shown("median"), "range": self._shown("range")}

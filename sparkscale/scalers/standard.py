@@ -144,12 +144,8 @@ class StandardScalerModel(_StandardParams, ScalerModel[Moments]):
             center = np.where(constant, self._needed("mean"), center)
         return AffineMap(center, np.where(constant, np.inf, std), zero)
 
-    def _center(self) -> Array:
-        return self._needed("mean")
-
     def _bounds(self) -> Bounds:
-        clip = self.getClip()
-        return self._same_bounds(*clip) if clip else None
+        return self._same_bounds(self.getClip())
 
     def _learned_values(self) -> dict[str, Any]:
         return {"mean": self._shown("mean"), "std": self._shown("std")}

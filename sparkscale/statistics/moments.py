@@ -200,9 +200,8 @@ class Moments(PerFeature):
             One entry per channel.
         """
         with np.errstate(all="ignore"):
-            return self._combined(
-                Columns(namespace(self.count)), *(np.moveaxis(a[..., features], -2, 0) for a in self.arrays().values())
-            )
+            places = (np.moveaxis(array[..., features], -2, 0) for array in self.arrays().values())
+            return self._combined(Columns(namespace(self.count)), *places)
 
     @classmethod
     def _combined(
