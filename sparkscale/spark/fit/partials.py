@@ -207,4 +207,6 @@ def decode(batch: pa.RecordBatch, statistic_class: type[Any]) -> tuple[Array, Pl
             begin = begin + abs(length)
         statistics.append(statistic_class.of_row_arrays(arrays))
         rows.append(same)
+    if len(statistics) == 1:
+        return nulls, places, statistics[0]
     return nulls, places, statistic_class.concat(statistics).take(np.argsort(np.concatenate(rows)))
