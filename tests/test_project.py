@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from sparkscale import StandardScaler
+
 ROOT = Path(__file__).parent.parent
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")  # Python 3.10 cannot parse TOML
 PYTHONS = re.findall(r'^    "Programming Language :: Python :: (3\.\d+)",$', PYPROJECT, re.MULTILINE)
@@ -58,3 +60,18 @@ def test_the_table_of_layers_is_that_of_the_import_contract():
     table = [re.findall(r"`([a-z]+)`", row) for row in rows]
 
     assert [sorted(row) for row in table] == [sorted(layer) for layer in layers if layer]
+
+
+def test_the_saved_notebook_shows_the_params_of_today():
+    """The quick start displays a StandardScaler as it looks now; make notebooks draws it again."""
+    notebook = json.loads((ROOT / "examples" / "flights.ipynb").read_text(encoding="utf-8"))
+    outputs = [o.get("data", {}) for cell in notebook["cells"] for o in cell.get("outputs", ())]
+    html = ["".join(data["text/html"]) for data in outputs if "text/html" in data]
+    scaler = StandardScaler(inputCols=["dep_delay", "air_time", "distance"], withMean=True)
+
+    assert without_uid(scaler._repr_html_()) in map(without_uid, html)
+
+
+def without_uid(html):
+    """HTML of a stage without its identifier."""
+    return re.sub(r"_[0-9a-f]{12}\b", "", html)
