@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import sparkscale
-from benchmarks import data, small
+from benchmarks import by_key, data, small
 from benchmarks.timing import Action, Measure, noop, options_of, report, session
 from sparkscale.spark.fit import aggregates, merging
 
@@ -222,6 +222,14 @@ def main() -> None:
             f"partitions, 50,000 x 100 in {n:,}": lambda n=n: small.partitions_case(spark, folder, rows(50_000), n)
             for n in (20, 200, 1000)
         },
+        "by key, 4,000,000 rows of 3, 100,000 keys": lambda: by_key.scalars_case(
+            spark, folder, rows(4_000_000), rows(100_000)
+        ),
+        "by key, 1,000,000 arrays of 64, 10,000 keys": lambda: by_key.arrays_case(
+            data.arrays(spark, folder, 64, rows(1_000_000)), rows(10_000)
+        ),
+        "1,000,000 keys of 3": lambda: by_key.many_keys_case(spark, folder, rows(1_000_000)),
+        "sets and profiles, 500,000 x 64": lambda: by_key.set_case(data.vectors(spark, folder, 64, rows(500_000))),
         "small, 1,000 rows of 10": lambda: small.rows_case(spark, folder, 1000),
         "search, breast_cancer in 3 folds over 4 settings": lambda: small.search_case(spark),
     }

@@ -25,6 +25,16 @@ def scalars(spark: SparkSession, folder: Path, columns: int, rows: int) -> DataF
     return spark.read.parquet(str(path))
 
 
+def keyed(spark: SparkSession, folder: Path, rows: int, keys: int) -> DataFrame:
+    """Return a table of a key ``k`` and three double columns."""
+    path = folder / f"keyed_{rows}_{keys}"
+    if not path.exists():
+        rng = np.random.default_rng(3)
+        numbers = {"x": rng.normal(10, 3, rows), "y": rng.normal(0, 1, rows), "z": rng.random(rows) * 100}
+        _write(pa.table({"k": rng.integers(0, keys, rows, dtype=np.int32), **numbers}), path)
+    return spark.read.parquet(str(path))
+
+
 def arrays(spark: SparkSession, folder: Path, size: int, rows: int, columns: int = 1) -> DataFrame:
     """Return a table of array columns: ``a``, ``a1``, ..."""
     path = folder / f"arrays_{size}_{rows}_{columns}"

@@ -13,6 +13,7 @@ __all__ = [
     "DatasetError",
     "DeviceError",
     "EmptyDataError",
+    "GroupError",
     "InvalidValueError",
     "OutputColumnError",
     "OutputExistsError",
@@ -72,6 +73,10 @@ class WorkerEnvironmentError(ScalingError, RuntimeError):
 
 class BatchError(ScalingError, ValueError):
     """A row belongs to no mini-batch, or a mini-batch is too small to have a variance."""
+
+
+class GroupError(ScalingError, ValueError):
+    """A row is of a group that was not seen in fit, and ``handleUnseen="error"`` refuses it."""
 
 
 class InvalidValueError(ScalingError, ValueError):

@@ -133,6 +133,10 @@ def _layer_parameters(model: BatchNormModel) -> tuple[list[float], list[float], 
     """Return gain, bias, mean and variance; refuse what single precision cannot represent."""
     if not isinstance(model, BatchNormModel):
         raise ParamError(f"Only a BatchNormModel can be exported as a layer. Got {type(model).__name__}.")
+    if model.numGroups:
+        raise ParamError(
+            "A layer has one map, and each group has its own. Export the model of a group: model.group(...)."
+        )
     mean, variance = model.runningMean.toArray(), model.normalizingVar.toArray()
     if np.isnan(mean).any():
         raise ParamError(

@@ -112,10 +112,13 @@ TABLE = (
 )
 EVERY_CHOICE = [(entry, choice) for entry in TABLE for choice in entry.choices]
 
-# Params of all scalers, that tests give by themselves.
+# Params of all scalers, or of many, that tests give by themselves.
 COMMON = {
     "addIndicator",
     "device",
+    "groupCols",
+    "handleUnseen",
+    "minGroupCount",
     "handleEmpty",
     "handleInvalid",
     "inputCol",
@@ -126,8 +129,8 @@ COMMON = {
 }
 # Scalers whose map is a matrix, not one of each feature by itself: test_matrix.py has their laws.
 MATRIX = {sparkscale.Whitener: sparkscale.WhitenerModel}
-# Models that no scaler fits.
-DERIVED = {sparkscale.InverseModel}
+# Models that no scaler fits, and what is fitted to the scalers of a set.
+DERIVED = {sparkscale.InverseModel, sparkscale.ScalerSet, sparkscale.ScalerSetModel}
 
 
 def public(kind: type) -> set[type]:
@@ -138,7 +141,7 @@ def public(kind: type) -> set[type]:
 
 def public_scalers() -> set[type]:
     """Return the public estimators."""
-    return public(Estimator)
+    return public(Estimator) - DERIVED
 
 
 def public_models() -> set[type]:

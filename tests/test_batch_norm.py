@@ -40,7 +40,7 @@ from sparkscale.errors import (
 from sparkscale.scalers import _fit
 from sparkscale.spark import gpu
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.fit import keyed, selection
+from sparkscale.spark.fit import key_runs, keyed, selection
 from sparkscale.statistics import Moments, MovingAverage
 from store import Store
 from strategies import Row
@@ -413,7 +413,7 @@ def test_batches_above_the_memory_limit_are_sent_in_chunks(
 ) -> None:
     """A bound on what a task holds changes no number."""
     expected = learned(torn(images), statistics="moving", shape=SHAPE)
-    monkeypatch.setattr(keyed, "MOST_NUMBERS", 1)
+    monkeypatch.setattr(key_runs, "MOST_NUMBERS", 1)
 
     actual = learned(torn(images), statistics="moving", shape=SHAPE)
 

@@ -41,6 +41,13 @@ def test_flights(run):
     assert output.rstrip().endswith("identical: True")
 
 
+@pytest.mark.core
+def test_flights_per_carrier(run):
+    """Eleven months by day, rolled up and merged with the last, are the groups of a fit on the whole year."""
+    output = run("flights_per_carrier.py")
+    assert "336,776 of 336,776 flights; 35 groups, equal to those of the whole year" in output
+
+
 @pytest.mark.third_party  # scikit-learn has the table
 @pytest.mark.classic_only
 def test_logistic_regression(run):

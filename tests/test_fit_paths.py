@@ -22,7 +22,7 @@ from sparkscale.blocks import DenseBlock
 from sparkscale.errors import SizeMismatchError
 from sparkscale.spark import arrow, jvm, tasks
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.fit import aggregates, batching, keyed, merging, partials, scan, selection
+from sparkscale.spark.fit import aggregates, batching, key_runs, keyed, merging, partials, scan, selection
 from sparkscale.spark.fit.blocks import Pool
 from sparkscale.spark.gpu import Cpu, Gpu
 from sparkscale.statistics import Extrema, Moments
@@ -601,7 +601,7 @@ def test_fit_takes_one_statistic_of_sparse_batches_put_together(monkeypatch):
 
 def test_mini_batches_are_not_put_together(monkeypatch):
     """Each mini-batch has its own statistic, which is sent before the next batch is read."""
-    monkeypatch.setattr(keyed, "MOST_NUMBERS", 1)
+    monkeypatch.setattr(key_runs, "MOST_NUMBERS", 1)
     task = keyed.KeyedScan(
         selection.column_groups([FeatureColumn("v", "vector", size=3)]), Moments, False, "cpu", Pool()
     )

@@ -16,13 +16,15 @@ from hypothesis import strategies as st
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
 from sparkscale.errors import SizeMismatchError
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.fit import keyed
+from sparkscale.spark.fit import key_runs, keyed
 from sparkscale.spark.fit.blocks import Pool
 from sparkscale.spark.fit.selection import column_groups
-from sparkscale.statistics import Counts, Extrema, Moments, PerFeature, Quantiles, Squares
+from sparkscale.statistics import CoMoments, Counts, Extrema, Moments, PerFeature, Quantiles, Squares, StatisticSet
 from strategies import dense, matrices, sparse
 
-each_statistic = pytest.mark.parametrize("statistic_class", [Counts, Extrema, Moments, Quantiles, Squares])
+SET = StatisticSet.of_classes({"moments": Moments, "quantiles": Quantiles.within(0.1)})
+CLASSES = [Counts, Extrema, Moments, Quantiles, Squares, SET]
+each_statistic = pytest.mark.parametrize("statistic_class", CLASSES)
 FEATURES = [FeatureColumn("x", "scalar", size=1), FeatureColumn("a", "array", size=2)]
 GROUPS = column_groups(FEATURES)
 
@@ -33,6 +35,11 @@ def block(values: npt.NDArray[Any], weights: Any, runs: Any, is_sparse: bool) ->
 
 def described(statistic: Any) -> dict[str, Any]:
     """Return what a statistic says of its rows, however it holds it."""
+    if isinstance(statistic, CoMoments):
+        names = ("count", "invalid", "rows", "mean", "comoments")
+        return {name: getattr(statistic, name) for name in names}
+    if isinstance(statistic, StatisticSet):
+        return {f"{n}.{a}": v for n in statistic.classes for a, v in described(statistic[n]).items()}
     if isinstance(statistic, Moments):
         names = ("count", "invalid", "weight", "weight_square", "mean")
         return {**{name: getattr(statistic, name) for name in names}, "std": statistic.std(0)}
@@ -49,7 +56,7 @@ def assert_close(actual: Any, expected: Any) -> None:
         )
 
 
-@each_statistic
+@pytest.mark.parametrize("statistic_class", [*CLASSES, CoMoments])
 @pytest.mark.parametrize("is_sparse", [False, True], ids=["dense", "sparse"])
 @given(values=matrices(), data=st.data())
 def test_the_statistics_of_runs_are_those_of_each_by_itself(
@@ -113,7 +120,7 @@ def test_the_statistics_of_keys_are_those_of_their_rows(
     statistic_class: type[PerFeature], held: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever these lie, and however little a task may hold; invalid values count."""
-    monkeypatch.setattr(keyed, "MOST_NUMBERS", held)
+    monkeypatch.setattr(key_runs, "MOST_NUMBERS", held)
     monkeypatch.setattr(keyed, "MERGED_NUMBERS", min(held, 100))
     rng = np.random.default_rng(5)
     keys, x, a = rng.integers(0, 20, 300), rng.normal(size=300), rng.normal(size=(300, 2)) + 1e6
@@ -131,7 +138,7 @@ def test_the_statistics_of_keys_are_those_of_their_rows(
 
 def test_quantiles_of_keys_are_those_of_their_rows_also_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys of very different numbers of rows, more than a level holds among them; a task passes on what is too much."""
-    monkeypatch.setattr(keyed, "MOST_NUMBERS", 5000)
+    monkeypatch.setattr(key_runs, "MOST_NUMBERS", 5000)
     keys = np.repeat(np.arange(40), [20_000, 3000, 1000, *[7] * 37])
     rng = np.random.default_rng(4)
     rng.shuffle(keys)
@@ -171,7 +178,7 @@ def test_rows_of_different_lengths_are_refused(lengths: tuple[int, ...]) -> None
 
 def test_many_rows_of_one_key_are_merged_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key with rows in many partitions; what is read at once is cut, too."""
-    monkeypatch.setattr(keyed, "MOST_NUMBERS", 100)
+    monkeypatch.setattr(key_runs, "MOST_NUMBERS", 100)
     rng = np.random.default_rng(1)
     keys, x, a = np.repeat([3, 5, 7], [100, 300, 1]), rng.normal(size=401), rng.normal(size=(401, 2))
     for k, part in scanned(batches_of(keys, x, a, 1), 401, Moments):
@@ -191,7 +198,7 @@ def test_the_weights_of_one_key_do_not_matter_to_another() -> None:
 
 def test_a_hundred_thousand_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of each are in every partition; a task holds about as many numbers as it may, and then passes them on."""
-    monkeypatch.setattr(keyed, "MOST_NUMBERS", 1 << 18)
+    monkeypatch.setattr(key_runs, "MOST_NUMBERS", 1 << 18)
     held, add = [], keyed.KeyedState.add
     monkeypatch.setattr(keyed.KeyedState, "add", lambda self, *more: add(self, *more) or held.append(self.numbers))
     count, rng = 100_000, np.random.default_rng(0)

@@ -691,11 +691,11 @@ def data_in(store, path):
     return f"{path}/{json.loads(store.folders[f'{path}/metadata'])['data']}"
 
 
-@pytest.mark.parametrize("version", [3, 99, 0, -1, None, "1", True])
+@pytest.mark.parametrize("version", [4, 99, 0, -1, None, "1", True])
 def test_a_format_of_another_version_is_refused(kept, version):
     """A file of a newer sparkscale is not guessed at."""
     change(kept, "m", formatVersion=version)
-    with pytest.raises(PersistenceError, match=f"format version {version}.*reads up to 2.*Upgrade sparkscale"):
+    with pytest.raises(PersistenceError, match=f"format version {version}.*reads up to 3.*Upgrade sparkscale"):
         load(MinMaxScalerModel, "m", kept)
 
 

@@ -66,16 +66,18 @@ LAYER = ("Shape", "DataFormat", "Epsilon", "Momentum", "Gamma", "Beta", "BatchCo
 FIT = ("HandleEmpty",)  # of whatever is fitted
 QUANTILES = ("Lower", "Upper", "RelativeError", "Interpolation")
 FILL = (*FIT, "FillInvalid", "AddIndicator")
+BY_KEY = (*FILL, "GroupCols", "HandleUnseen", "MinGroupCount")
+GROUPED = ("BatchNorm", "MaxAbsScaler", "MinMaxScaler", "RobustScaler", "StandardScaler")
 OWN_PARAMS = {
-    "BatchNorm": accessors(*FILL, *LAYER, "Statistics"),
+    "BatchNorm": accessors(*BY_KEY, *LAYER, "Statistics"),
     "ClipByGlobalNorm": accessors(*FIT, "ClipNorm", "Formula"),
     "RobustScaler": accessors(
-        *FILL, *QUANTILES, "HandleConstant", "WithCentering", "WithScaling", "UnitVariance", "Clip"
+        *BY_KEY, *QUANTILES, "HandleConstant", "WithCentering", "WithScaling", "UnitVariance", "Clip"
     ),
-    "MaxAbsScaler": accessors(*FILL, "HandleConstant", "Clip"),
-    "MinMaxScaler": accessors(*FILL, "HandleConstant", "Min", "Max", "Clip"),
+    "MaxAbsScaler": accessors(*BY_KEY, "HandleConstant", "Clip"),
+    "MinMaxScaler": accessors(*BY_KEY, "HandleConstant", "Min", "Max", "Clip"),
     "SpectralNorm": accessors(*FIT),
-    "StandardScaler": accessors(*FILL, "HandleConstant", "WithMean", "WithStd", "Ddof", "WeightCol", "Clip"),
+    "StandardScaler": accessors(*BY_KEY, "HandleConstant", "WithMean", "WithStd", "Ddof", "WeightCol", "Clip"),
     "Whitener": accessors(*FIT, "Method", "Epsilon", "WithMean"),
     "Winsorizer": accessors(*FILL, *QUANTILES),
 }
@@ -181,6 +183,7 @@ MODULES = {  # beside the top level, what may be imported from where
         "DatasetError",
         "DeviceError",
         "EmptyDataError",
+        "GroupError",
         "InvalidValueError",
         "OutputColumnError",
         "OutputExistsError",
@@ -224,6 +227,7 @@ MODULES = {  # beside the top level, what may be imported from where
         "RunningMoments",
         "Squares",
         "Statistic",
+        "StatisticSet",
     },
 }
 MERGEABLE = {
@@ -235,26 +239,44 @@ MERGEABLE = {
     "invalid",
     "is_complete",
     "joint",
+    "jointly",
     "merge",
     "names",
     "numbers",
+    "separate",
     "split",
     "usual_numbers",
+    "with_invalid",
 }
 STATISTIC = MERGEABLE | {
     "aggregates",
     "any_order",
     "chunks",
+    "exact_aggregates",
     "in_metadata",
     "join_blocks",
     "missing",
     "of",
     "on_gpu",
     "of_aggregates",
+    "of_both",
     "of_chunks",
 }
 RUNNING = MERGEABLE | {"batches", "kept", "mean", "mean_sum", "unbiased", "unbiased_sum", "variance", "variance_sum"}
-PER_FEATURE = STATISTIC | {"as_row", "in_chunks", "merge_rows", "of_row_arrays", "row_arrays", "scatter", "take"}
+IN_ROWS = STATISTIC | {
+    "as_row",
+    "fixed",
+    "lists",
+    "merge_rows",
+    "of_lists",
+    "of_row",
+    "of_row_arrays",
+    "row_arrays",
+    "scatter",
+    "take",
+    "take_features",
+}
+PER_FEATURE = IN_ROWS | {"chunk_features", "in_chunks", "raveled"}
 BOUNDS = {"max", "min"}
 MEMBERS = {
     "affine.AffineMap": {
@@ -270,7 +292,7 @@ MEMBERS = {
     },
     "affine.MatrixMap": {"apply", "back", "center", "inverse", "matrix", "offset"},
     "statistics.BatchAverage": RUNNING | {"of_batch", "of_batches"},
-    "statistics.CoMoments": STATISTIC | {"comoments", "covariance", "gram", "mean", "origin", "rows", "shift"},
+    "statistics.CoMoments": IN_ROWS | {"comoments", "covariance", "gram", "mean", "origin", "rows", "shift"},
     "statistics.Counts": PER_FEATURE,
     "statistics.Extrema": PER_FEATURE | BOUNDS,
     "statistics.Fold": {"NUMBERS", "PARTS", "add", "result"},
@@ -285,6 +307,7 @@ MEMBERS = {
     | {"above", "below", "capacity", "quantile", "relative_error", "sizes", "values", "within", "zeros"},
     "statistics.Squares": PER_FEATURE | BOUNDS | {"norm", "square", "unit"},
     "statistics.Statistic": STATISTIC,
+    "statistics.StatisticSet": PER_FEATURE | {"classes", "of_classes", "pooled", "select", "statistics"},
 }
 SESSION = {"--conf", "--debug", "--json", "--master", "--remote"}
 READS = {"--format", "--read-option"}
@@ -315,8 +338,8 @@ def new(names: set[str], base: type) -> set[str]:
 
 
 def test_all_lists_the_stages():
-    """The package exports each scaler, its model, the model of the way back, the row-wise stages, and one function."""
-    stages = sorted([*SCALERS, *MODELS, "InverseModel", *ROWS])
+    """The package exports each scaler, its model, the inverse, sets, profiles, the row-wise stages, and one function."""
+    stages = sorted([*SCALERS, *MODELS, "InverseModel", "Profile", "ScalerSet", "ScalerSetModel", *ROWS])
 
     assert sparkscale.__all__ == [*stages, "columns"]
     assert all(isinstance(getattr(sparkscale, name), type) for name in stages)
@@ -399,6 +422,7 @@ def test_models_have_the_promised_methods(name):
     """A model has its estimator's getters and setters, what it learned, and what can be done with it."""
     params = OWN_PARAMS[name] - ONLY_OF_ESTIMATORS
     promised = {"setParams"} | STAGE | MAPPING | FITTED | COLUMNS | params | OWN_ATTRIBUTES[name]
+    promised |= {"group", "groups", "numGroups"} if name in GROUPED else set()
 
     assert own(getattr(sparkscale, f"{name}Model")) == new(promised, Model)
 
@@ -410,6 +434,17 @@ def test_the_inverse_model_has_the_promised_methods():
     assert own(sparkscale.InverseModel) == new(STAGE | MAPPING | params | {"forward"}, Model)
 
 
+def test_profiles_and_sets_have_the_promised_members():
+    """A profile is a value with its options; a set is a stage."""
+    options = {"groupCols", "handleInvalid", "inputCols", "relativeError", "statistics", "weightCol"}
+    ways = {"by", "merge", "of", "replace", "summary", "table", "total", "where"}
+    saved = {"load", "read", "save", "write"}
+
+    assert public(sparkscale.Profile) == options | ways | saved | {"featureNames", "numFeatures", "numGroups"}
+    assert own(sparkscale.ScalerSet) == new(STAGE | {"getStages", "setStages"}, Estimator)
+    assert own(sparkscale.ScalerSetModel) == new(STAGE | {"profile", "stages", "transform"}, Model)
+
+
 @pytest.mark.parametrize("name", SCALERS)
 def test_defaults_are_the_documented_ones(name):
     """Without arguments an estimator has these Params set, by default, and no column."""
@@ -417,7 +452,8 @@ def test_defaults_are_the_documented_ones(name):
     defaults = {p.name: scaler.getOrDefault(p) for p in scaler.params if scaler.hasDefault(p)}
 
     filling = {"fillInvalid": None, "addIndicator": False} if "getFillInvalid" in OWN_PARAMS[name] else {}
-    assert defaults == {**DEFAULTS[name], **filling, "device": "cpu"}
+    by_key = {"handleUnseen": "global", "minGroupCount": 1} if name in GROUPED else {}
+    assert defaults == {**DEFAULTS[name], **filling, **by_key, "device": "cpu"}
     assert [p.name for p in scaler.params if scaler.isSet(p)] == []
 
 

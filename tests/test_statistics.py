@@ -28,12 +28,14 @@ from sparkscale.statistics import (
     Fold,
     Moments,
     MovingAverage,
+    PerFeature,
     Squares,
     Statistic,
-    _base,
-    _leveled,
+    StatisticSet,
     co_moments,
 )
+from sparkscale.statistics._aggregates import mean_and_variance
+from sparkscale.statistics._leveled import Leveled
 from strategies import (
     EPS,
     FEATURES,
@@ -55,7 +57,11 @@ from strategies import (
 pytestmark = pytest.mark.core
 
 STATISTICS = sorted(
-    (c for _, c in inspect.getmembers(sparkscale.statistics, inspect.isclass) if issubclass(c, Statistic)),
+    (
+        c
+        for _, c in inspect.getmembers(sparkscale.statistics, inspect.isclass)
+        if issubclass(c, Statistic) and c is not StatisticSet  # see test_statistic_sets.py
+    ),
     key=lambda c: c.__name__,
 )
 KINDS = [c for c in STATISTICS if not isabstract(c)]
@@ -130,7 +136,7 @@ def test_a_statistic_travels_unchanged(kind: type[Statistic], values: np.ndarray
     whole, group = kind.of(dense(values)), partials.JOINT if kind.joint else 1
     part = partials.Partial(4, group, 0, FEATURES, 2.0, whole)
     for features in [None, 1, 2]:
-        names = {_base: "CHUNK_FEATURES", _leveled: "CHUNK_FEATURES", co_moments: "TILE_FEATURES"}
+        names = {PerFeature: "chunk_features", Leveled: "chunk_features", co_moments: "TILE_FEATURES"}
         with ExitStack() as stack:
             for module, name in names.items():
                 stack.enter_context(patch.object(module, name, features))
@@ -748,15 +754,30 @@ def test_aggregates_give_the_moments_of_the_rows() -> None:
     values = np.array([[1.0, 7.0, np.nan], [2.5, 7.0, np.nan], [np.nan, 7.0, np.inf]])
     moments, expected = Moments.of_aggregates(3.0, *aggregates_of(values)), Moments.of(dense(values))
 
-    assert moments is not None
+    assert Moments.exact_aggregates(*aggregates_of(values)).all()
     for name in ("count", "invalid", "mean", "m2"):
         np.testing.assert_allclose(getattr(moments, name), getattr(expected, name), rtol=1e-14, err_msg=name)
 
 
 @pytest.mark.parametrize("column", [[1e9, 1e9 + 1.0], [1e300, 2e300], [1e-170, 3e-170]], ids=["near", "large", "tiny"])
-def test_aggregates_that_lose_digits_give_nothing(column: list[float]) -> None:
-    """Then the rows are read."""
-    assert Moments.of_aggregates(2.0, *aggregates_of(np.array(column)[:, None])) is None
+def test_aggregates_tell_where_they_lose_digits(column: list[float]) -> None:
+    """Then the rows are read: of a table of keys, those of this key only."""
+    table = np.array([column, [1.0, 2.0]]).T
+
+    assert Moments.exact_aggregates(*aggregates_of(table)).tolist() == [False, True]
+
+
+@given(st.lists(st.floats(-1e38, 1e38), min_size=1, max_size=50))
+def test_the_mean_of_aggregates_is_that_of_rationals(values: list[float]) -> None:
+    """Origin and shift together, to 100 bits; the shift of an exact mean is 0."""
+    count, _, high, low = (float(cells[0]) for cells in aggregates_of(np.array(values)[:, None]))
+    origin, shift, _ = mean_and_variance(*np.array([[count], [0.0], [high], [low]]))
+    exact = (Fraction(high) + Fraction(low)) / int(count)
+    error = abs(Fraction(float(origin[0])) + Fraction(float(shift[0])) - exact)
+
+    assert error <= Fraction(2) ** -100 * (abs(Fraction(high)) + abs(Fraction(low))) + Fraction(2) ** -1070
+    assert float(origin[0]) == float(exact)
+    assert shift[0] == 0 or exact != Fraction(float(origin[0]))
 
 
 def test_aggregates_give_the_extrema_of_the_rows() -> None:
@@ -767,9 +788,9 @@ def test_aggregates_give_the_extrema_of_the_rows() -> None:
 
 
 def test_a_statistic_without_aggregates_is_not_computed_from_them() -> None:
-    """It says so by None, as one whose aggregates have lost digits."""
     assert Counts.aggregates == Squares.aggregates == ()
-    assert Counts.of_aggregates(1.0) is None
+    with pytest.raises(TypeError, match="Counts has no aggregates"):
+        Counts.of_aggregates(1.0)
 
 
 def test_one_batch_is_a_moving_average() -> None:

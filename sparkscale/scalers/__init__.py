@@ -11,8 +11,10 @@ from sparkscale.scalers.layer_norm import LayerNorm
 from sparkscale.scalers.max_abs import MaxAbsScaler, MaxAbsScalerModel
 from sparkscale.scalers.min_max import MinMaxScaler, MinMaxScalerModel
 from sparkscale.scalers.normalizer import Normalizer
+from sparkscale.scalers.profile import Profile
 from sparkscale.scalers.rms_norm import RMSNorm
 from sparkscale.scalers.robust import RobustScaler, RobustScalerModel
+from sparkscale.scalers.scaler_set import ScalerSet, ScalerSetModel
 from sparkscale.scalers.spectral_norm import SpectralNorm, SpectralNormModel
 from sparkscale.scalers.standard import StandardScaler, StandardScalerModel
 from sparkscale.scalers.whitener import Whitener, WhitenerModel
@@ -34,9 +36,12 @@ __all__ = [
     "MinMaxScaler",
     "MinMaxScalerModel",
     "Normalizer",
+    "Profile",
     "RMSNorm",
     "RobustScaler",
     "RobustScalerModel",
+    "ScalerSet",
+    "ScalerSetModel",
     "SpectralNorm",
     "SpectralNormModel",
     "StandardScaler",

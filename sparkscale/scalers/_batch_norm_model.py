@@ -14,7 +14,9 @@ from pyspark.sql import DataFrame
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._batch_norm_params import BatchNormParams
 from sparkscale.scalers._given import Argument, Given, Numbers
-from sparkscale.scalers._model import Array, ScalerModel, V
+from sparkscale.scalers._group_model import GroupModel
+from sparkscale.scalers._model import Array, V
+from sparkscale.scalers._persistence import Content
 from sparkscale.spark import storage
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.names import check_dataset
@@ -25,7 +27,7 @@ from sparkscale.statistics import BatchAverage, Mergeable, Moments, MovingAverag
 __all__ = ["BatchNormModel"]
 
 
-class BatchNormModel(BatchNormParams, ScalerModel[Any]):
+class BatchNormModel(BatchNormParams, GroupModel[Any]):
     """Model fitted by `BatchNorm`, or made from given numbers by `of`.
 
     ``statistics`` has one entry per channel: `sparkscale.statistics.Moments` of the population, or
@@ -193,8 +195,12 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
             check_outputs(dataset, outputs, [c.name for c in fitted]),
         )
 
+    def _per_entry(self, name: str) -> Array:
+        """Return gain or bias of each entry of the statistic."""
+        return np.tile(self._per_channel(name, self.numChannels // self._of_keys), self._of_keys)
+
     def _map(self) -> AffineMap:
-        gamma, beta = (self._per_channel(name, self.numChannels) for name in ("gamma", "beta"))
+        gamma, beta = self._per_entry("gamma"), self._per_entry("beta")
         numbers = self._numbers
         return AffineMap(numbers["mean"], np.sqrt(numbers["normalizingVar"] + self.getEpsilon()) / gamma, beta)
 
@@ -219,9 +225,7 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
         return self._numbers["std"]
 
     def _collapses(self) -> npt.NDArray[np.bool_]:
-        return np.asarray(
-            (self._per_channel("gamma", self.numChannels) == 0) & np.isfinite(self._numbers["normalizingVar"])
-        )
+        return np.asarray((self._per_entry("gamma") == 0) & np.isfinite(self._numbers["normalizingVar"]))
 
     def _of_features(self, entries: V) -> V:
         layout = self._layout()
@@ -248,12 +252,12 @@ class BatchNormModel(BatchNormParams, ScalerModel[Any]):
     def _learned_values(self) -> dict[str, Any]:
         return {"runningMean": self._shown("mean"), "runningVar": self._shown("runningVar")}
 
-    def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
+    def _saved(self) -> tuple[dict[str, Any], Content | None]:
         extra, statistic = super()._saved()
         return {**extra, "statistic": type(self._source).__name__}, statistic
 
     @classmethod
-    def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
+    def _saved_class(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
         classes: dict[str, type[Mergeable] | None] = {c.__name__: c for c in (Moments, BatchAverage, MovingAverage)}
         classes[Given.__name__] = None
         name = storage.typed_entry(extra, "statistic", str)

@@ -10,6 +10,7 @@ import numpy as np
 from pyspark.sql import DataFrame
 
 from sparkscale.scalers._fit import FitMixin
+from sparkscale.scalers._groups import HasGroups
 from sparkscale.scalers._learned import Array
 from sparkscale.scalers._missing import HasMissing
 from sparkscale.scalers._params import P, param, to_float_or_none
@@ -24,7 +25,7 @@ from sparkscale.statistics import BatchAverage, MovingAverage, RunningMoments
 __all__ = ["BatchNormParams"]
 
 
-class BatchNormParams(HasWeight, HasEpsilon, HasShape, HasBias, HasMissing, FitMixin):
+class BatchNormParams(HasWeight, HasEpsilon, HasShape, HasBias, HasMissing, HasGroups, FitMixin):
     """What estimator and model share: Params, and the scan of rows, of places or of mini-batches."""
 
     momentum = param(
@@ -71,7 +72,7 @@ class BatchNormParams(HasWeight, HasEpsilon, HasShape, HasBias, HasMissing, FitM
             raise self._fail(f"{name} has {len(values)} values for {channels} channels. Give one a channel, or one.")
         return np.broadcast_to(values, (channels,))
 
-    def _summarize(self, df: DataFrame, columns: Sequence[FeatureColumn], statistic_class: type[Any]) -> Summary | None:
+    def _check_columns(self, columns: Sequence[FeatureColumn]) -> None:
         layout = self._layout()
         for column in columns:
             if layout is not None and column.size is not None:
@@ -80,7 +81,10 @@ class BatchNormParams(HasWeight, HasEpsilon, HasShape, HasBias, HasMissing, FitM
         if None not in channels:  # known before any job
             for name in ("gamma", "beta"):
                 self._per_channel(name, sum(n or 0 for n in channels))
+
+    def _summarize(self, df: DataFrame, columns: Sequence[FeatureColumn], statistic_class: type[Any]) -> Summary | None:
         if issubclass(statistic_class, RunningMoments):
+            self._check_columns(columns)
             return self._batches(df, columns).summarize(df, statistic_class, self._of_batches(statistic_class))
         return super()._summarize(df, columns, statistic_class)
 

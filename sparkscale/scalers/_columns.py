@@ -177,6 +177,10 @@ class ColumnParams(HasColumns):
         """Return the names of the columns that tell which values of each input are missing, if there are any."""
         return []
 
+    def _group_names(self) -> list[str]:
+        """Return the names of the columns whose values are keys, if there are any."""
+        return []
+
     @property
     def _assembles(self) -> bool:
         """Whether many inputs become one vector."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame
 
-from sparkscale.errors import ColumnTypeError
 from sparkscale.layout import Layout
 from sparkscale.scalers._columns import ColumnParams
+from sparkscale.scalers._groups import set_of_one
 from sparkscale.scalers._params import P, param
 from sparkscale.spark import gpu
-from sparkscale.spark.columns import FeatureColumn, resolve
+from sparkscale.spark.columns import FeatureColumn, resolve_weight
+from sparkscale.spark.fit.by_key import Keyed, summarize_by_key
 from sparkscale.spark.fit.scan import Summary, summarize
+from sparkscale.spark.keys import KeyColumn
 
 __all__ = ["FitMixin"]
+
+LOG = logging.getLogger("sparkscale")
 
 
 class FitMixin(ColumnParams):
@@ -39,6 +44,7 @@ class FitMixin(ColumnParams):
         return self._set(handleEmpty=value)
 
     def _summarize(self, df: DataFrame, columns: Sequence[FeatureColumn], statistic_class: type[Any]) -> Summary | None:
+        self._check_columns(columns)
         return summarize(
             df,
             columns,
@@ -49,6 +55,26 @@ class FitMixin(ColumnParams):
             layout=self._layout(),
         )
 
+    def _summarize_by_key(
+        self, df: DataFrame, columns: Sequence[FeatureColumn], keys: Sequence[KeyColumn], statistic_class: type[Any]
+    ) -> Keyed | None:
+        """Compute a statistic of each key, on the CPU."""
+        if gpu.effective_device(self.getDevice(), df.sparkSession) != "cpu":
+            LOG.info("%s: statistics by key are computed on the CPU.", type(self).__name__)
+        self._check_columns(columns)
+        return summarize_by_key(
+            df,
+            columns,
+            keys,
+            set_of_one(statistic_class),
+            handle_invalid=self.getHandleInvalid(),
+            weight=self._weight(df),
+            layout=self._layout(),
+        )
+
+    def _check_columns(self, columns: Sequence[FeatureColumn]) -> None:
+        """Refuse columns whose known sizes contradict Params."""
+
     def _layout(self) -> Layout | None:
         """Return how arrays and vectors hold channels, of which each has one entry in the statistic."""
         return None
@@ -56,11 +82,4 @@ class FitMixin(ColumnParams):
     def _weight(self, df: DataFrame) -> FeatureColumn | None:
         if not (self.hasParam("weightCol") and self.isSet("weightCol")):
             return None
-        name = self.getOrDefault("weightCol")
-        try:
-            weight = resolve(df, [name])[0]
-        except ColumnTypeError:
-            weight = None
-        if weight is None or weight.kind != "scalar":
-            raise ColumnTypeError(f"Weight column '{name}' must be one number a row. Name another column, or cast it.")
-        return weight
+        return resolve_weight(df, self.getOrDefault("weightCol"))

@@ -11,13 +11,15 @@ from pyspark.sql import DataFrame
 from sparkscale.affine import AffineMap, MatrixMap
 from sparkscale.display.html import stage_html
 from sparkscale.errors import OutputColumnError, ParamError
-from sparkscale.scalers import _persistence as persistence
+from sparkscale.scalers import _metadata as metadata
 from sparkscale.scalers._columns import HasColumns, repeated
 from sparkscale.scalers._map_model import MapModel
 from sparkscale.scalers._params import P, param
+from sparkscale.scalers._persistence import Content
 from sparkscale.spark import storage
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.names import unquoted
+from sparkscale.spark.saved_tables import Form
 from sparkscale.spark.transform.affine import Affine
 from sparkscale.spark.transform.apply import Plan, slices_of
 from sparkscale.spark.transform.column_map import ColumnMap
@@ -178,11 +180,19 @@ class InverseModel(HasColumns, MapModel, Generic[F]):
         features = [all_features[k] for k in chosen]
         shape = "disassemble" if forward.shape == "assemble" else "pairs"
         maps: list[ColumnMap]
-        if isinstance(affine, MatrixMap):
+        by_key = self.forward._by_key(df, [slice(0, len(affine))] if whole else features, inverse=True)
+        groups = None
+        if by_key:
+            maps, groups = by_key
+        elif isinstance(affine, MatrixMap):
             maps = [Matrix(affine)]
         else:
             maps = [Affine(affine)] if whole else [Affine(affine[of_column]) for of_column in features]
-        return Plan(inputs, outputs, maps, forward.handle_invalid, shape, forward.device, features, replaced)
+        plan = Plan(inputs, outputs, maps, forward.handle_invalid, shape, forward.device, features, replaced)
+        return replace(plan, groups=groups)
+
+    def _refuse_groups(self, what: str) -> None:
+        self.forward._refuse_groups(what)
 
     def _chosen(self, names: list[str]) -> list[int]:
         """Return the places of the model's inputs that come back."""
@@ -216,18 +226,18 @@ class InverseModel(HasColumns, MapModel, Generic[F]):
             )
         return [c if c.name == n else c.renamed(n) for c, n in zip(columns, names, strict=True)]
 
-    def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
+    def _saved(self) -> tuple[dict[str, Any], Content | None]:
         extra, statistic = self.forward._saved()
-        return {"forward": {**persistence.params_of(self.forward), **extra}}, statistic
+        return {"forward": {**metadata.params_of(self.forward), **extra}}, statistic
 
     @classmethod
-    def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
+    def _saved_form(cls, extra: Mapping[str, Any]) -> type[Mergeable] | Form | None:
         saved = storage.typed_entry(extra, "forward", dict)
-        return _forward_class(saved)._saved_statistic_class(saved)
+        return _forward_class(saved)._saved_form(saved)
 
     def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
         saved = extra["forward"]
-        forward: Any = persistence.with_params(_forward_class(saved)(), saved)
+        forward: Any = metadata.with_params(_forward_class(saved)(), saved)
         forward._restore(saved, statistic)
         self._forward = forward
 
@@ -243,7 +253,7 @@ class InverseModel(HasColumns, MapModel, Generic[F]):
 def _forward_class(saved: Mapping[str, Any]) -> type[MapModel]:
     """Return the class of a saved model inside of an inverse: one of ours, since any other would be imported."""
     name = storage.typed_entry(saved, "class", str)
-    forward_class = persistence.public(name)
+    forward_class = metadata.public(name)
     is_model = isinstance(forward_class, type) and issubclass(forward_class, MapModel)
     if not is_model or issubclass(forward_class, InverseModel):
         raise storage.MalformedError(

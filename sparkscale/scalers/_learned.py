@@ -16,9 +16,11 @@ from sparkscale.scalers import _saved_columns as saved_columns
 from sparkscale.scalers._fit import FitMixin
 from sparkscale.scalers._given import Argument, Given, Numbers, arranged
 from sparkscale.scalers._map_model import MapModel
+from sparkscale.scalers._persistence import Content
 from sparkscale.spark import storage
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.names import check_dataset
+from sparkscale.spark.saved_tables import Form
 from sparkscale.statistics import Mergeable, Statistic
 
 __all__ = ["Array", "LearnedModel"]
@@ -43,6 +45,7 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
         self._columns: tuple[FeatureColumn, ...] = ()
         self._learned: S | Given | None = None
         self._skips = False
+        self._of_keys = 1  # how many keys it holds the statistics of, one after the other
 
     def _learn(self, columns: Sequence[FeatureColumn], learned: S | Given, *, skips: bool) -> None:
         """Take what was learned, and whether only from rows without an invalid value."""
@@ -156,13 +159,13 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
         """Return the names of the chosen entries of the statistic, of ``most`` at most."""
         columns = self._entry_columns()
         starts = np.cumsum([0, *(c.size or 0 for c in columns)])
-        chosen = np.flatnonzero(which)[:most]
+        chosen = np.flatnonzero(which)[:most] % starts[-1]
         of = np.searchsorted(starts, chosen, side="right") - 1
         return [columns[k].feature_name(i) for k, i in zip(of, chosen - starts[of], strict=True)]
 
     def _entries(self) -> list[str]:
         """Return the name of each entry of the statistic."""
-        return [name for column in self._entry_columns() for name in column.feature_names()]
+        return [n for column in self._entry_columns() for n in column.feature_names()]
 
     def _entry_columns(self) -> Sequence[FeatureColumn]:
         """Return the columns of the entries of the statistic."""
@@ -234,13 +237,17 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
             If ``handleInvalid`` was changed to or from "skip" since fit, or the model was given its numbers.
         """
         statistic = self.statistics
+        self._check_update(dataset)
+        columns = as_fitted(resolve(dataset, self._input_names()), self._renamed())
+        summary = self._summarize(dataset, columns, type(statistic))
+        return self._relearned(statistic.merge(summary.statistic) if summary else statistic)
+
+    def _check_update(self, dataset: DataFrame) -> None:
+        self._source  # noqa: B018  # refuses a model that has learned nothing
         self._check_params()
         check_dataset(dataset, whole="update")
         if self._skips != (self.getHandleInvalid() == "skip"):
             raise self._fail("handleInvalid='skip' was set or unset since fit. Set it back to update, or fit again.")
-        columns = as_fitted(resolve(dataset, self._input_names()), self._renamed())
-        summary = self._summarize(dataset, columns, type(statistic))
-        return self._relearned(statistic.merge(summary.statistic) if summary else statistic)
 
     def _relearned(self: M, statistic: Any) -> M:
         model = self.copy()
@@ -248,13 +255,18 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
         model.affine  # noqa: B018  # refuses a range that overflows
         return model
 
-    def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
+    def _saved(self) -> tuple[dict[str, Any], Content | None]:
         saved, source = {"columns": saved_columns.to_json(self._columns), "skips": self._skips}, self._source
         return ({**saved, "given": source.to_json()}, None) if isinstance(source, Given) else (saved, source)
 
     @classmethod
-    def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
+    def _saved_class(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
+        """Return the class of the statistic that was saved with this JSON."""
         return None if "given" in extra else cls._statistic_class
+
+    @classmethod
+    def _saved_form(cls, extra: Mapping[str, Any]) -> type[Mergeable] | Form | None:
+        return cls._saved_class(extra)
 
     def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
         columns = saved_columns.from_json(storage.typed_entry(extra, "columns", list))
@@ -264,6 +276,9 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
         entries = sum(c.size or 0 for c in self._entry_columns())
         if entries != len(statistic):
             raise storage.MalformedError(f"columns are of {entries} features, and the statistics of {len(statistic)}")
+
+    def _check_groups(self) -> None:
+        """Refuse what a group makes unusable, if the model has groups."""
 
     def _log(self) -> None:
         constant, empty = self._constant(), self._empty

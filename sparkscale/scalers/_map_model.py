@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 from pyspark.ml import Model
 from pyspark.sql import DataFrame
@@ -12,12 +13,26 @@ from sparkscale.display.html import HtmlReprMixin
 from sparkscale.scalers._persistence import Writable
 from sparkscale.spark.names import check_dataset
 from sparkscale.spark.transform.apply import Plan, to_sql, transform
+from sparkscale.spark.transform.by_key import MapTable
+from sparkscale.spark.transform.column_map import ColumnMap
 
 __all__ = ["MapModel"]
 
 
 class MapModel(HtmlReprMixin, Writable, Model):
     """What every fitted model does with its map, whichever way it goes."""
+
+    def _by_key(
+        self, df: DataFrame | None, features: Sequence[slice], *, inverse: bool
+    ) -> tuple[list[ColumnMap], MapTable | None] | None:
+        """Return the maps of some features if each key has its own, and those of all keys, to be joined to the data.
+
+        ``None`` if there is one map for all rows.
+        """
+        return None
+
+    def _refuse_groups(self, what: str) -> None:
+        """Refuse what is of one map, if each key has its own."""
 
     @property
     @abstractmethod
@@ -43,5 +58,11 @@ class MapModel(HtmlReprMixin, Writable, Model):
         -------
         dict of str
             SQL expressions over the input columns.
+
+        Raises
+        ------
+        ParamError
+            If the model has groups: ask the model of one, ``model.group(...)``.
         """
+        self._refuse_groups("toSQL")
         return to_sql(self._plan())

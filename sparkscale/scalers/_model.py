@@ -81,7 +81,8 @@ class ScalerModel(LearnedModel[S]):
         """The fitted map, usable without Spark: ``model.affine.apply(rows)``. It does not clip."""
         return self._of_features(self._entry_map())
 
-    def _entry_map(self) -> AffineMap:
+    def _entry_map(self, ignored: npt.NDArray[np.bool_] | None = None) -> AffineMap:
+        """Return the map by entry of the statistic; of entries that are ignored, whatever it is."""
         self._check_params()
         empty = self._empty
         with np.errstate(all="ignore"):
@@ -89,13 +90,13 @@ class ScalerModel(LearnedModel[S]):
         center, scale, offset = affine.center, affine.scale, affine.offset
         broken = ~(np.isfinite(center) & np.isfinite(offset) & ~np.isnan(scale) & (scale != 0))
         broken |= np.isinf(scale) & ~self._collapses()
-        broken &= ~empty
+        broken &= ~empty if ignored is None else ~(empty | ignored)
         if broken.any():
             raise RangeOverflowError(
                 f"{type(self).__name__}: the range, mean or variance of {', '.join(map(repr, self._names(broken, 5)))} "
                 "is not representable as a double. Convert the values to another unit first, or drop the column."
             )
-        if empty.any() and self.getHandleEmpty() == "error":
+        if ignored is None and empty.any() and self.getHandleEmpty() == "error":
             raise EmptyDataError(
                 f"{type(self).__name__}: no valid value in {', '.join(map(repr, self._names(empty, 5)))}, which "
                 "handleEmpty='error' refuses. Leave the feature out, or set handleEmpty to 'keep'."
@@ -103,15 +104,15 @@ class ScalerModel(LearnedModel[S]):
         center, scale, offset = (np.where(empty, np.nan, values) for values in (center, scale, offset))
         return AffineMap(center, scale, offset)
 
-    def _fill(self) -> Array | None:
-        """Return what null and NaN become, by entry of the statistic; NaN where there is no center."""
+    def _fill(self, ignored: npt.NDArray[np.bool_] | None = None) -> Array | None:
+        """Return what null and NaN become, by entry of the statistic; NaN where there is no center; see `_entry_map`."""
         fill = self.getOrDefault("fillInvalid") if self.hasParam("fillInvalid") else None
         if fill is None:
             return None
         if fill != "center":
             return np.full(len(self._source), fill)
-        bounds = self._bounds() or (-np.inf, np.inf)
-        return np.clip(self._entry_map().apply(self._center()), *bounds)
+        filled, bounds = self._entry_map(ignored).apply(self._center()), self._bounds()
+        return filled if bounds is None else np.clip(filled, *(np.tile(bound, self._of_keys) for bound in bounds))
 
     def _plan(self, df: DataFrame | None = None) -> Plan:
         size, names = self.numFeatures, self._output_names()
@@ -246,11 +247,12 @@ class ScalerModel(LearnedModel[S]):
         ImportError
             If Matplotlib is not installed.
         ParamError
-            If a name is not a feature, ``bins`` is not from 1 to 1,000, or each result depends on all features, as for
-            ``WhitenerModel``.
+            If a name is not a feature, ``bins`` is not from 1 to 1,000, each result depends on all features, as for
+            ``WhitenerModel``, or the model has groups.
         EmptyDataError
             If ``dataset`` has no rows.
         """
+        self._refuse_groups("plot")
         return plot.plot(self, dataset, features, bins)
 
     def _vector(self, name: str) -> DenseVector:

@@ -16,26 +16,31 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from importlib import import_module
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pyspark.ml.param import Params
-from pyspark.ml.util import DefaultParamsReader, MLReadable, MLReader, MLWritable, MLWriter
+from pyspark.ml.util import MLReadable, MLReader, MLWritable, MLWriter
 
 from sparkscale.errors import PersistenceError
-from sparkscale.spark import paths, storage
-from sparkscale.spark.storage import METADATA, MalformedError, typed_entry
+from sparkscale.scalers._metadata import class_name, params_of, public, with_params
+from sparkscale.spark import paths, saved_tables, storage
+from sparkscale.spark.fit.tables import StatisticTable
+from sparkscale.spark.saved_tables import Form
+from sparkscale.spark.storage import METADATA, MalformedError
 from sparkscale.statistics import Mergeable
 
-__all__ = ["StageReader", "Writable"]
+__all__ = ["Content", "Saved", "SavedTable", "StageReader", "Writable"]
 
-W = TypeVar("W", bound="Writable")
+W = TypeVar("W", bound="Saved")
+V = TypeVar("V", bound="Writable")
 
 FORMAT_VERSION = 2
+TABLE_VERSION = 3  # of tables of statistics by key
 
 
-class Writable(MLWritable, Params, MLReadable[Any]):
-    """Mixin for stages that are saved and loaded."""
+class Saved(MLWritable):
+    """Mixin for what is saved and loaded."""
 
     def write(self) -> MLWriter:
         """Return a writer: ``stage.write().overwrite().save(path)``."""
@@ -46,66 +51,68 @@ class Writable(MLWritable, Params, MLReadable[Any]):
         self.write().save(path)
 
     @classmethod
-    def read(cls: type[W]) -> MLReader[W]:
+    def read(cls) -> MLReader[Any]:
         """Return a reader: ``cls.read().load(path)``."""
         return StageReader(cls)
 
     @classmethod
     def load(cls: type[W], path: str) -> W:
         """Load from a path. Same as ``read().load(path)``."""
-        return cls.read().load(path)
+        return cls.read().load(path)  # type: ignore[no-any-return]
 
-    def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
-        """Return what to save beside the Params: JSON, and a statistic if there is one."""
+    def _header(self) -> dict[str, Any]:
+        """Return the beginning of the metadata: the class, and what else identifies an instance."""
+        return {"class": class_name(type(self))}
+
+    @classmethod
+    def _of_header(cls: type[W], metadata: Mapping[str, Any]) -> W:
+        """Return a new instance that has what ``_header`` returned."""
+        return cls()
+
+    def _saved(self) -> tuple[dict[str, Any], Content | None]:
+        """Return what else to save: JSON, and statistics if there are any."""
         return {}, None
 
     @classmethod
-    def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
-        """Return the class of the statistic that was saved with this JSON."""
+    def _saved_form(cls, extra: Mapping[str, Any]) -> type[Mergeable] | Form | None:
+        """Return the form of the statistics that were saved with this JSON."""
         return None
 
-    def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
+    def _restore(self, extra: Mapping[str, Any], content: Any) -> None:
         """Take back what ``_saved`` returned."""
 
 
-def class_name(stage: type) -> str:
-    """Return the name to load a class by: the public one for our own."""
-    ours = stage.__module__.startswith("sparkscale.")
-    return f"{'sparkscale' if ours else stage.__module__}.{stage.__name__}"
+class Writable(Saved, Params, MLReadable[Any]):
+    """Mixin for stages that are saved and loaded."""
+
+    @classmethod
+    def read(cls: type[V]) -> MLReader[V]:
+        """Return a reader: ``cls.read().load(path)``."""
+        return StageReader(cls)
+
+    def _header(self) -> dict[str, Any]:
+        return params_of(self)
+
+    @classmethod
+    def _of_header(cls: type[W], metadata: Mapping[str, Any]) -> W:
+        return with_params(cls(), metadata)  # type: ignore[no-any-return]
 
 
-def public(name: Any) -> Any:
-    """Return the public class of ours that has this full name, or ``None``: nothing else is imported."""
-    package, _, own = str(name).rpartition(".")
-    ours = import_module("sparkscale.scalers")
-    return getattr(ours, own) if package == "sparkscale" and own in ours.__all__ else None
+@dataclass(frozen=True)
+class SavedTable:
+    """Statistics by key to be saved, and the names of the key columns."""
+
+    table: StatisticTable
+    names: tuple[str, ...]
 
 
-def params_of(stage: Params) -> dict[str, Any]:
-    """Return uid and Params as Spark ML's metadata has them."""
-    return {
-        "class": class_name(type(stage)),
-        "uid": stage.uid,
-        "paramMap": {p.name: v for p, v in stage._paramMap.items()},
-        "defaultParamMap": {p.name: v for p, v in stage._defaultParamMap.items()},
-    }
-
-
-def with_params(stage: Any, metadata: Mapping[str, Any]) -> Any:
-    """Give a new stage the saved uid and Params."""
-    stage._resetUid(typed_entry(metadata, "uid", str))
-    saved = {name: typed_entry(metadata, name, dict) for name in ("paramMap", "defaultParamMap")}
-    unknown = [name for params in saved.values() for name in params if not stage.hasParam(name)]
-    if unknown:
-        raise MalformedError(f"{type(stage).__name__} has no Param {unknown[0]!r}")
-    DefaultParamsReader.getAndSetParams(stage, {"sparkVersion": "4.0.0", **saved})
-    return stage
+Content = Mergeable | SavedTable
 
 
 class StageWriter(MLWriter):
     """Writes a stage; see the module for the order that keeps an interrupted overwrite readable."""
 
-    def __init__(self, stage: Writable) -> None:
+    def __init__(self, stage: Saved) -> None:
         super().__init__()
         self._stage = stage
 
@@ -115,9 +122,9 @@ class StageWriter(MLWriter):
     def saveImpl(self, path: str) -> None:
         """Save to ``path``."""
         path = os.fspath(path)
-        extra, statistic = self._stage._saved()
+        extra, content = self._stage._saved()
         try:
-            self._save(path, {**params_of(self._stage), **extra}, statistic)
+            self._save(path, {**self._stage._header(), **extra}, content)
         except PersistenceError:
             raise
         except Exception as failure:
@@ -129,7 +136,7 @@ class StageWriter(MLWriter):
                 ) from failure
             raise PersistenceError(f"'{path}' cannot be written: {storage.first_line(failure)}") from failure
 
-    def _save(self, path: str, params: Mapping[str, Any], statistic: Mergeable | None) -> None:
+    def _save(self, path: str, params: Mapping[str, Any], content: Content | None) -> None:
         spark = self.sparkSession
         storage.check_path(spark, path)
         before = storage.children(spark, path)
@@ -138,11 +145,11 @@ class StageWriter(MLWriter):
         unused = storage.abandoned(before) | self._in_use(path)
         mode = "overwrite" if self.shouldOverwrite else "error"
         for pause in (*storage.PAUSES, None):
-            written = self._write(path, params, statistic, mode)
+            written = self._write(path, params, content, mode)
             unused.add(str(written.get("data")))
             standing = [m for name in METADATA for m in self._metadata(path, name)]
             # Statistics may be gone that another writer took for those of a save that was interrupted.
-            complete = statistic is None or paths.files(spark, f"{path}/{written['data']}")
+            complete = content is None or paths.files(spark, f"{path}/{written['data']}")
             if standing and (complete or written not in standing):
                 storage.remove(spark, path, unused - {str(m.get("data")) for m in standing})
                 return
@@ -169,20 +176,24 @@ class StageWriter(MLWriter):
     def _metadata(self, path: str, name: str) -> list[dict[str, Any]]:
         return storage.retry_unsettled(lambda: storage.undamaged(self.sparkSession, path, name))
 
-    def _write(self, path: str, params: Mapping[str, Any], statistic: Mergeable | None, mode: str) -> dict[str, Any]:
-        """Write the statistic, then the metadata, which is returned."""
+    def _write(self, path: str, params: Mapping[str, Any], content: Content | None, mode: str) -> dict[str, Any]:
+        """Write the statistics, then the metadata, which is returned."""
         spark = self.sparkSession
         metadata: dict[str, Any] = {
             **params,
             "timestamp": int(time.time() * 1000),
             "sparkVersion": spark.version,
-            "formatVersion": FORMAT_VERSION,
+            "formatVersion": TABLE_VERSION if isinstance(content, SavedTable) else FORMAT_VERSION,
         }
-        if statistic is not None:
+        if content is not None:
             metadata["data"] = storage.new_folder()
-            metadata["numFeatures"] = len(statistic)
-            metadata["dataChecksum"] = storage.checksum_of(statistic)
-            storage.write_statistic(spark, f"{path}/{metadata['data']}", statistic)
+            place = f"{path}/{metadata['data']}"
+            if isinstance(content, SavedTable):
+                metadata |= saved_tables.write_table(place, content.table, content.names)
+            else:
+                metadata["numFeatures"] = len(content)
+                metadata["dataChecksum"] = storage.checksum_of(content)
+                storage.write_statistic(spark, place, content)
         # As it will be read: JSON has neither tuples nor integers for keys.
         metadata = json.loads(json.dumps(metadata))
         metadata["checksum"] = storage.checksum(metadata)
@@ -194,7 +205,7 @@ class StageWriter(MLWriter):
 class StageReader(MLReader[Any]):
     """Reads a stage, with one clear error for each way in which a path can be unusable."""
 
-    def __init__(self, stage: type[Writable] | None = None) -> None:
+    def __init__(self, stage: type[Saved] | None = None) -> None:
         super().__init__()
         self._class = stage
 
@@ -243,20 +254,22 @@ class StageReader(MLReader[Any]):
             wanted = class_name(self._class) if self._class else "stage of sparkscale"
             raise PersistenceError(f"'{path}' holds a {metadata.get('class')}, not a {wanted}.")
         version = metadata.get("formatVersion")
-        if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        if type(version) is not int or not 1 <= version <= TABLE_VERSION:
             raise PersistenceError(
-                f"'{path}' has format version {version}; this version of sparkscale reads up to {FORMAT_VERSION}. "
+                f"'{path}' has format version {version}; this version of sparkscale reads up to {TABLE_VERSION}. "
                 "Upgrade sparkscale."
             )
         if (version > 1 or "checksum" in metadata) and metadata.get("checksum") != storage.checksum(metadata):
             raise PersistenceError(f"'{path}': the metadata was changed or damaged after it was saved. Save it again.")
         try:
-            statistic_class = stage_class._saved_statistic_class(metadata)
-            statistic = None
-            if statistic_class is not None:
-                statistic = storage.read_statistic(self.sparkSession, path, metadata, statistic_class)
-            stage = with_params(stage_class(), metadata)
-            stage._restore(metadata, statistic)
+            form = stage_class._saved_form(metadata)
+            content: Any = None
+            if isinstance(form, Form):
+                content = saved_tables.read_table(self.sparkSession, path, metadata, form)
+            elif form is not None:
+                content = storage.read_statistic(self.sparkSession, path, metadata, form)
+            stage = stage_class._of_header(metadata)
+            stage._restore(metadata, content)
         except PersistenceError:
             raise
         except (MalformedError, TypeError, ValueError) as failure:  # of ours, of a Param's type, of an array's shape

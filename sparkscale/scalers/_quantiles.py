@@ -13,6 +13,7 @@ from sparkscale.scalers._learned import Array
 from sparkscale.scalers._missing import HasMissing
 from sparkscale.scalers._model import ScalerModel
 from sparkscale.scalers._params import P, param
+from sparkscale.scalers._persistence import Content
 from sparkscale.spark import storage
 from sparkscale.statistics import Mergeable, Quantiles
 from sparkscale.statistics.quantiles import INTERPOLATIONS
@@ -71,6 +72,10 @@ class HasQuantiles(HasMissing):
     def setInterpolation(self: P, value: str) -> P:
         """Set ``interpolation``."""
         return self._set(interpolation=value)
+
+    @property
+    def _statistic_class(self) -> type[Quantiles]:
+        return Quantiles.within(self.getRelativeError())
 
     def _check_params(self) -> None:
         super()._check_params()
@@ -139,14 +144,14 @@ class QuantileModel(HasQuantiles, ScalerModel[Quantiles]):
     def _center(self) -> Array:
         return self._needed("median")
 
-    def _saved(self) -> tuple[dict[str, Any], Mergeable | None]:
+    def _saved(self) -> tuple[dict[str, Any], Content | None]:
         extra, statistic = super()._saved()
         errors = {"relativeError": statistic.relative_error} if isinstance(statistic, Quantiles) else {}
         return {**extra, **errors}, statistic
 
     @classmethod
-    def _saved_statistic_class(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
-        if super()._saved_statistic_class(extra) is None:
+    def _saved_class(cls, extra: Mapping[str, Any]) -> type[Mergeable] | None:
+        if super()._saved_class(extra) is None:
             return None
         error = storage.typed_entry(extra, "relativeError", float)
         if not 0 <= error <= 1:
@@ -156,7 +161,3 @@ class QuantileModel(HasQuantiles, ScalerModel[Quantiles]):
 
 class QuantileScaler(HasQuantiles, Scaler[M], Generic[M]):
     """Base of the scalers by quantiles."""
-
-    @property
-    def _statistic_class(self) -> type[Mergeable]:
-        return Quantiles.within(self.getRelativeError())

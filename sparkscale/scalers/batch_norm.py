@@ -65,6 +65,13 @@ class BatchNorm(BatchNormParams, Scaler[BatchNormModel]):
     addIndicator : bool, default=False
         Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
         array with a number for each feature.
+    groupCols : list of str, optional
+        Columns whose values are keys: each key has a map of its own, fitted on its rows. Null and NaN are keys, too.
+    handleUnseen : {"global", "null", "error"}, default="global"
+        A row whose key was not seen in fit: "global" applies the map of all rows, "null" gives null, and "error" raises an
+        error.
+    minGroupCount : int, default=1
+        A feature with fewer valid values in a group gets the map of all rows.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
@@ -143,6 +150,9 @@ class BatchNorm(BatchNormParams, Scaler[BatchNormModel]):
         weightCol: str | None = None,
         fillInvalid: float | str | None = None,
         addIndicator: bool = False,
+        groupCols: list[str] | None = None,
+        handleUnseen: str = "global",
+        minGroupCount: int = 1,
         device: str = "cpu",
     ) -> None:
         super().__init__()
@@ -154,6 +164,11 @@ class BatchNorm(BatchNormParams, Scaler[BatchNormModel]):
     def setStatistics(self, value: str) -> BatchNorm:
         """Set ``statistics``."""
         return self._set(statistics=value)
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        if self._group_names() and self.getStatistics() != "population":
+            raise self._fail(f"groupCols need statistics='population'. Got {self.getStatistics()!r}.")
 
     @property
     def _statistic_class(self) -> type[Mergeable]:

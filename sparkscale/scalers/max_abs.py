@@ -13,6 +13,8 @@ from pyspark.sql import DataFrame
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._given import Argument, Numbers
+from sparkscale.scalers._group_model import GroupModel
+from sparkscale.scalers._groups import HasGroups
 from sparkscale.scalers._missing import HasMissing
 from sparkscale.scalers._model import Array, ExtremaModel
 from sparkscale.scalers._shared_params import HasClip, HasConstant
@@ -22,7 +24,7 @@ from sparkscale.statistics import Extrema
 __all__ = ["MaxAbsScaler", "MaxAbsScalerModel"]
 
 
-class MaxAbsScalerModel(HasClip, HasConstant, HasMissing, ExtremaModel[Extrema]):
+class MaxAbsScalerModel(HasClip, HasConstant, HasMissing, GroupModel[Extrema], ExtremaModel[Extrema]):
     """Model fitted by `MaxAbsScaler`, or made from given numbers by `of`."""
 
     _takes = {"maxAbs": Argument(0)}
@@ -82,7 +84,7 @@ class MaxAbsScalerModel(HasClip, HasConstant, HasMissing, ExtremaModel[Extrema])
         return AffineMap(zero, np.where(largest == 0, 1.0, largest), zero)
 
     def _center(self) -> Array:
-        return np.zeros(self.numFeatures)
+        return np.zeros(len(self._source))
 
     def _bounds(self) -> Bounds:
         return self._same_bounds((-1.0, 1.0) if self.getClip() else None)
@@ -91,7 +93,7 @@ class MaxAbsScalerModel(HasClip, HasConstant, HasMissing, ExtremaModel[Extrema])
         return {"maxAbs": self._shown("maxAbs")}
 
 
-class MaxAbsScaler(HasClip, HasConstant, HasMissing, Scaler[MaxAbsScalerModel]):
+class MaxAbsScaler(HasClip, HasConstant, HasMissing, HasGroups, Scaler[MaxAbsScalerModel]):
     r"""Divide each feature by its largest absolute value; sparse vectors stay sparse.
 
     .. math:: y = x / \max |x|
@@ -122,6 +124,13 @@ class MaxAbsScaler(HasClip, HasConstant, HasMissing, Scaler[MaxAbsScalerModel]):
     addIndicator : bool, default=False
         Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
         array with a number for each feature.
+    groupCols : list of str, optional
+        Columns whose values are keys: each key has a map of its own, fitted on its rows. Null and NaN are keys, too.
+    handleUnseen : {"global", "null", "error"}, default="global"
+        A row whose key was not seen in fit: "global" applies the map of all rows, "null" gives null, and "error" raises an
+        error.
+    minGroupCount : int, default=1
+        A feature with fewer valid values in a group gets the map of all rows.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
@@ -169,6 +178,9 @@ class MaxAbsScaler(HasClip, HasConstant, HasMissing, Scaler[MaxAbsScalerModel]):
         clip: bool = False,
         fillInvalid: float | str | None = None,
         addIndicator: bool = False,
+        groupCols: list[str] | None = None,
+        handleUnseen: str = "global",
+        minGroupCount: int = 1,
         device: str = "cpu",
     ) -> None:
         super().__init__()

@@ -12,6 +12,8 @@ from pyspark.sql import DataFrame
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._given import Argument, Numbers
+from sparkscale.scalers._group_model import GroupModel
+from sparkscale.scalers._groups import HasGroups
 from sparkscale.scalers._missing import HasMissing
 from sparkscale.scalers._model import Array, ExtremaModel
 from sparkscale.scalers._params import P, param
@@ -22,7 +24,7 @@ from sparkscale.statistics import Extrema
 __all__ = ["MinMaxScaler", "MinMaxScalerModel"]
 
 
-class _MinMaxParams(HasClip, HasConstant, HasMissing):
+class _MinMaxParams(HasClip, HasConstant, HasMissing, HasGroups):
     min = param("min", "lower bound of the target range", float)
     max = param("max", "upper bound of the target range", float)
 
@@ -52,7 +54,7 @@ class _MinMaxParams(HasClip, HasConstant, HasMissing):
             )
 
 
-class MinMaxScalerModel(_MinMaxParams, ExtremaModel[Extrema]):
+class MinMaxScalerModel(_MinMaxParams, GroupModel[Extrema], ExtremaModel[Extrema]):
     """Model fitted by `MinMaxScaler`, or made from given numbers by `of`."""
 
     _takes = {"originalMin": Argument(), "originalMax": Argument("originalMin")}
@@ -171,6 +173,13 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
     addIndicator : bool, default=False
         Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
         array with a number for each feature.
+    groupCols : list of str, optional
+        Columns whose values are keys: each key has a map of its own, fitted on its rows. Null and NaN are keys, too.
+    handleUnseen : {"global", "null", "error"}, default="global"
+        A row whose key was not seen in fit: "global" applies the map of all rows, "null" gives null, and "error" raises an
+        error.
+    minGroupCount : int, default=1
+        A feature with fewer valid values in a group gets the map of all rows.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
@@ -226,6 +235,9 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
         clip: bool = False,
         fillInvalid: float | str | None = None,
         addIndicator: bool = False,
+        groupCols: list[str] | None = None,
+        handleUnseen: str = "global",
+        minGroupCount: int = 1,
         device: str = "cpu",
     ) -> None:
         super().__init__()

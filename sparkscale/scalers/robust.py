@@ -13,16 +13,19 @@ from pyspark.sql import DataFrame
 
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._given import Argument, Numbers
+from sparkscale.scalers._group_model import GroupModel
+from sparkscale.scalers._groups import HasGroups
 from sparkscale.scalers._model import Array
 from sparkscale.scalers._params import P, param
 from sparkscale.scalers._quantiles import HasQuantiles, QuantileModel, QuantileScaler
 from sparkscale.scalers._shared_params import HasClipRange, HasConstant
 from sparkscale.spark.expression import Bounds
+from sparkscale.statistics import Quantiles
 
 __all__ = ["RobustScaler", "RobustScalerModel"]
 
 
-class _RobustParams(HasQuantiles, HasConstant, HasClipRange):
+class _RobustParams(HasQuantiles, HasConstant, HasClipRange, HasGroups):
     withCentering = param("withCentering", "subtract the median", bool)
     withScaling = param("withScaling", "divide by the range between the quantiles", bool)
     unitVariance = param("unitVariance", "divide by the standard deviation of normal data of the same range", bool)
@@ -62,7 +65,7 @@ class _RobustParams(HasQuantiles, HasConstant, HasClipRange):
             )
 
 
-class RobustScalerModel(_RobustParams, QuantileModel):
+class RobustScalerModel(_RobustParams, GroupModel[Quantiles], QuantileModel):
     """Model fitted by `RobustScaler`, or made from given numbers by `of`."""
 
     _takes = {"median": Argument(optional=True), "range": Argument(0, optional=True)}
@@ -133,7 +136,7 @@ class RobustScalerModel(_RobustParams, QuantileModel):
         return {**given, "lower": median - half, "upper": median + half}  # to be drawn only
 
     def _map(self) -> AffineMap:
-        zero = np.zeros(self.numFeatures)
+        zero = np.zeros(len(self._source))
         center = self._needed("median") if self.getWithCentering() else zero
         if not self.getWithScaling():
             return AffineMap(center, zero + 1.0, zero)
@@ -208,6 +211,13 @@ class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):
     addIndicator : bool, default=False
         Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
         array with a number for each feature.
+    groupCols : list of str, optional
+        Columns whose values are keys: each key has a map of its own, fitted on its rows. Null and NaN are keys, too.
+    handleUnseen : {"global", "null", "error"}, default="global"
+        A row whose key was not seen in fit: "global" applies the map of all rows, "null" gives null, and "error" raises an
+        error.
+    minGroupCount : int, default=1
+        A feature with fewer valid values in a group gets the map of all rows.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU. The quantiles
         are always computed on the CPU.
@@ -275,6 +285,9 @@ class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):
         clip: list[float] | None = None,
         fillInvalid: float | str | None = None,
         addIndicator: bool = False,
+        groupCols: list[str] | None = None,
+        handleUnseen: str = "global",
+        minGroupCount: int = 1,
         device: str = "cpu",
     ) -> None:
         super().__init__()

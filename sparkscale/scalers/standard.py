@@ -13,8 +13,10 @@ from pyspark.sql import DataFrame
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._given import Argument, Numbers
+from sparkscale.scalers._group_model import GroupModel
+from sparkscale.scalers._groups import HasGroups
 from sparkscale.scalers._missing import HasMissing
-from sparkscale.scalers._model import Array, ScalerModel
+from sparkscale.scalers._model import Array
 from sparkscale.scalers._params import P, param
 from sparkscale.scalers._shared_params import HasClipRange, HasConstant, HasWeight
 from sparkscale.spark.expression import Bounds
@@ -23,7 +25,7 @@ from sparkscale.statistics import Moments
 __all__ = ["StandardScaler", "StandardScalerModel"]
 
 
-class _StandardParams(HasWeight, HasConstant, HasClipRange, HasMissing):
+class _StandardParams(HasWeight, HasConstant, HasClipRange, HasMissing, HasGroups):
     withMean = param("withMean", "subtract the mean", bool)
     withStd = param("withStd", "divide by the standard deviation", bool)
     ddof = param("ddof", "delta degrees of freedom: 1 for the sample's standard deviation, 0 for the population's", int)
@@ -60,7 +62,7 @@ class _StandardParams(HasWeight, HasConstant, HasClipRange, HasMissing):
             raise self._fail(f"ddof must be 0 or 1. Got {self.getDdof()}.")
 
 
-class StandardScalerModel(_StandardParams, ScalerModel[Moments]):
+class StandardScalerModel(_StandardParams, GroupModel[Moments]):
     """Model fitted by `StandardScaler`, or made from given numbers by `of`."""
 
     _statistic_class = Moments
@@ -132,7 +134,7 @@ class StandardScalerModel(_StandardParams, ScalerModel[Moments]):
         return self._shown("std")
 
     def _map(self) -> AffineMap:
-        zero, one = np.zeros(self.numFeatures), np.ones(self.numFeatures)
+        zero, one = np.zeros(len(self._source)), np.ones(len(self._source))
         center = self._needed("mean") if self.getWithMean() else zero
         if not self.getWithStd():
             return AffineMap(center, one, zero)
@@ -192,6 +194,13 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
     addIndicator : bool, default=False
         Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
         array with a number for each feature.
+    groupCols : list of str, optional
+        Columns whose values are keys: each key has a map of its own, fitted on its rows. Null and NaN are keys, too.
+    handleUnseen : {"global", "null", "error"}, default="global"
+        A row whose key was not seen in fit: "global" applies the map of all rows, "null" gives null, and "error" raises an
+        error.
+    minGroupCount : int, default=1
+        A feature with fewer valid values in a group gets the map of all rows.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
@@ -261,6 +270,9 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
         weightCol: str | None = None,
         fillInvalid: float | str | None = None,
         addIndicator: bool = False,
+        groupCols: list[str] | None = None,
+        handleUnseen: str = "global",
+        minGroupCount: int = 1,
         device: str = "cpu",
     ) -> None:
         super().__init__()

@@ -7,10 +7,11 @@ from math import inf
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-__all__ = ["collect", "concat_batches", "iter_rows"]
+__all__ = ["batches", "collect", "concat_batches", "iter_rows", "numbered"]
 
 
 def concat_batches(
@@ -45,9 +46,13 @@ def _concat(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 def collect(df: DataFrame) -> list[dict[str, Any]]:
     """Collect rows of numbers and arrays, with arrays as NumPy arrays."""
+    return [row for batch in batches(df) for row in iter_rows(batch)]
+
+
+def batches(df: DataFrame) -> list[pa.RecordBatch]:
+    """Collect a DataFrame."""
     # PySpark 3.5 has no public method.
-    batches = df.toArrow().to_batches() if hasattr(df, "toArrow") else df._collect_as_arrow()  # type: ignore[operator]
-    return [row for batch in batches for row in iter_rows(batch)]
+    return df.toArrow().to_batches() if hasattr(df, "toArrow") else df._collect_as_arrow()  # type: ignore[operator,no-any-return]
 
 
 def iter_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
@@ -60,3 +65,23 @@ def iter_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
     ]
     for cells in zip(*columns, strict=True) if batch.num_rows else ():
         yield dict(zip(batch.schema.names, cells, strict=True))
+
+
+def numbered(keys: pa.Array) -> tuple[npt.NDArray[np.intp], pa.Array]:
+    """Return the number of each key, and the distinct keys in the order of their numbers.
+
+    Null and NaN are keys; the keys of a struct differ if any of its fields does.
+    """
+    if not pa.types.is_struct(keys.type):
+        codes = keys.dictionary_encode(null_encoding="encode")
+        return codes.indices.to_numpy().astype(np.intp), codes.dictionary
+    numbers, distinct = np.zeros(len(keys), np.intp), 1
+    for field in keys.flatten():
+        codes, values = numbered(field)
+        numbers = numbers * len(values) + codes
+        distinct *= len(values)
+        if distinct > len(keys):  # or the product might overflow
+            numbers = np.unique(numbers, return_inverse=True)[1]
+            distinct = int(numbers.max(initial=-1)) + 1
+    _, first, numbers = np.unique(numbers, return_index=True, return_inverse=True)
+    return numbers, keys.take(pa.array(first))

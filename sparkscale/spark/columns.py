@@ -27,6 +27,7 @@ __all__ = [
     "attribute_metadata",
     "readable",
     "resolve",
+    "resolve_weight",
     "temp_column_name",
 ]
 
@@ -166,6 +167,17 @@ def resolve(df: DataFrame, names: Sequence[str]) -> list[FeatureColumn]:
     check_dataset(df)
     fields = by_name(df.schema)
     return [_column(name, single_place(df, fields, name)) for name in names]
+
+
+def resolve_weight(df: DataFrame, name: str) -> FeatureColumn:
+    """Look up a column of row weights."""
+    try:
+        weight = resolve(df, [name])[0]
+    except ColumnTypeError:
+        weight = None
+    if weight is None or weight.kind != "scalar":
+        raise ColumnTypeError(f"Weight column '{name}' must be one number a row. Name another column, or cast it.")
+    return weight
 
 
 def readable(df: DataFrame, columns: Sequence[C]) -> tuple[DataFrame, list[C], list[str]]:

@@ -23,6 +23,7 @@ __all__ = [
     "clipped",
     "elementwise",
     "failure",
+    "filled",
     "guarded",
     "indices_checked",
     "is_missing",
@@ -35,6 +36,7 @@ __all__ = [
     "refusal",
     "rendered",
     "scalar_map",
+    "without_nan",
 ]
 
 Array = npt.NDArray[np.float64]
@@ -159,28 +161,30 @@ def is_missing(column: FeatureColumn, x: str) -> str:
 
 def scalar_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds, fill: Array | None) -> str:
     """Return the mapped scalar as SQL text."""
-    mapped = _mapped(_without_nan(column, source, fill), affine, "")
-    mapped = _filled(clipped(mapped, bounds), fill, "")
+    filling = None if fill is None else parameter(fill, "")
+    mapped = _mapped(without_nan(column, source, filling), affine, "")
+    mapped = filled(clipped(mapped, bounds), filling)
     return f"float({mapped})" if column.single else mapped
 
 
 def array_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds, fill: Array | None) -> str:
     """Return the mapped array as SQL text; its length has been checked."""
-    mapped = _mapped(_without_nan(column, "x", fill), affine, "i")
+    filling = None if fill is None else parameter(fill, "i")
+    mapped = _mapped(without_nan(column, "x", filling), affine, "i")
     if bounds:  # mentions the mapped value several times
         source, mapped = elementwise(source, mapped), clipped("x", bounds, "i")
-    mapped = elementwise(source, _filled(mapped, fill, "i"))
+    mapped = elementwise(source, filled(mapped, filling))
     return f"cast({mapped} AS array<float>)" if column.single else mapped
 
 
-def _without_nan(column: FeatureColumn, x: str, fill: Array | None) -> str:
+def without_nan(column: FeatureColumn, x: str, fill: str | None) -> str:
     """Return a number that is to be filled with null in place of NaN, so that its result is null only if it is missing."""
     return x if fill is None or column.integral else f"nanvl(double({x}), double(NULL))"
 
 
-def _filled(x: str, fill: Array | None, index: str) -> str:
+def filled(x: str, fill: str | None) -> str:
     """Return ``x`` with null filled."""
-    return x if fill is None else f"coalesce({x}, {parameter(fill, index)})"
+    return x if fill is None else f"coalesce({x}, {fill})"
 
 
 def elementwise(source: str, body: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import and_
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
@@ -88,6 +89,12 @@ class Frame:
     def join(self, table: DataFrame, key: str, table_key: str) -> None:
         """Left join a table on a key; its columns are temporary."""
         self.df = self.df.join(table, on=self.df[key] == table[table_key], how="left")
+        self._temporary += table.columns
+
+    def join_all(self, table: DataFrame, keys: Mapping[str, str]) -> None:
+        """Left join a table on pairs of keys, where null equals null; its columns are temporary."""
+        equal = [self.df[key].eqNullSafe(table[table_key]) for key, table_key in keys.items()]
+        self.df = self.df.join(table, on=reduce(and_, equal), how="left")
         self._temporary += table.columns
 
     def where(self, conditions: Sequence[str]) -> None:

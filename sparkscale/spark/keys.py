@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame
 from pyspark.sql.types import (
+    BinaryType,
     BooleanType,
     DataType,
     DateType,
@@ -22,7 +24,7 @@ from sparkscale.errors import ColumnTypeError
 from sparkscale.spark import sql
 from sparkscale.spark.names import by_name, single_place
 
-__all__ = ["KeyColumn", "resolve_key"]
+__all__ = ["KeyColumn", "key_struct", "resolve_group", "resolve_key"]
 
 KEY_TYPES = (BooleanType, DateType, NumericType, StringType, TimestampNTZType, TimestampType)
 
@@ -61,6 +63,35 @@ class KeyColumn:
     def read_from(self, source: str) -> KeyColumn:
         """Return the column, to be read from a column of another name."""
         return replace(self, path=(source,))
+
+
+def key_struct(keys: Sequence[KeyColumn]) -> str:
+    """Return the keys of several columns as one struct, as SQL text."""
+    return f"struct({', '.join(f'{key.sql} AS k{i}' for i, key in enumerate(keys))})"
+
+
+def resolve_group(df: DataFrame, name: str) -> KeyColumn:
+    """Look up a column whose values are keys of groups: null and NaN are keys, and zeros of both signs are one.
+
+    Raises
+    ------
+    ColumnNotFoundError
+        If no column, or more than one, has the name.
+    ColumnTypeError
+        If its type cannot be a key.
+    """
+    place = single_place(df, by_name(df.schema), name)
+    collated = isinstance(place.type, StringType) and "collate" in place.type.simpleString()
+    if collated or not isinstance(place.type, (*KEY_TYPES, BinaryType)):
+        raise ColumnTypeError(
+            f"Group column '{name}' is of type {place.type.simpleString()}, which cannot be a key: it must hold numbers, "
+            "booleans, strings, binary data, dates or timestamps. Cast it."
+        )
+    pattern = "{}"
+    if isinstance(place.type, FloatType | DoubleType):
+        number = place.type.simpleString()
+        pattern = f"(nanvl({{}}, {number}('NaN')) + {number}(0))"  # one NaN, and of -0.0 it makes 0.0
+    return KeyColumn(name, place.type, place.path, pattern)
 
 
 def resolve_key(df: DataFrame, name: str) -> KeyColumn:

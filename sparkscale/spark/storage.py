@@ -32,6 +32,7 @@ __all__ = [
     "checksum",
     "checksum_of",
     "children",
+    "data_folder",
     "first_line",
     "is_stage",
     "metadata_lines",
@@ -42,6 +43,7 @@ __all__ = [
     "retry_unsettled",
     "typed_entry",
     "undamaged",
+    "unreadable",
     "wait",
     "write_metadata",
     "write_statistic",
@@ -243,23 +245,32 @@ def write_statistic(spark: SparkSession, path: str, statistic: Mergeable) -> Non
     spark.createDataFrame(rows, _schema(statistic.names())).coalesce(1).write.mode("overwrite").parquet(path)
 
 
+def data_folder(metadata: Mapping[str, Any]) -> str:
+    """Return the folder of statistics that the metadata name."""
+    folder: str = typed_entry(metadata, "data", str)
+    if not FOLDER.fullmatch(folder):
+        raise MalformedError(f"data is {folder!r}, which is not a folder of statistics")
+    return folder
+
+
+def unreadable(place: str, failure: Exception) -> PersistenceError:
+    """Return the error for statistics that cannot be read."""
+    error = UnsettledError if _is_missing_file(failure) else PersistenceError
+    return error(f"'{place}': the saved statistics are missing or cannot be read.")
+
+
 def read_statistic(
     spark: SparkSession, path: str, metadata: Mapping[str, Any], statistic_class: type[Mergeable]
 ) -> Mergeable:
     """Return the statistic that the metadata refer to; raise if it is not the one that was saved with them."""
-    folder, features = typed_entry(metadata, "data", str), typed_entry(metadata, "numFeatures", int)
-    if not FOLDER.fullmatch(folder):
-        raise MalformedError(f"data is {folder!r}, which is not a folder of statistics")
-    place = f"{path}/{folder}"
+    place, features = f"{path}/{data_folder(metadata)}", typed_entry(metadata, "numFeatures", int)
     try:
         # With a schema of our own: that in the files may name classes, which Spark would import.
         df = spark.read.schema(_schema(statistic_class.names())).parquet(paths.escaped(place))
         rows = sorted(collect(df), key=lambda row: row["start"])
         arrays = {name: np.concatenate([row[name] for row in rows]) for name in statistic_class.names()}
     except Exception as failure:
-        raise (UnsettledError if _is_missing_file(failure) else PersistenceError)(
-            f"'{place}': the saved statistics are missing or cannot be read."
-        ) from failure
+        raise unreadable(place, failure) from failure
     saved_features = len(arrays["count"])
     if saved_features != features:
         raise PersistenceError(f"'{place}': the saved statistics are of {saved_features} features, not {features}.")

@@ -1,13 +1,11 @@
-"""Moments from SQL aggregates, as exact as those computed from the rows, or ``None`` where they are not."""
+"""Moments from SQL aggregates, and where they are as exact as those computed from the rows."""
 
 from __future__ import annotations
-
-from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["AGGREGATES", "mean_and_variance"]
+__all__ = ["AGGREGATES", "are_exact", "mean_and_variance"]
 
 Array = npt.NDArray[np.float64]
 
@@ -21,19 +19,26 @@ AGGREGATES = ("count({x})", "var_pop({x})", f"sum({HIGH})", f"sum({LOW})")
 
 MAX_MEAN_TO_STD = 1e4  # up to this ratio Spark's running variance keeps 13 digits; at 1e6 it keeps 10
 LEAST_VARIANCE = 1e-270  # above it, variance and mean have all their digits, absolute values in LOW included
+SPLIT = 2.0**27 + 1
 DISTINCT_MEAN = 1e-130  # above this |mean|, a variance of 0 proves that all values are equal
 
 
-def mean_and_variance(count: Array, variance: Array, high: Array, low: Array) -> tuple[Array, Array, Array] | None:
-    """Return the mean as origin and shift, and the variance; ``None`` if one of them may have lost digits.
+def mean_and_variance(count: Array, variance: Array, high: Array, low: Array) -> tuple[Array, Array, Array]:
+    """Return the mean as origin and shift, and the variance.
 
     Parameters
     ----------
-    count, variance, high, low : numpy.ndarray of float64, shape (n_features,)
-        The ``AGGREGATES``; NaN for null.
+    count, variance, high, low : numpy.ndarray of float64
+        The ``AGGREGATES``, in arrays of one shape; NaN for null.
     """
     variance, high, low = (np.where(count > 0, v, 0.0) for v in (variance, high, low))
-    origin, shift = np.array([_mean(*cell) for cell in zip(high, low, count, strict=True)]).T
+    return *_quotient(high, low, np.maximum(count, 1.0)), variance
+
+
+def are_exact(count: Array, variance: Array, high: Array, low: Array) -> npt.NDArray[np.bool_]:
+    """Return where mean and variance have all their digits."""
+    origin, shift, variance = mean_and_variance(count, variance, high, low)
+    high, low = (np.where(count > 0, v, 0.0) for v in (high, low))
     mean = origin + shift
     with np.errstate(all="ignore"):
         doubtful = (variance > 0) & (np.abs(mean) > MAX_MEAN_TO_STD * np.sqrt(variance))
@@ -41,14 +46,31 @@ def mean_and_variance(count: Array, variance: Array, high: Array, low: Array) ->
     doubtful |= (
         (variance < LEAST_VARIANCE) & (np.abs(mean) < DISTINCT_MEAN) & ((variance > 0) | (high != 0) | (low != 0))
     )
-    if np.any(doubtful) or not np.all(np.isfinite(variance) & np.isfinite(mean)):
-        return None
-    return origin, shift, variance
+    return ~doubtful & np.isfinite(variance) & np.isfinite(mean)
 
 
-def _mean(high: float, low: float, count: float) -> tuple[float, float]:
-    """Divide the total of both sums; return the quotient as a double, and the remainder."""
-    if not (np.isfinite(high) and np.isfinite(low)):
-        return np.inf, 0.0
-    mean = (Fraction(high) + Fraction(low)) / max(int(count), 1)
-    return float(mean), float(mean - Fraction(float(mean)))
+def _quotient(high: Array, low: Array, count: Array) -> tuple[Array, Array]:
+    """Divide the total of both sums; return the quotient as a double, and the remainder.
+
+    By the error-free transformations of sums (Knuth) and products (Dekker).
+    """
+    with np.errstate(all="ignore"):
+        total = high + low
+        part = total - high
+        error = (high - (total - part)) + (low - part)
+        origin = total / count
+        product = origin * count
+        (a, b), (c, d) = _halves(origin), _halves(count)
+        rest = ((a * c - product) + a * d + b * c) + b * d
+        shift = (((total - product) - rest) + error) / count
+        quotient = origin + shift  # the division of a rounded total may be off by one bit
+        shift = shift - (quotient - origin)
+        finite = np.isfinite(total)
+        return np.where(finite, quotient, np.inf), np.where(finite, shift, 0.0)
+
+
+def _halves(values: Array) -> tuple[Array, Array]:
+    """Return the leading 26 bits of doubles, and the remainder."""
+    shifted = SPLIT * values
+    leading = shifted - (shifted - values)
+    return leading, values - leading

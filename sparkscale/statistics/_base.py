@@ -4,28 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import reduce
-from itertools import pairwise
 from operator import add
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from sparkscale.arrays import namespace, rows_at_once
-from sparkscale.blocks import Block, DenseBlock, Runs, SparseBlock
-from sparkscale.statistics._reductions import Columns, Reductions, RunReductions, run_starts
+from sparkscale.blocks import Block, Runs
 
 Array = npt.NDArray[np.float64]
 Self = TypeVar("Self", bound="Mergeable")
 S = TypeVar("S", bound="Statistic")
-P = TypeVar("P", bound="PerFeature")
-
-# Features in a row that is sent to another executor. Spark puts 10,000 rows into an Arrow batch, whatever their size:
-# at most 140 MB of these rows. The driver collects little data, which is faster in one row.
-CHUNK_FEATURES = 256
-CHUNKS_COPIED = 1 << 10  # at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +48,20 @@ class Mergeable(ABC):
     def usual_numbers(cls, features: int) -> int:
         """Return how many numbers it usually consists of, if that depends on the data."""
         return cls.numbers(features)
+
+    @classmethod
+    def separate(cls) -> type[Mergeable]:
+        """Return the class of what is computed of each feature separately: of a joint statistic, only counts."""
+        return cls
+
+    @classmethod
+    def jointly(cls) -> type[Mergeable]:
+        """Return the class of what is computed of all features jointly."""
+        return cls
+
+    def with_invalid(self: Self, invalid: Any) -> Self:
+        """Return the statistic with another number of invalid values."""
+        return replace(self, invalid=invalid)
 
     @property
     def held(self) -> int:
@@ -111,17 +116,27 @@ class Statistic(Mergeable):
     """Whether data sources keep these aggregates in the metadata of their files."""
 
     @classmethod
-    def of_aggregates(cls: type[S], rows: float, *arrays: Array) -> S | None:
-        """Return the statistic from SQL aggregates; ``None`` if they have lost digits, or if there are none.
+    def of_both(cls: type[S], separate: Any, joint: Any) -> S:
+        """Return the statistic from its separate and its joint part."""
+        return replace(joint, count=separate.count, invalid=separate.invalid)  # type: ignore[no-any-return]
+
+    @classmethod
+    def of_aggregates(cls: type[S], rows: Any, *arrays: Array) -> S:
+        """Return the statistic from SQL aggregates.
 
         Parameters
         ----------
-        rows : float
+        rows : float or numpy.ndarray of float64, shape (n_keys, 1)
             Number of rows.
-        *arrays : numpy.ndarray of float64, shape (n_features,)
+        *arrays : numpy.ndarray of float64, shape (n_features,) or (n_keys, n_features)
             The ``aggregates``; NaN for null.
         """
-        return None
+        raise TypeError(f"{cls.__name__} has no aggregates")
+
+    @classmethod
+    def exact_aggregates(cls, *arrays: Array) -> npt.NDArray[np.bool_]:
+        """Return where the aggregates have kept their digits, so that the statistic is as exact as of the rows."""
+        return np.ones(arrays[0].shape, dtype=bool)
 
     @abstractmethod
     def chunks(self) -> Iterator[tuple[npt.NDArray[np.intp], list[Array]]]:
@@ -146,113 +161,6 @@ class Statistic(Mergeable):
     def join_blocks(cls: type[S], statistics: Sequence[S], runs: Sequence[Runs | None]) -> S:
         """Return the statistic of consecutive blocks without runs."""
         return statistics[0] if len(statistics) == 1 else statistics[0].merge(*statistics[1:])
-
-
-class PerFeature(Statistic):
-    """A statistic of each feature separately. For several runs of rows, its arrays have one row per run."""
-
-    in_chunks: ClassVar[bool] = True
-    """Whether it is computed by chunks of rows, so that temporary arrays stay in the cache."""
-
-    @classmethod
-    def of(cls: type[P], block: Block) -> P:
-        """Return the statistic of a block of rows; for a block with runs, one row per run."""
-        with np.errstate(all="ignore"):  # an overflow shows in the result, and is refused when it is used
-            if not block.rows:
-                return cls.missing(block.size, 0)
-            if isinstance(block, SparseBlock):
-                if block.runs is None:
-                    return cls._of_sparse(block)
-                return cls._of_sparse(block.spread())._in_rows(block.size)
-            step = rows_at_once(block.values) if cls.in_chunks else block.rows
-            chunks = [block[start : start + step] for start in range(0, block.rows, step)]
-            return cls.join_blocks([cls._of_chunk(chunk) for chunk in chunks], [chunk.runs for chunk in chunks])
-
-    @classmethod
-    @abstractmethod
-    def _of_chunk(cls: type[P], chunk: DenseBlock) -> P:
-        """Return the statistic of a dense block that is small enough for the cache."""
-
-    @classmethod
-    @abstractmethod
-    def _of_sparse(cls: type[P], block: SparseBlock) -> P:
-        """Return the statistic of a sparse block."""
-
-    @classmethod
-    @abstractmethod
-    def _combined(cls: type[P], rows: Reductions, *arrays: Any) -> P:
-        """Merge the statistics that the rows of the arrays hold, by reductions over rows."""
-
-    def chunks(self) -> Iterator[tuple[npt.NDArray[np.intp], list[Array]]]:
-        """See `Statistic`: a chunk has 256 features, and the last one the rest."""
-        full = len(self) // CHUNK_FEATURES * CHUNK_FEATURES
-        edges = [*range(0, full, CHUNK_FEATURES * CHUNKS_COPIED), full]
-        for start, end in pairwise(edges):
-            arrays = [values[start:end].reshape(-1, CHUNK_FEATURES) for values in self.arrays().values()]
-            yield np.arange(start, end, CHUNK_FEATURES), arrays
-        if full < len(self):
-            yield np.array([full]), [values[None, full:] for values in self.arrays().values()]
-
-    @classmethod
-    def of_chunks(cls: type[P], starts: Sequence[int], chunks: Sequence[P], features: int) -> P:
-        """See `Statistic`."""
-        return cls.concat(chunks)
-
-    @classmethod
-    def join_blocks(cls: type[P], statistics: Sequence[P], runs: Sequence[Runs | None]) -> P:
-        """Return the statistic of consecutive blocks; a run may begin in one block and end in another."""
-        if len(statistics) == 1 or runs[0] is None:
-            return super().join_blocks(statistics, runs)
-        numbers = [r[run_starts(r)] for r in runs if r is not None]
-        return cls.concat(statistics).merge_rows(np.concatenate(numbers))
-
-    def scatter(self: P, places: npt.NDArray[np.intp], rows: int) -> P:
-        """Return ``rows`` statistics, one per row: these ones at ``places``, statistics of no data elsewhere."""
-        arrays = {}
-        for name, neutral in self.missing(self.count.shape[-1], 0).arrays().items():
-            arrays[name] = np.tile(neutral, (rows, 1))
-            if len(places):
-                arrays[name][places] = getattr(self, name)
-        return type(self)(**arrays)
-
-    def as_row(self: P) -> P:
-        """Return the statistic with arrays of a single row."""
-        return type(self)(**{name: array[None, :] for name, array in self.arrays().items()})
-
-    def take(self: P, rows: npt.NDArray[np.intp]) -> P:
-        """Select some of the statistics, one per row."""
-        return type(self)(**{name: array[rows] for name, array in self.arrays().items()})
-
-    def row_arrays(self) -> Iterator[tuple[npt.NDArray[np.intp], list[Array]]]:
-        """Return the statistics, one per row, as matrices with a row for each: which ones, and their arrays."""
-        yield np.arange(len(self)), [*self.arrays().values()]
-
-    @classmethod
-    def of_row_arrays(cls: type[P], arrays: Sequence[Array]) -> P:
-        """Return the statistics of such matrices."""
-        return cls(**dict(zip(cls.names(), arrays, strict=True)))
-
-    def merge_rows(self: P, numbers: npt.NDArray[np.intp]) -> P:
-        """Merge consecutive statistics that have the same number, where the arrays have one row per statistic."""
-        starts = run_starts(numbers)
-        if len(starts) == len(numbers):
-            return self
-        rows = RunReductions(namespace(self.count), starts, len(numbers))
-        with np.errstate(all="ignore"):
-            return self._combined(rows, *self.arrays().values())
-
-    def merge(self: P, *others: P) -> P:
-        """Return the statistic of the rows of all operands, which are not modified."""
-        if not others:
-            return self
-        xp, statistics = namespace(self.count), (self, *others)
-        stacked = (xp.stack([getattr(s, name) for s in statistics]) for name in self.names())
-        with np.errstate(all="ignore"):
-            return self._combined(Columns(xp), *stacked)
-
-    def _in_rows(self: P, features: int) -> P:
-        """Reshape the statistics of consecutive runs to one row per run."""
-        return type(self)(**{name: array.reshape(-1, features) for name, array in self.arrays().items()})
 
 
 class Fold:

@@ -12,14 +12,13 @@ import numpy.typing as npt
 
 from sparkscale.statistics._base import Array
 from sparkscale.statistics._levels import Segments, gather, segment_starts, widths
+from sparkscale.statistics._rows import Lists
 from sparkscale.statistics.extrema import Extrema
 
 __all__ = ["Leveled"]
 
 Places = npt.NDArray[np.intp]
 L = TypeVar("L", bound="Leveled")
-
-CHUNK_FEATURES = 16  # in a row that is sent to another executor: some 2 MB for 10 million values each
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +29,8 @@ class Leveled(Extrema):
     any_order = False
     in_metadata = False
     on_gpu = False
+    fixed = False
+    chunk_features = 16  # some 2 MB for 10 million values each
 
     zeros: Array
     sizes: Array
@@ -129,9 +130,46 @@ class Leveled(Extrema):
 
     def chunks(self) -> Iterator[tuple[Places, list[Array]]]:
         """See `Statistic`: a chunk has 16 features, and the last one the rest."""
-        for start in range(0, len(self), CHUNK_FEATURES):
-            chunk = self.take(np.arange(start, min(start + CHUNK_FEATURES, len(self))))
+        for start in range(0, len(self), self.chunk_features):
+            chunk = self.take(np.arange(start, min(start + self.chunk_features, len(self))))
             yield np.array([start]), [array.reshape(1, -1) for array in chunk.arrays().values()]
+
+    def take_features(self: L, features: Places) -> L:
+        """See `PerFeature`."""
+        if self.count.ndim == 1:
+            return self.take(features)
+        rows, size = self.count.shape
+        places = np.arange(rows)[:, None] * size + features
+        return self.raveled().take(places.ravel())._in_rows(len(features))
+
+    def of_row(self: L, row: int) -> L:
+        """See `PerFeature`."""
+        taken = self.take(np.array([row]))
+        return type(self)(**{n: a if n == "values" else a[0] for n, a in taken.arrays().items()})
+
+    def raveled(self: L) -> L:
+        """See `PerFeature`."""
+        arrays = {n: a.ravel() for n, a in self.arrays().items() if n != "sizes"}
+        return type(self)(**arrays, sizes=self.sizes.reshape(-1, self.sizes.shape[-1]))
+
+    def lists(self) -> dict[str, Lists]:
+        """See `PerFeature`: those of the values differ in length."""
+        return {**super().lists(), "values": (self._totals(), self.values)}
+
+    @classmethod
+    def of_lists(cls: type[L], lists: Mapping[str, Lists]) -> L:
+        """See `PerFeature`: rows may differ in the number of levels."""
+        lengths, sizes = lists["sizes"]
+        rows, features = len(lengths), lists["count"][1].size // max(len(lengths), 1)
+        levels = int(lengths.max(initial=0)) // max(features, 1)
+        padded = np.zeros((rows, features, levels))
+        for length in np.unique(lengths):
+            which = lengths == length
+            padded[which, :, : length // features] = sizes[np.repeat(which, lengths)].reshape(
+                -1, features, length // features
+            )
+        fixed = {n: values.reshape(rows, -1) for n, (_, values) in lists.items() if n not in ("sizes", "values")}
+        return cls(**fixed, sizes=padded, values=lists["values"][1])
 
     @classmethod
     def missing(cls: type[L], features: int, rows: float) -> L:

@@ -11,9 +11,12 @@ import numpy.typing as npt
 from array_api_compat import device
 
 from sparkscale.arrays import namespace, rows_at_once
-from sparkscale.blocks import Block, DenseBlock
-from sparkscale.statistics._base import Array, Fold, Statistic, total
+from sparkscale.blocks import Block, DenseBlock, Runs
+from sparkscale.statistics._base import Array, Fold, Mergeable, total
+from sparkscale.statistics._reductions import RunReductions, run_starts
+from sparkscale.statistics._rows import InRows, Lists
 from sparkscale.statistics._units import SMALLEST
+from sparkscale.statistics.counts import Counts
 
 __all__ = ["MOST_FEATURES", "CoMoments"]
 
@@ -25,13 +28,15 @@ PRODUCT_ROWS, PRODUCT_VALUES = 1024, 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
-class CoMoments(Statistic):
+class CoMoments(InRows):
     r"""Mean and co-moments about the mean, over the rows without an invalid value.
 
     Rows are shifted by the first row and centred before they are multiplied, and the mean is kept as origin plus shift,
     as in `Moments`. Blocks merge by
 
     .. math:: C = \sum_k C_k + \sum_k n_k (\mu_k - \mu) (\mu_k - \mu)^T .
+
+    For several runs of rows, the arrays have one row, or one matrix, per run.
 
     Executors exchange tiles of the matrix: the features in the rows of a tile may differ from those in its columns.
 
@@ -103,6 +108,11 @@ class CoMoments(Statistic):
         return self.comoments / freedom if freedom > 0 else np.zeros_like(self.comoments)
 
     @classmethod
+    def separate(cls) -> type[Mergeable]:
+        """See `Statistic`."""
+        return Counts
+
+    @classmethod
     def numbers(cls, features: int) -> int:
         """Return how many numbers the statistic of this many features consists of."""
         return features * (features + 5)
@@ -110,13 +120,15 @@ class CoMoments(Statistic):
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> CoMoments:
         """Build a statistic from its arrays; the co-moments may be flattened."""
-        features, values = len(arrays["count"]), np.asarray(arrays["comoments"], dtype=np.float64)
-        shaped = values.reshape(features, values.size // max(features, 1))
+        count, values = (np.asarray(arrays[name], dtype=np.float64) for name in ("count", "comoments"))
+        shaped = values.reshape(*count.shape, values.size // max(count.size, 1))
         return super().from_arrays({**arrays, "comoments": shaped})
 
     @classmethod
     def of(cls, block: Block) -> CoMoments:
         """Return the co-moments of a block."""
+        if block.runs is not None and block.rows:
+            return cls._of_block_with_runs(block)
         fold, step = Fold(), max(PRODUCT_ROWS, PRODUCT_VALUES // max(block.size, 1))
         if isinstance(block, DenseBlock):
             step = max(step, rows_at_once(block.values))
@@ -141,6 +153,72 @@ class CoMoments(Statistic):
         shift = xp.mean(deviation, axis=0)
         deviation = deviation - shift
         return cls(rows - invalid, invalid, ones * complete, ones * values[0, :], shift, _gram(deviation))
+
+    @classmethod
+    def _of_block_with_runs(cls, block: Block) -> CoMoments:
+        """Return the co-moments of each run of rows."""
+        assert block.runs is not None  # noqa: S101  # checked by the caller
+        step = max(1, PRODUCT_VALUES // max(block.size, 1) ** 2)
+        edges = range(0, block.rows, step)
+        with np.errstate(all="ignore"):
+            chunks = [
+                cls._of_runs(block.dense(start, start + step), block.runs[start : start + step]) for start in edges
+            ]
+        return cls.join_blocks(chunks, [block.runs[start : start + step] for start in edges])
+
+    @classmethod
+    def _of_runs(cls, values: Array, runs: Runs) -> CoMoments:
+        """Return the co-moments of each run, in the order of the runs; their rows' products are held at once."""
+        valid, starts = np.isfinite(values), run_starts(runs)
+        count = np.add.reduceat(valid, starts, axis=0, dtype=np.float64)
+        invalid = np.diff(starts, append=len(runs))[:, None] - count
+        complete = valid.all(axis=1)
+        values, kept = values[complete], runs[complete]
+        nothing = cls.missing(values.shape[1], 0).scatter(np.array([], np.intp), len(starts))
+        if not len(values):
+            return replace(nothing, count=count, invalid=invalid)
+        rows = RunReductions(np, run_starts(kept), len(kept), weighted=False)
+        origin, number = rows.first(values), rows.count(values) * np.ones(values.shape[1])
+        deviation = values - rows.each(origin)
+        shift = rows.sum(deviation) / number
+        deviation = deviation - rows.each(shift)
+        some = cls(number, number, number, origin, shift, _products(deviation, np.ones(len(kept)), rows))
+        places = np.flatnonzero(np.isin(runs[starts], kept))
+        return replace(some.scatter(places, len(starts)), count=count, invalid=invalid)
+
+    def merge_rows(self, numbers: npt.NDArray[np.intp]) -> CoMoments:
+        """See `PerFeature`."""
+        rows = RunReductions(np, run_starts(numbers), len(numbers), weighted=False)
+        if len(rows.starts) == len(numbers):
+            return self
+        with np.errstate(all="ignore"):
+            present, number = self.rows > 0, rows.sum(self.rows)
+            origin = np.where(rows.any(present), rows.first(self.origin, present), 0.0)
+            shifts = np.where(present, (self.origin - rows.each(origin)) + self.shift, 0.0)
+            shift = rows.sum(self.rows * shifts) / np.where(number > 0, number, 1.0)
+            deviation = np.where(present, shifts - rows.each(shift), 0.0)
+            comoments = rows.sum(self.comoments) + _products(deviation, self.rows[:, 0], rows)
+            return CoMoments(rows.sum(self.count), rows.sum(self.invalid), number, origin, shift, comoments)
+
+    def take_features(self, features: npt.NDArray[np.intp]) -> CoMoments:
+        """See `PerFeature`."""
+        arrays = {n: a[..., features] for n, a in self.arrays().items() if n != "comoments"}
+        return CoMoments(**arrays, comoments=self.comoments[..., features[:, None], features])
+
+    @classmethod
+    def of_row_arrays(cls, arrays: Sequence[Array]) -> CoMoments:
+        """See `PerFeature`."""
+        by_name = dict(zip(cls.names(), arrays, strict=True))
+        return cls(**{**by_name, "comoments": by_name["comoments"].reshape(*by_name["count"].shape, -1)})
+
+    @classmethod
+    def of_lists(cls, lists: Mapping[str, Lists]) -> CoMoments:
+        """See `PerFeature`."""
+        return cls.of_row_arrays([values.reshape(len(lengths), -1) for lengths, values in lists.values()])
+
+    def row_arrays(self) -> Iterator[tuple[npt.NDArray[np.intp], list[Array]]]:
+        """See `PerFeature`."""
+        yield np.arange(len(self)), [array.reshape(len(self), -1) for array in self.arrays().values()]
 
     @classmethod
     def missing(cls, features: int, rows: float) -> CoMoments:
@@ -191,6 +269,15 @@ class CoMoments(Statistic):
             arrays["comoments"][high, wide] = tile.comoments
             arrays["comoments"][wide, high] = tile.comoments.T
         return cls.from_arrays(arrays)
+
+
+def _products(deviation: Array, weights: Array, rows: RunReductions) -> Array:
+    """Return the sums of products of all pairs of columns over each run, as `_gram` does over all rows."""
+    products: Array = rows.sum(weights[:, None, None] * deviation[:, :, None] * deviation[:, None, :])
+    diagonal = np.einsum("kii->ki", products)  # a view
+    vanished = (diagonal == 0) & rows.any((deviation != 0) & (weights[:, None] > 0))
+    diagonal[vanished] = SMALLEST
+    return products
 
 
 def _gram(deviation: Array) -> Array:

@@ -8,7 +8,8 @@ import numpy as np
 
 from sparkscale.arrays import namespace
 from sparkscale.blocks import DenseBlock, SparseBlock
-from sparkscale.statistics._base import Array, PerFeature
+from sparkscale.statistics._base import Array
+from sparkscale.statistics._per_feature import PerFeature
 from sparkscale.statistics._reductions import Reductions, reductions_of
 
 __all__ = ["Counts"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from sparkscale.arrays import double, namespace
 from sparkscale.blocks import DenseBlock, SparseBlock
-from sparkscale.statistics._base import Array, PerFeature
+from sparkscale.statistics._base import Array
+from sparkscale.statistics._per_feature import PerFeature
 from sparkscale.statistics._reductions import Reductions, reductions_of
 
 __all__ = ["Extrema"]
@@ -47,7 +48,7 @@ class Extrema(PerFeature):
     max: Array
 
     @classmethod
-    def of_aggregates(cls, rows: float, *arrays: Array) -> Extrema:
+    def of_aggregates(cls, rows: Any, *arrays: Array) -> Extrema:
         """See `Statistic`."""
         count, least, largest = arrays
         empty = count == 0

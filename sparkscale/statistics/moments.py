@@ -12,8 +12,9 @@ import numpy.typing as npt
 from sparkscale.arrays import double, namespace
 from sparkscale.blocks import DenseBlock, SparseBlock
 from sparkscale.statistics import _units as units
-from sparkscale.statistics._aggregates import AGGREGATES, mean_and_variance
-from sparkscale.statistics._base import Array, PerFeature
+from sparkscale.statistics._aggregates import AGGREGATES, are_exact, mean_and_variance
+from sparkscale.statistics._base import Array
+from sparkscale.statistics._per_feature import PerFeature
 from sparkscale.statistics._reductions import Columns, Entries, Reductions, reductions_of, weight_sums
 
 __all__ = ["Moments"]
@@ -91,14 +92,15 @@ class Moments(PerFeature):
         return self.origin + self.shift
 
     @classmethod
-    def of_aggregates(cls, rows: float, *arrays: Array) -> Moments | None:
+    def of_aggregates(cls, rows: Any, *arrays: Array) -> Moments:
         """See `Statistic`."""
-        count = arrays[0]
-        exact = mean_and_variance(*arrays)
-        if exact is None:
-            return None
-        origin, shift, variance = exact
+        count, (origin, shift, variance) = arrays[0], mean_and_variance(*arrays)
         return cls(count, rows - count, count, count, origin, shift, variance * count)
+
+    @classmethod
+    def exact_aggregates(cls, *arrays: Array) -> npt.NDArray[np.bool_]:
+        """See `Statistic`."""
+        return are_exact(*arrays)
 
     @classmethod
     def _of_chunk(cls, chunk: DenseBlock) -> Moments:

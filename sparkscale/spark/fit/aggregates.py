@@ -35,13 +35,24 @@ def suits(
     df: DataFrame, columns: Sequence[FeatureColumn], statistic_class: type[Statistic], handle_invalid: str
 ) -> bool:
     """Whether to compute the statistic of these columns by SQL aggregates."""
-    if not 0 < len(statistic_class.aggregates) * len(columns) <= MOST_AGGREGATES or handle_invalid == "skip":
-        return False
-    if any(c.kind != "scalar" for c in columns):
+    if not fit_in_a_query(columns, statistic_class, handle_invalid):
         return False
     # Spark merges partial aggregates in the order in which they are fetched. That does not affect extrema, but the last
     # bit of moments would differ between runs, except with a single executor, which fetches in order.
     return statistic_class.any_order or (df.sparkSession.conf.get("spark.master", "") or "").startswith("local[")
+
+
+def fit_in_a_query(columns: Sequence[FeatureColumn], statistic_class: type[Statistic], handle_invalid: str) -> bool:
+    """Whether the columns are few scalars, and the statistic is one that SQL aggregates yield."""
+    scalars = all(c.kind == "scalar" for c in columns) and handle_invalid != "skip"
+    return scalars and 0 < len(statistic_class.aggregates) * len(columns) <= MOST_AGGREGATES
+
+
+def valid_value(column: FeatureColumn, handle_invalid: str) -> str:
+    """Return a scalar as SQL text, with null for an invalid value, or a failure."""
+    x = f"double({column.sql})"
+    value = x if handle_invalid == "error" else f"CASE WHEN {FINITE.format(x=x)} THEN {x} END"
+    return guarded(column, column.sql, value, handle_invalid, compiled=True)
 
 
 def summarize(
@@ -52,12 +63,7 @@ def summarize(
         statistic = _of_integers(df, columns, statistic_class, handle_invalid)
         if statistic is not None:
             return statistic
-    inner = []
-    for j, column in enumerate(columns):
-        x = f"double({column.sql})"
-        clean = f"CASE WHEN {FINITE.format(x=x)} THEN {x} END"
-        value = x if handle_invalid == "error" else clean
-        inner.append(f"{guarded(column, column.sql, value, handle_invalid, compiled=True)} AS x{j}")
+    inner = [f"{valid_value(column, handle_invalid)} AS x{j}" for j, column in enumerate(columns)]
     selected, values = sql.select(df, *inner), [f"x{j}" for j in range(len(columns))]
     return _of_row(_query(selected, values, statistic_class), statistic_class)
 
@@ -71,7 +77,10 @@ def _of_row(query: DataFrame, statistic_class: type[Statistic]) -> Any | None:
     """Run a query and return the statistic of its one row."""
     rows, *cells = query.collect()[0]
     numbers = np.array([np.nan if v is None else v for v in cells], dtype=np.float64)
-    return statistic_class.of_aggregates(float(rows), *numbers.reshape(-1, len(statistic_class.aggregates)).T)
+    arrays = numbers.reshape(-1, len(statistic_class.aggregates)).T
+    return (
+        statistic_class.of_aggregates(float(rows), *arrays) if statistic_class.exact_aggregates(*arrays).all() else None
+    )
 
 
 def _of_integers(

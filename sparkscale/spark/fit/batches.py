@@ -19,7 +19,7 @@ from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.expression import failure
 from sparkscale.spark.fit import partials
 from sparkscale.spark.fit.blocks import Pool
-from sparkscale.spark.fit.keyed import KeyedPart, iter_parts, scan_by_key
+from sparkscale.spark.fit.keyed import KeyedPart, iter_parts, merge_by_key, scan_by_key
 from sparkscale.spark.fit.partials import Partial
 from sparkscale.spark.fit.scan import Summary, in_column_order
 from sparkscale.spark.fit.selection import Group, column_groups
@@ -130,17 +130,18 @@ class Batches:
 
     def moments(self, df: DataFrame) -> DataFrame:
         """Return the moments of each batch's channels, by group of columns. The columns must be `readable`."""
-        return scan_by_key(
+        rows = scan_by_key(
             df,
-            self.columns,
-            self.key,
+            self.groups,
             key_text(self.key),
+            self.key.type,
             Moments,
             handle_invalid=self.handle_invalid,
             weight=self.weight,
             device=self.device,
             pool=self.pool,
         )
+        return merge_by_key(rows, self.groups, Moments, self.key.type)
 
     def scales(self, df: DataFrame, of_batch: Callable[[Moments], tuple[Any, Any]]) -> DataFrame:
         """Return one row per batch: key ``b``, and for each group ``k`` arrays ``c{k}``, ``s{k}`` from ``of_batch``."""

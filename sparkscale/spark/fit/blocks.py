@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -67,7 +67,7 @@ class Pool:
     def with_nulls(self, statistic: Any, nulls: Any, size: int) -> Any:
         """Return a statistic of rows of ``size`` features with ``nulls`` more rows, of one number or one per key."""
         features = size // statistic.count.shape[-1]  # of each entry
-        return replace(statistic, invalid=statistic.invalid + np.expand_dims(nulls, -1) * features)
+        return statistic.with_invalid(statistic.invalid + np.expand_dims(nulls, -1) * features)
 
     def entries(self, groups: Sequence[Group], sizes: Sequence[int]) -> int:
         """Return the number of entries of all groups, given the sizes that are known."""
@@ -143,7 +143,7 @@ def _statistic(block: Block, kept: Mask | None, statistic_class: type[Any], work
         runs = block.runs[run_starts(block.runs)]
         places = np.flatnonzero(np.isin(runs, block.runs[kept]))
         statistic = statistic.scatter(places, len(runs))
-    return replace(statistic, invalid=invalid)
+    return statistic.with_invalid(invalid)
 
 
 def _complete(pieces: Sequence[Piece], rows: int) -> Mask:

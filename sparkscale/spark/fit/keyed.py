@@ -6,31 +6,32 @@ over keys, since there may be as many keys as rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import DataFrame
+from pyspark.sql.types import DataType
 
 from sparkscale.spark import gpu, tasks
+from sparkscale.spark.arrow import numbered
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.fit import batching, partials
+from sparkscale.spark.fit import batching, key_runs, partials
 from sparkscale.spark.fit.blocks import Pool, add_batch
+from sparkscale.spark.fit.decoding import stack_features
+from sparkscale.spark.fit.key_runs import by_key, merged, slices, whole_keys
 from sparkscale.spark.fit.merging import refuse_sizes
-from sparkscale.spark.fit.selection import Group, column_groups, select
-from sparkscale.spark.keys import KeyColumn
-from sparkscale.statistics import PerFeature
+from sparkscale.spark.fit.partials import JOINT
+from sparkscale.spark.fit.selection import Group, select
 from sparkscale.statistics._reductions import run_starts
 
-__all__ = ["KeyedPart", "KeyedScan", "iter_parts", "scan_by_key"]
+__all__ = ["KeyedPart", "KeyedScan", "iter_parts", "merge_by_key", "scan_by_key"]
 
 Numbers = npt.NDArray[np.intp]
 
-MOST_NUMBERS = 1 << 22  # that a task keeps for all keys before it sends them
-ROWS_TO_MERGE = 64  # of a key that goes on in the next batch, so that it holds no more numbers than it must
 MERGED_NUMBERS = 1 << 18  # a task merges again at this many numbers plus twice those of the last merge
 
 
@@ -61,48 +62,51 @@ class KeyedPart:
 
 def scan_by_key(
     df: DataFrame,
-    columns: Sequence[FeatureColumn],
-    key: KeyColumn,
+    groups: Sequence[Group],
     key_sql: str,
-    statistic_class: type[PerFeature],
+    key_type: DataType,
+    statistic_class: type[Any],
     *,
     handle_invalid: str = "keep",
     weight: FeatureColumn | None = None,
     device: str = "cpu",
     pool: Pool,
 ) -> DataFrame:
-    """Return the statistics of each key as rows of ``partials.schema(key.type)``; each key is in one partition.
+    """Return partial statistics of keys as rows of ``partials.schema(key_type)``, all of a key in one partition, sorted.
 
     Parameters
     ----------
     df : pyspark.sql.DataFrame
         The data. All columns must be readable by SQL text.
-    columns : sequence of FeatureColumn
+    groups : sequence of Group
         The features.
-    key : KeyColumn
-        The key column.
     key_sql : str
         The keys as SQL text.
-    statistic_class : type of PerFeature
+    key_type : pyspark.sql.types.DataType
+        Their type, which may be a struct.
+    statistic_class : type of InRows
         The statistic to compute.
     handle_invalid, weight, device : str, FeatureColumn or None, and str
         As in `scan.summarize`.
     pool : Pool
         How features are pooled into entries.
     """
-    groups, schema = column_groups(columns), partials.schema(key.type)
     selected = select(df, groups, handle_invalid, weight, key_sql)
     scan = KeyedScan(groups, statistic_class, handle_invalid == "skip", device, pool)
-    rows = tasks.map_in_arrow(selected, scan, schema)
-    rows = rows.repartition("b").sortWithinPartitions("b", "group", "partition", "start")
-    return tasks.map_in_arrow(rows, MergeByKey(groups, statistic_class), schema)
+    rows = tasks.map_in_arrow(selected, scan, partials.schema(key_type))
+    return rows.repartition("b").sortWithinPartitions("b", "group", "partition", "start")
+
+
+def merge_by_key(rows: DataFrame, groups: Sequence[Group], statistic_class: type[Any], key_type: DataType) -> DataFrame:
+    """Return the statistics of each key from such rows; the groups of a key are in one partition, but not in order."""
+    return tasks.map_in_arrow(rows, MergeByKey(groups, statistic_class), partials.schema(key_type))
 
 
 class KeyedState:
     """The state of a task for a group of columns, by key."""
 
-    def __init__(self, size: int | None) -> None:
-        self.size = size
+    def __init__(self, group: int, size: int | None) -> None:
+        self.group, self.size = group, size
         self.keys: pa.Array | None = None  # of the current batch
         self._statistics: list[tuple[pa.Array, Any]] = []
         self._nulls: list[tuple[pa.Array, npt.NDArray[np.float64]]] = []
@@ -129,31 +133,17 @@ class KeyedState:
         statistics: int = sum(s.held for _, s in self._statistics)
         return statistics + sum(len(counts) for _, counts in self._nulls)
 
-    def rows(
-        self, partition: int, group: int, order: int, statistic_class: type[PerFeature]
-    ) -> Iterator[pa.RecordBatch]:
+    def rows(self, partition: int, order: int, statistic_class: type[Any]) -> Iterator[pa.RecordBatch]:
         """Return the state as rows, and reset it."""
         size = self.size or 0
         if self._statistics:
             keys, statistic = merged(self._statistics)
             for rows, arrays in statistic.row_arrays():
-                yield partials.encode(partition, group, order, size, 0.0, arrays, keys.take(pa.array(rows)))
+                yield partials.encode(partition, self.group, order, size, 0.0, arrays, keys.take(pa.array(rows)))
         for keys, counts in self._nulls:
             arrays = partials.no_arrays(statistic_class, len(keys))
-            yield partials.encode(partition, group, order, size, counts, arrays, keys)
+            yield partials.encode(partition, self.group, order, size, counts, arrays, keys)
         self._statistics, self._nulls, self._merged = [], [], 0
-
-
-def merged(statistics: Sequence[tuple[pa.Array, Any]]) -> tuple[pa.Array, Any]:
-    """Merge statistics by key, those of each key in order."""
-    if len(statistics) == 1:
-        return statistics[0]
-    codes = pa.chunked_array([keys for keys, _ in statistics]).combine_chunks().dictionary_encode()
-    numbers = codes.indices.to_numpy()
-    order = np.argsort(numbers, kind="stable")
-    first = statistics[0][1]
-    statistic = type(first).concat([s for _, s in statistics]).take(order)
-    return codes.dictionary, statistic.merge_rows(numbers[order])
 
 
 @dataclass(frozen=True)
@@ -161,7 +151,7 @@ class KeyedScan:
     """A task that computes the statistics of each key in its partition."""
 
     groups: Sequence[Group]
-    statistic_class: type[PerFeature]
+    statistic_class: type[Any]
     skip: bool
     device: str
     pool: Pool
@@ -169,48 +159,52 @@ class KeyedScan:
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Return partial statistics, keyed by ``b``."""
         partition, order = gpu.partition_id(), 0
-        states = [KeyedState(group.column.size) for group in self.groups]
+        states = {k: KeyedState(k, group.column.size) for k, group in enumerate(self.groups)}
+        if self.statistic_class.joint:
+            states[JOINT] = KeyedState(JOINT, None)
         with gpu.device_of_task(self.device) as worker:
             for batch in worker.rebatch(batching.drop_zero_weight(batches)):
                 keys, runs, ordered = by_key(batch)
                 for start, stop in self._ranges(runs, states):
-                    for state in states:
+                    for state in states.values():
                         state.keys = keys
-                    rows = ordered.slice(start, stop - start)
-                    add_batch(
-                        states, rows, self.groups, self.statistic_class, self.skip, worker, self.pool, runs[start:stop]
-                    )
-                    if sum(state.numbers for state in states) > MOST_NUMBERS:
+                    self._add(states, ordered.slice(start, stop - start), runs[start:stop], worker)
+                    if sum(state.numbers for state in states.values()) > key_runs.MOST_NUMBERS:
                         yield from self._rows(states, partition, order)
                         order += 1
         yield from self._rows(states, partition, order)
 
-    def _ranges(self, runs: Numbers, states: Sequence[KeyedState]) -> Iterator[tuple[int, int]]:
+    def _add(self, states: Mapping[int, KeyedState], batch: pa.RecordBatch, runs: Numbers, worker: gpu.Cpu) -> None:
+        """Add the statistics of rows that are sorted by key."""
+        by_group = [states[k] for k in range(len(self.groups))]
+        decoded = add_batch(by_group, batch, self.groups, self.statistic_class, self.skip, worker, self.pool, runs)
+        sizes = [state.size for state in by_group if state.size]
+        if JOINT not in states or len(sizes) < len(self.groups):  # then every row has a null
+            return
+        start, joint = 0, states[JOINT]
+        for block in stack_features(decoded, self.groups, sizes, batch.num_rows, worker.rows(sum(sizes))):
+            runs_of_block = runs[start : start + block.rows]
+            joint.add(
+                self.statistic_class.jointly().of(replace(block, weights=None, runs=runs_of_block)), runs_of_block
+            )
+            start += block.rows
+
+    def _ranges(self, runs: Numbers, states: Mapping[int, KeyedState]) -> Iterator[tuple[int, int]]:
         """Return ranges of rows whose keys' statistics are not more than what a task may hold."""
         starts, place, keys = [*run_starts(runs).tolist(), len(runs)], 0, 1
         while place < len(starts) - 1:
-            sizes = [state.size for state in states]
+            sizes = [state.size for k, state in states.items() if k != JOINT]
             # Of all features: before they are pooled, each key has statistics of every one.
             numbers = self.statistic_class.numbers(sum(size or 0 for size in sizes))
             keys = 2 * keys if None in sizes else len(starts)  # few, until a row shows each size
-            keys = min(keys, max(1, MOST_NUMBERS // max(numbers, 1)))
+            keys = min(keys, max(1, key_runs.MOST_NUMBERS // max(numbers, 1)))
             end = min(place + keys, len(starts) - 1)
             yield starts[place], starts[end]
             place = end
 
-    def _rows(self, states: Sequence[KeyedState], partition: int, order: int) -> Iterator[pa.RecordBatch]:
-        for k, state in enumerate(states):
-            yield from state.rows(partition, k, order, self.statistic_class)
-
-
-def by_key(batch: pa.RecordBatch) -> tuple[pa.Array, Numbers, pa.RecordBatch]:
-    """Return the distinct keys of a batch, the index of each row's key, and the batch, both sorted by that index."""
-    codes = batch.column("b").dictionary_encode()
-    numbers = codes.indices.to_numpy().astype(np.intp)
-    if np.any(np.diff(numbers) < 0):
-        order = np.argsort(numbers, kind="stable")
-        batch, numbers = batch.take(pa.array(order)), numbers[order]
-    return codes.dictionary, numbers, batch
+    def _rows(self, states: Mapping[int, KeyedState], partition: int, order: int) -> Iterator[pa.RecordBatch]:
+        for k, state in states.items():
+            yield from state.rows(partition, order, partials.class_of(self.statistic_class, k))
 
 
 @dataclass(frozen=True)
@@ -218,15 +212,15 @@ class MergeByKey:
     """A task that merges the statistics of each key from several partitions, in order."""
 
     groups: Sequence[Group]
-    statistic_class: type[PerFeature]
+    statistic_class: type[Any]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Return one row per key and group."""
         for k, part in iter_parts(batches, self.groups, self.statistic_class):
-            yield from _encoded(part, k, self.statistic_class)
+            yield from _encoded(part, k, partials.class_of(self.statistic_class, k))
 
 
-def _encoded(part: KeyedPart, group: int, statistic_class: type[PerFeature]) -> Iterator[pa.RecordBatch]:
+def _encoded(part: KeyedPart, group: int, statistic_class: type[Any]) -> Iterator[pa.RecordBatch]:
     """Return the statistics of keys as rows, one for each."""
     only_null = np.setdiff1d(np.arange(len(part.keys)), part.places)
     statistics = [] if part.statistic is None else part.statistic.row_arrays()
@@ -238,59 +232,39 @@ def _encoded(part: KeyedPart, group: int, statistic_class: type[PerFeature]) -> 
 
 
 def iter_parts(
-    batches: Iterator[pa.RecordBatch], groups: Sequence[Group], statistic_class: type[PerFeature]
+    batches: Iterator[pa.RecordBatch], groups: Sequence[Group], statistic_class: type[Any]
 ) -> Iterator[tuple[int, KeyedPart]]:
-    """Return the statistics of complete keys, by group, from rows sorted by key. No key is split over several parts."""
-    sizes = [group.column.size or 0 for group in groups]
+    """Return the statistics of complete keys, by group, the joint one last. No key is split over several parts.
+
+    The rows are sorted by key.
+    """
+    sizes = {k: group.column.size or 0 for k, group in enumerate(groups)}
+    if statistic_class.joint:
+        sizes[JOINT] = 0
 
     def merged_parts(batch: pa.RecordBatch) -> Iterator[tuple[int, KeyedPart]]:
-        codes = batch.column("b").dictionary_encode()
-        numbers, group_of_row = codes.indices.to_numpy().astype(np.intp), batch.column("group").to_numpy()
-        for k in range(len(groups)):
+        numbers, keys = numbered(batch.column("b"))
+        group_of_row = batch.column("group").to_numpy()
+        for k in [*sizes]:
             rows = np.flatnonzero(group_of_row == k)
             group_rows = batch.take(pa.array(rows))
             for size in partials.distinct_sizes(group_rows):
-                if sizes[k] and size != sizes[k]:
+                if k != JOINT and sizes[k] not in (0, size):
                     refuse_sizes(groups[k], sizes[k], size)
                 sizes[k] = size
-            nulls, places, statistic = partials.decode(group_rows, statistic_class)
-            key_nulls = np.bincount(numbers[rows], weights=nulls, minlength=len(codes.dictionary)).astype(np.float64)
+            nulls, places, statistic = partials.decode(group_rows, partials.class_of(statistic_class, k))
+            key_nulls = np.bincount(numbers[rows], weights=nulls, minlength=len(keys)).astype(np.float64)
             if statistic is not None:
                 key_numbers = numbers[rows[places]]
                 statistic, places = statistic.merge_rows(key_numbers), key_numbers[run_starts(key_numbers)]
-            yield k, KeyedPart(codes.dictionary, sizes[k], key_nulls, places, statistic)
+            yield k, KeyedPart(keys, sizes[k], key_nulls, places, statistic)
 
     def compacted(key_rows: pa.RecordBatch) -> list[pa.RecordBatch]:
-        return [row for k, part in merged_parts(key_rows) for row in _encoded(part, k, statistic_class)]
+        return [
+            row
+            for k, part in merged_parts(key_rows)
+            for row in _encoded(part, k, partials.class_of(statistic_class, k))
+        ]
 
-    for batch in _whole_keys(_slices(batches), compacted):
+    for batch in whole_keys(slices(batches), compacted):
         yield from merged_parts(batch)
-
-
-def _slices(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Cut batches so that none holds many more numbers than a task may."""
-    for batch in batches:
-        width = len(batch.column("numbers").values) // max(batch.num_rows, 1)
-        rows = max(1, MOST_NUMBERS // max(width, 1))
-        yield from (batch.slice(start, rows) for start in range(0, batch.num_rows, rows))
-
-
-def _whole_keys(
-    batches: Iterator[pa.RecordBatch], compacted: Callable[[pa.RecordBatch], list[pa.RecordBatch]]
-) -> Iterator[pa.RecordBatch]:
-    """Split batches where the key changes, so that all rows of a key are in one batch; many rows of one are merged."""
-    rest: list[pa.RecordBatch] = []  # rows of the last key, which may go on
-    for batch in batches:
-        whole = _concatenated([*rest, batch])
-        numbers = whole.column("b").dictionary_encode().indices.to_numpy()
-        last = int(run_starts(numbers)[-1])
-        if last:
-            yield whole.slice(0, last)
-        open_key = whole.slice(last)
-        rest = compacted(open_key) if open_key.num_rows > ROWS_TO_MERGE else [open_key]
-    if rest:
-        yield _concatenated(rest)
-
-
-def _concatenated(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    return pa.Table.from_batches(batches).combine_chunks().to_batches()[0]

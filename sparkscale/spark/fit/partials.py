@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql.types import ArrayType, DataType, DoubleType, IntegerType, StructType
 
-from sparkscale.statistics import Counts, Mergeable
+from sparkscale.statistics import Mergeable
 
 __all__ = [
     "JOINT",
@@ -137,8 +137,8 @@ def _same_for_all(values: Array, features: int) -> bool:
 
 
 def class_of(statistic_class: type[Any], group: int) -> type[Any]:
-    """Return the class of a group's statistic: only counts if the statistic itself is joint."""
-    return Counts if statistic_class.joint and group != JOINT else statistic_class
+    """Return the class of a group's statistic."""
+    return statistic_class.jointly() if group == JOINT else statistic_class.separate()  # type: ignore[no-any-return]
 
 
 def to_batch(part: Partial, statistic_class: type[Any]) -> pa.RecordBatch:

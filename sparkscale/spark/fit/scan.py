@@ -250,7 +250,7 @@ class Scan:
                 return None
             if is_joint and len(sizes) == len(self.groups):  # otherwise every row has a null
                 for block in stack_features(decoded, self.groups, sizes, batch.num_rows, worker.rows(sum(sizes))):
-                    joint.add(worker.of(self.statistic_class, block))
+                    joint.add(worker.of(partials.class_of(self.statistic_class, JOINT), block))
         parts = [state.partial(partition, k) for k, state in enumerate(states)] if rows else []
         joint_statistic = joint.result()
         if joint_statistic is not None:
@@ -276,9 +276,10 @@ def summary(merged: dict[int, Partial], scan: Scan) -> Summary:
     in_order = in_column_order(complete, scan.groups)
     if not scan.statistic_class.joint:
         return in_order
-    counts = in_order.statistic
-    joint: Any = merged[JOINT].statistic if JOINT in merged else scan.statistic_class.missing(len(counts), 0)
-    return replace(in_order, statistic=replace(joint, count=counts.count, invalid=counts.invalid))
+    separate: Any = in_order.statistic
+    joint_class = partials.class_of(scan.statistic_class, JOINT)
+    joint: Any = merged[JOINT].statistic if JOINT in merged else joint_class.missing(len(separate), 0)
+    return replace(in_order, statistic=scan.statistic_class.of_both(separate, joint))
 
 
 def in_column_order(parts: Sequence[Partial], groups: Sequence[Group]) -> Summary:

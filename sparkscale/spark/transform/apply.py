@@ -15,6 +15,7 @@ from sparkscale.spark.expression import guarded, rendered
 from sparkscale.spark.frame import Frame
 from sparkscale.spark.transform import udf, vectors
 from sparkscale.spark.transform.affine import Affine
+from sparkscale.spark.transform.by_key import MapTable, join_maps
 from sparkscale.spark.transform.column_map import ColumnMap
 from sparkscale.spark.transform.indicator import Indicator
 from sparkscale.spark.transform.outputs import Paths, add_outputs
@@ -48,6 +49,8 @@ class Plan:
         The paths of the columns, or fields of structs, that outputs replace.
     indicators : sequence of FeatureColumn
         A column to add for each input that tells which of its values are missing; none if empty.
+    groups : MapTable, optional
+        The maps by key, if rows differ in their maps. ``maps`` then get the names of the joined columns.
     """
 
     inputs: Sequence[FeatureColumn]
@@ -59,6 +62,7 @@ class Plan:
     features: Sequence[slice] = ()
     replaced: Paths = field(default_factory=dict)
     indicators: Sequence[FeatureColumn] = ()
+    groups: MapTable | None = None
 
 
 def slices_of(columns: Sequence[FeatureColumn]) -> list[slice]:
@@ -67,17 +71,38 @@ def slices_of(columns: Sequence[FeatureColumn]) -> list[slice]:
     return [slice(start, end) for start, end in pairwise(ends)]
 
 
-def transform(df: DataFrame, plan: Plan) -> DataFrame:
-    """Add the outputs to a DataFrame, and replace the columns that the plan names."""
+def transform(df: DataFrame, *plans: Plan) -> DataFrame:
+    """Add the outputs of plans to a DataFrame, and replace the columns that they name; all plans read the same columns."""
     frame = Frame(df)
-    inputs = frame.read(plan.inputs)
-    if plan.handle_invalid == "skip":
-        vectors.drop_invalid_rows(frame, inputs)
-    return apply(frame, replace(plan, inputs=inputs, device=gpu.effective_device(plan.device, df.sparkSession)))
+    ready = [replace(plan, inputs=frame.read(plan.inputs)) for plan in plans]
+    skipping = [column for plan in ready if plan.handle_invalid == "skip" for column in plan.inputs]
+    if skipping:
+        vectors.drop_invalid_rows(frame, skipping)
+    for k, plan in enumerate(ready):
+        device = gpu.effective_device(plan.device, df.sparkSession)
+        if plan.groups:
+            joined = join_maps(frame, plan.groups)
+            maps = [replace(m, joined=joined) for m in plan.maps]  # type: ignore[type-var]
+            ready[k] = replace(plan, maps=maps, device="cpu")
+        else:
+            ready[k] = replace(plan, device=device)
+    return apply(frame, *ready)
 
 
-def apply(frame: Frame, plan: Plan) -> DataFrame:
+def apply(frame: Frame, *plans: Plan) -> DataFrame:
     """Add the outputs to a frame that has already read the inputs."""
+    texts: dict[str, str] = {}
+    outputs: list[FeatureColumn] = []
+    replaced: Paths = {}
+    for plan in plans:
+        texts |= _texts(frame, plan)
+        outputs += [*plan.outputs, *plan.indicators]
+        replaced = {**replaced, **plan.replaced}
+    return add_outputs(frame, outputs, texts, replaced)
+
+
+def _texts(frame: Frame, plan: Plan) -> dict[str, str]:
+    """Return the outputs of a plan as SQL over the frame, by name."""
     inputs, policy = plan.inputs, plan.handle_invalid
     if plan.shape == "assemble":
         inputs = [vectors.assemble(frame, plan.inputs, policy)]
@@ -100,8 +125,7 @@ def apply(frame: Frame, plan: Plan) -> DataFrame:
     if plan.indicators:
         sources = [vectors.as_array(frame, c, policy) if c.kind == "vector" else c.sql for c in plan.inputs]
         texts += [r.sql() for r in _indicator_inputs(plan.inputs, sources, policy)]
-    outputs = [*plan.outputs, *plan.indicators]
-    return add_outputs(frame, outputs, dict(zip([o.name for o in outputs], texts, strict=True)), plan.replaced)
+    return dict(zip([o.name for o in (*plan.outputs, *plan.indicators)], texts, strict=True))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ __all__ = ["FITTED", "ColumnMap", "Entries", "FittedMap", "Staged"]
 FITTED = ", but the model was fitted on size {0}. Give every row the same size as in fit, or fit again."
 
 Array = npt.NDArray[Any]
-Entries = Callable[[Array, Array], Array]  # from indices and values of a sparse row to mapped values
+Entries = Callable[..., Array]  # from indices, values and parameters of a sparse row to mapped values
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,15 @@ class ColumnMap(ABC):
     def entries(self) -> Entries | None:
         """Return the function that maps the stored entries of a sparse row; ``None`` if 0 is not mapped to 0."""
         return None
+
+    @property
+    def sparse_condition(self) -> str:
+        """The SQL condition of a row under which 0 is mapped to 0, so that ``entries`` maps the row if it is sparse."""
+        return "true"
+
+    def entry_parameters(self, indices: str) -> list[str]:
+        """Return what ``entries`` needs beside indices and values, as SQL, given the SQL of the indices."""
+        return []
 
     def by_stage(self, frame: Frame, vector: Any) -> Staged | None:
         """Map a `CheckedVector` by a Spark ML stage, if there is one, and add its output to the frame."""

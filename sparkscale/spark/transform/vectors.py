@@ -55,14 +55,17 @@ class Vectors:
             return cls(vector.present, staged)
         entries = None if staged else column_map.entries()
         remaining = f"{vector.present} AND NOT ({staged.condition})" if staged else vector.present
-        is_sparse = f"{vector.unwrapped}.indices IS NOT NULL" if entries else "false"
+        is_sparse = (
+            f"({vector.unwrapped}.indices IS NOT NULL AND {column_map.sparse_condition})" if entries else "false"
+        )
         as_arrays = F.when(frame.expr(f"{remaining} AND NOT {is_sparse}"), vector_to_array(F.col(vector.name)))
         if entries is None:
             return cls(vector.present, staged, frame.add(as_arrays))
         # No expression creates a sparse vector, so that sparse rows, and only those, are mapped in Python.
         by_python = F.udf(_sparse_map(entries), VectorUDT(), useArrow=False)  # Arrow does not support vectors
         sparse_rows = F.when(frame.expr(f"{remaining} AND {is_sparse}"), F.col(vector.name))
-        return cls(vector.present, staged, *frame.add_all([as_arrays, by_python(sparse_rows)]))
+        parameters = map(frame.expr, column_map.entry_parameters(f"{vector.unwrapped}.indices"))
+        return cls(vector.present, staged, *frame.add_all([as_arrays, by_python(sparse_rows, *parameters)]))
 
     def joined(self, frame: Frame, mapped: str) -> str:
         """Return the mapped vector as SQL, given the SQL of the mapped arrays."""
@@ -117,10 +120,10 @@ def _checked(frame: Frame, column: FeatureColumn, policy: str, size_remedy: str)
 
 
 def _sparse_map(entries: Entries) -> Any:
-    def mapped(vector):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  # PySpark would interpret annotations
+    def mapped(vector, *parameters):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202  # PySpark would interpret annotations
         if vector is None:
             return None
-        return SparseVector(vector.size, vector.indices, entries(vector.indices, vector.values))
+        return SparseVector(vector.size, vector.indices, entries(vector.indices, vector.values, *parameters))
 
     return mapped
 

@@ -1,0 +1,267 @@
+"""Models with one map per key."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from pyspark.sql import DataFrame
+
+from sparkscale.display.html import Features
+from sparkscale.errors import ColumnTypeError
+from sparkscale.scalers._group_maps import KeyMaps, KeyValues
+from sparkscale.scalers._groups import Groups, HasGroups, set_of_one
+from sparkscale.scalers._keys import form_of, group_keys, keys_of, to_json
+from sparkscale.scalers._model import ScalerModel
+from sparkscale.scalers._persistence import Content, SavedTable
+from sparkscale.spark import gpu, storage
+from sparkscale.spark.columns import as_fitted, resolve
+from sparkscale.spark.jobs import translate_job_errors
+from sparkscale.spark.keys import KeyColumn
+from sparkscale.spark.saved_tables import Form, named
+from sparkscale.spark.transform.apply import Plan, slices_of
+from sparkscale.spark.transform.by_key import NUMBERS, ByKey, Joined, MapTable
+from sparkscale.spark.transform.column_map import ColumnMap
+from sparkscale.statistics import Mergeable
+
+__all__ = ["GroupModel"]
+
+LOG = logging.getLogger("sparkscale")
+
+S = TypeVar("S", bound=Mergeable)
+G = TypeVar("G", bound="GroupModel[Any]")
+
+NOT_JOINED = Joined("", "", "", "", "")
+
+
+class GroupModel(HasGroups, ScalerModel[S]):
+    """Base of the fitted models that may have one map per key, beside the map of all rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._groups: Groups | None = None
+
+    @property
+    def groups(self) -> DataFrame:
+        """The keys with what was learned of each: ``count``, and arrays with an entry per feature or channel.
+
+        Raises
+        ------
+        ParamError
+            If the model was fitted without ``groupCols``.
+        """
+        groups = self._needed_groups("groups")
+        names = ["count", *self._learned_values()]
+        clash = [name for name in groups.names if name in names]
+        if clash:
+            raise self._fail(f"groups has a column {clash[0]!r} of its own. Rename the group column, and fit again.")
+        return named(groups.table.map_rows(KeyValues(self._without_groups()), names), groups.names, names)
+
+    @property
+    def numGroups(self) -> int:
+        """Number of keys; 0 if the model was fitted without ``groupCols``."""
+        return self._groups.table.rows if self._groups else 0
+
+    def group(self: G, *key: Any) -> G:
+        """Return the model of one key: without ``groupCols``, and fitted on the rows of this key alone.
+
+        Parameters
+        ----------
+        *key
+            A value for each of ``groupCols``, in their order; None for null.
+
+        Returns
+        -------
+        model of the same class
+            A new model.
+
+        Raises
+        ------
+        ParamError
+            If there is no such key, or the model was fitted without ``groupCols``.
+        """
+        groups = self._needed_groups("group")
+        if len(key) != len(groups.keys):
+            raise self._fail(f"a key has {len(groups.keys)} values, of {groups.described}. Got {len(key)}.")
+        statistic = groups.table.of_key(key)
+        if statistic is None:
+            raise self._fail(f"there is no group {', '.join(map(repr, key))}. The keys are in groups.")
+        model = self._without_groups()
+        model._learn(self._columns, next(iter(statistic.statistics)), skips=self._skips)
+        model.affine  # noqa: B018  # refuses a range that overflows
+        return model
+
+    def _needed_groups(self, what: str) -> Groups:
+        if self._groups is None:
+            raise self._fail(f"{what} is for models fitted with groupCols. Fit with them.")
+        return self._groups
+
+    def _without_groups(self: G) -> G:
+        """Return the model of all rows alone."""
+        model = self.copy()
+        model._groups = None
+        model.clear(model.groupCols)
+        return model
+
+    def merge(self: G, *others: G) -> G:
+        """Return a new model, equal to one fitted on the data of all the models.
+
+        Parameters
+        ----------
+        *others : model of the same class
+            Fitted on the same columns, with the same ``groupCols``.
+
+        Returns
+        -------
+        model of the same class
+            A new model with the Params of this one. The merged models are unchanged.
+
+        Raises
+        ------
+        ParamError
+            If a model has another class or another statistic, was fitted on other columns, by other ``groupCols``, or was
+            given its numbers, or only one of the models was fitted with ``handleInvalid="skip"``.
+        """
+        model = super().merge(*others)
+        by = [m._groups.described if m._groups else "none" for m in (self, *others)]
+        if len(set(by)) > 1:
+            raise self._fail(
+                f"groupCols of the models differ: {' and '.join(dict.fromkeys(by))}. Fit by the same to merge."
+            )
+        if self._groups:
+            tables = [m._groups.table for m in others if m._groups]
+            model._groups = replace(self._groups, table=self._groups.table.merged(*tables))
+        return model
+
+    def update(self: G, dataset: DataFrame) -> G:
+        """Return a new model, equal to one fitted on the old data and ``dataset``.
+
+        Parameters
+        ----------
+        dataset : pyspark.sql.DataFrame
+            New rows, with the columns of fit. If it is empty, the model does not change.
+
+        Returns
+        -------
+        model of the same class
+            A new model. This one is unchanged.
+
+        Raises
+        ------
+        ParamError
+            If ``handleInvalid`` was changed to or from "skip" since fit, or the model was given its numbers.
+        """
+        if self._groups is None:
+            return super().update(dataset)
+        self._check_update(dataset)
+        columns = as_fitted(resolve(dataset, self._input_names()), self._renamed())
+        new = self._summarize_by_key(dataset, columns, self._keys_in(dataset), type(self.statistics))
+        if new is None:
+            return self._relearned(self.statistics)
+        model = self.copy()
+        model._groups = replace(self._groups, table=self._groups.table.merged(new.table))
+        total: Any = new.table.total()
+        return model._relearned(self.statistics.merge(next(iter(total.statistics))))
+
+    def _keys_in(self, df: DataFrame) -> list[KeyColumn]:
+        """Look up the key columns in a DataFrame."""
+        groups = self._needed_groups("groupCols")
+        names = self._group_names() or groups.names
+        if len(names) != len(groups.keys):
+            raise self._fail(f"groupCols are {names}, but the model was fitted by {groups.described}. Name as many.")
+        keys = group_keys(df, names)
+        for now, then in zip(keys, groups.keys, strict=True):
+            if now.type != then.type:
+                raise ColumnTypeError(
+                    f"Group column '{now.name}' is of type {now.type.simpleString()}, but the model was fitted on "
+                    f"{then.type.simpleString()}. Cast it to the type in fit."
+                )
+        return keys
+
+    def _plan(self, df: DataFrame | None = None) -> Plan:
+        plan = super()._plan(df)
+        if self._groups is None:
+            if self._group_names():
+                raise self._fail("groupCols is set, but the model was fitted without it. Fit with it, or clear it.")
+            return plan
+        features = [slice(0, self.numFeatures)] if self._assembles else slices_of(plan.inputs)
+        by_key = self._by_key(df, features, inverse=False)
+        assert by_key is not None  # noqa: S101  # with groups
+        return replace(plan, maps=by_key[0], groups=by_key[1])
+
+    def _by_key(
+        self, df: DataFrame | None, features: Sequence[slice], *, inverse: bool
+    ) -> tuple[list[ColumnMap], MapTable | None] | None:
+        if self._groups is None:
+            return None
+        layout, bounds = self._layout(), None if inverse else self._bounds()
+        fills = not inverse and self.getOrDefault("fillInvalid") is not None
+        entry, starts = "{0}", [of_column.start for of_column in features]
+        if layout is not None:
+            channel = layout.index_sql(f"({{0}} % {layout.size})")
+            entry = f"int({{0}} div {layout.size}) * {layout.channels} + {channel}"
+            starts = [start // layout.size * layout.channels for start in starts]
+        by_key = ByKey(NOT_JOINED, not inverse, entry=entry, bounds=bounds, fills=fills)
+        maps: list[ColumnMap] = [replace(by_key, start=start) for start in starts]
+        return maps, None if df is None else self._map_table(df, self._groups, inverse=inverse)
+
+    def _map_table(self, df: DataFrame, groups: Groups, *, inverse: bool) -> MapTable:
+        """Return the maps of all keys."""
+        if gpu.effective_device(self.getDevice(), df.sparkSession) != "cpu":
+            LOG.info("%s: transform by key runs on the CPU.", type(self).__name__)
+        maps = KeyMaps.of(self, inverse=inverse)
+        with translate_job_errors():
+            table = groups.table.map_rows(maps, NUMBERS)
+        unseen = self.getHandleUnseen()
+        return MapTable(
+            table,
+            groups.table.small,
+            self._keys_in(df),
+            maps.of_all if unseen == "global" else None,
+            unseen == "error",
+            divides=not inverse,
+        )
+
+    def _check_groups(self) -> None:
+        """Refuse ranges that overflow, of any key."""
+        if self._groups is not None:
+            with translate_job_errors():
+                self._groups.table.check_rows(KeyMaps.of(self, inverse=False))
+
+    def _refuse_groups(self, what: str) -> None:
+        if self._groups is not None:
+            raise self._fail(
+                f"{what} is of one map, and each group has its own. Call it on the model of a group: model.group(...)."
+            )
+
+    def _saved(self) -> tuple[dict[str, Any], Content | None]:
+        extra, content = super()._saved()
+        if self._groups is None:
+            return extra, content
+        entries = {"groups": to_json(self._groups.keys), "entries": len(self._source)}
+        return {**extra, **entries}, SavedTable(self._groups.table, tuple(self._groups.names))
+
+    @classmethod
+    def _saved_form(cls, extra: Mapping[str, Any]) -> type[Mergeable] | Form | None:
+        statistic_class = cls._saved_class(extra)
+        if "groups" not in extra or statistic_class is None:
+            return statistic_class
+        return form_of(extra, set_of_one(statistic_class), storage.typed_entry(extra, "entries", int))
+
+    def _restore(self, extra: Mapping[str, Any], content: Any) -> None:
+        if "groups" not in extra or content is None:
+            super()._restore(extra, content)
+            return
+        total = content.total()
+        if total is None:
+            raise storage.MalformedError("groups has no row")
+        super()._restore(extra, next(iter(total.statistics)))
+        self._groups = Groups(keys_of(extra), content)
+
+    def _overview(self) -> tuple[str, Features | None]:
+        text, features = super()._overview()
+        if self._groups is None:
+            return text, features
+        return f"{text}; {self.numGroups:,} groups by {', '.join(self._groups.names)}", features

@@ -1,0 +1,92 @@
+"""Maps by key: their Params, and what a model holds of each key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sparkscale.scalers._columns import ColumnParams, repeated
+from sparkscale.scalers._params import P, param
+from sparkscale.scalers._statistics import name_of
+from sparkscale.spark.fit.tables import StatisticTable
+from sparkscale.spark.keys import KeyColumn
+from sparkscale.statistics import StatisticSet
+
+__all__ = ["Groups", "HasGroups", "set_of_one"]
+
+
+class HasGroups(ColumnParams):
+    """Mixin for one map per key."""
+
+    groupCols = param("groupCols", "columns whose values are keys: each key has a map of its own", list[str])
+    handleUnseen = param(
+        "handleUnseen",
+        "a row whose key was not seen in fit. 'global': gets the map of all rows; 'null': results are null; 'error': "
+        "transform fails.",
+        str,
+    )
+    minGroupCount = param("minGroupCount", "a feature with fewer valid values in a group gets the map of all rows", int)
+
+    _defaults = {"handleUnseen": "global", "minGroupCount": 1}
+    _choices = {"handleUnseen": ("global", "null", "error")}
+
+    def getGroupCols(self) -> list[str]:
+        """Return ``groupCols``."""
+        return self.getOrDefault(self.groupCols)
+
+    def getHandleUnseen(self) -> str:
+        """Return ``handleUnseen``."""
+        return self.getOrDefault(self.handleUnseen)
+
+    def getMinGroupCount(self) -> int:
+        """Return ``minGroupCount``."""
+        return self.getOrDefault(self.minGroupCount)
+
+    def setGroupCols(self: P, value: list[str]) -> P:
+        """Set ``groupCols``."""
+        return self._set(groupCols=value)
+
+    def setHandleUnseen(self: P, value: str) -> P:
+        """Set ``handleUnseen``."""
+        return self._set(handleUnseen=value)
+
+    def setMinGroupCount(self: P, value: int) -> P:
+        """Set ``minGroupCount``."""
+        return self._set(minGroupCount=value)
+
+    def _group_names(self) -> list[str]:
+        return self.getGroupCols() if self.isSet("groupCols") else []
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        names = self._group_names()
+        if self.isSet("groupCols") and not names:
+            raise self._fail("groupCols is empty. Name at least one column, or leave it out.")
+        twice = repeated(names)
+        if twice:
+            raise self._fail(f"groupCols names {twice[0]!r} more than once.")
+        if self.getMinGroupCount() < 1:
+            raise self._fail(f"minGroupCount must be at least 1. Got {self.getMinGroupCount()}.")
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What a model holds of each key."""
+
+    keys: tuple[KeyColumn, ...]
+    table: StatisticTable
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the key columns."""
+        return [key.name for key in self.keys]
+
+    @property
+    def described(self) -> str:
+        """The key columns and their types, for a message."""
+        return ", ".join(f"{key.name} {key.type.simpleString()}" for key in self.keys) or "none"
+
+
+def set_of_one(statistic_class: type[Any]) -> type[StatisticSet]:
+    """Return the class of sets of a single statistic."""
+    return StatisticSet.of_classes({name_of(statistic_class): statistic_class})

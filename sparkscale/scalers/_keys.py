@@ -1,0 +1,54 @@
+"""Key columns of profiles and of models by group: looked up, and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyspark.sql import DataFrame
+
+from sparkscale.errors import ParamError
+from sparkscale.scalers._statistics import NAMES
+from sparkscale.spark import storage
+from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.keys import KeyColumn, resolve_group
+from sparkscale.spark.saved_tables import Form, key_data_type
+from sparkscale.statistics import StatisticSet
+
+__all__ = ["form_of", "group_keys", "keys_of", "to_json"]
+
+
+def group_keys(df: DataFrame, names: Sequence[str], scaled: Sequence[FeatureColumn] = ()) -> list[KeyColumn]:
+    """Look up the columns of keys.
+
+    Raises
+    ------
+    ParamError
+        If one is scaled as well, or has the name of a statistic.
+    """
+    keys = [resolve_group(df, name) for name in names]
+    paths = {tuple(column.path) for column in scaled}
+    for key in keys:
+        if tuple(key.path) in paths:
+            raise ParamError(f"groupCols: column '{key.name}' is also an input. Group by one column, and scale others.")
+        if key.name in NAMES:
+            raise ParamError(f"groupCols: '{key.name}' is the name of a statistic. Rename the column.")
+    return keys
+
+
+def to_json(keys: Sequence[KeyColumn]) -> list[dict[str, str]]:
+    """Return key columns as they are saved."""
+    return [{"name": key.name, "type": key.type.simpleString()} for key in keys]
+
+
+def keys_of(extra: Mapping[str, Any]) -> tuple[KeyColumn, ...]:
+    """Return key columns that were saved."""
+    saved = storage.typed_entry(extra, "groups", list)
+    pairs = [(storage.typed_entry(k, "name", str), storage.typed_entry(k, "type", str)) for k in saved]
+    return tuple(KeyColumn(name, key_data_type(text), (name,)) for name, text in pairs)
+
+
+def form_of(extra: Mapping[str, Any], statistic_class: type[StatisticSet], features: int) -> Form:
+    """Return the form of a table that was saved."""
+    keys = keys_of(extra)
+    return Form(tuple(key.name for key in keys), tuple(key.type for key in keys), statistic_class, features)

@@ -1,0 +1,36 @@
+"""Arguments of `Profile.of`, checked before any job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sparkscale.errors import ParamError, ParamTypeError
+from sparkscale.scalers._columns import ColumnParams, repeated
+from sparkscale.scalers._statistics import NAMES
+
+__all__ = ["check_arguments"]
+
+HANDLE_INVALID = ColumnParams._choices["handleInvalid"]
+
+
+def check_arguments(
+    inputs: Any, groups: Any, statistics: Any, weight: Any, handle_invalid: Any, relative_error: Any
+) -> None:
+    """Refuse arguments that cannot be used."""
+    for name, values in (("inputCols", inputs), ("groupCols", groups), ("statistics", statistics)):
+        if isinstance(values, str) or not all(isinstance(v, str) for v in values):
+            raise ParamTypeError(f"Profile.of: {name} must be a list of names. Got {values!r}.")
+        twice = repeated(values)
+        if twice or (not values and name != "groupCols"):
+            problem = f"names {twice[0]!r} more than once" if twice else "is empty"
+            raise ParamError(f"Profile.of: {name} {problem}. Name each once.")
+    unknown = [name for name in statistics if name not in NAMES]
+    if unknown:
+        raise ParamError(f"Profile.of: statistics must be some of {', '.join(map(repr, NAMES))}. Got {unknown[0]!r}.")
+    if handle_invalid not in HANDLE_INVALID:
+        choices = ", ".join(map(repr, HANDLE_INVALID))
+        raise ParamError(f"Profile.of: handleInvalid must be one of {choices}. Got {handle_invalid!r}.")
+    if type(relative_error) not in (int, float) or not 0 <= relative_error <= 1:
+        raise ParamError(f"Profile.of: relativeError must be a number from 0 to 1. Got {relative_error!r}.")
+    if weight is not None and "coMoments" in statistics:
+        raise ParamError("Profile.of: coMoments take no weights. Leave out weightCol, or the coMoments.")

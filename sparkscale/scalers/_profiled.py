@@ -1,0 +1,120 @@
+"""Fit to a profile: what a scaler takes from it, and what it must find there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparkscale.scalers._columns import ColumnParams
+from sparkscale.scalers._groups import Groups, set_of_one
+from sparkscale.scalers._statistics import CLASSES, name_of, source_of
+from sparkscale.scalers.profile import Profile
+from sparkscale.spark.columns import FeatureColumn
+from sparkscale.statistics import CoMoments, Mergeable, Quantiles
+
+__all__ = ["Learned", "profiled"]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a fit learns: columns with their sizes, the statistic of all rows, and those of each key."""
+
+    columns: tuple[FeatureColumn, ...]
+    statistic: Any
+    groups: Groups | None = None
+
+
+def profiled(scaler: Any, profile: Profile) -> Learned:
+    """Return what a profile shows of the columns of a scaler.
+
+    Raises
+    ------
+    ParamError
+        If the profile lacks what the Params need.
+    """
+    wanted: type[Mergeable] = scaler._statistic_class
+    source = _source(scaler, profile, wanted)
+    columns = _columns(scaler, profile)
+    _check_options(scaler, profile, columns, wanted)
+    scaler._check_columns(columns)
+    features = _features(scaler, profile, columns)
+    selected = set_of_one(wanted)
+    total: Any = profile.total()._held
+    if issubclass(wanted, CoMoments) and len(columns) < len(profile.inputCols) and total.invalid.any():
+        raise scaler._fail(
+            "the profile's coMoments are of the rows without an invalid value in any of its columns. Name all of these in "
+            "inputCols, or make a profile of fewer."
+        )
+    statistic = total.select(source, selected, features).statistics[0]
+    names = scaler._group_names()
+    if not names:
+        return Learned(columns, statistic)
+    by_key = profile.by(*names)
+    return Learned(columns, statistic, Groups(by_key._keys, by_key._table.select(source, selected, features)))
+
+
+def _source(scaler: Any, profile: Profile, wanted: type[Any]) -> str:
+    """Return which of the profile's statistics has what is wanted."""
+    if hasattr(scaler, "batchCol") and scaler.isSet("batchCol"):
+        raise scaler._fail("batchCol is set, and a profile has no mini-batches. Fit on a DataFrame, or clear batchCol.")
+    if not any(issubclass(wanted, c) for c in CLASSES.values()):
+        raise scaler._fail(f"statistics={scaler.getStatistics()!r} need mini-batches. Fit on a DataFrame.")
+    source = source_of(profile.statistics, wanted)
+    if source is None:
+        raise scaler._fail(
+            f"the profile has no {name_of(wanted)}, only {', '.join(profile.statistics)}. Add {name_of(wanted)!r} to statistics "
+            "in Profile.of."
+        )
+    if issubclass(wanted, Quantiles) and wanted.relative_error != profile.relativeError:
+        raise scaler._fail(
+            f"relativeError is {wanted.relative_error}, and that of the profile {profile.relativeError}. Use the same."
+        )
+    return source
+
+
+def _columns(scaler: ColumnParams, profile: Profile) -> tuple[FeatureColumn, ...]:
+    """Return the columns of a scaler, as the profile knows them."""
+    known, names = {c.name: c for c in profile._columns}, scaler._input_names()
+    scaler._output_names()
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise scaler._fail(
+            f"inputCols: {unknown[0]!r} is not in the profile, whose columns are {', '.join(map(repr, known))}."
+        )
+    return tuple(known[name] for name in names)
+
+
+def _check_options(scaler: Any, profile: Profile, columns: tuple[FeatureColumn, ...], wanted: type[Any]) -> None:
+    """Refuse options that differ from those of the profile."""
+    weight = scaler.getOrDefault("weightCol") if scaler.hasParam("weightCol") and scaler.isSet("weightCol") else None
+    options = {
+        "handleInvalid": (scaler.getHandleInvalid(), profile.handleInvalid),
+        "weightCol": (weight, profile.weightCol),
+    }
+    for name, (mine, theirs) in options.items():
+        if mine != theirs:
+            raise scaler._fail(f"{name} is {mine!r}, and that of the profile {theirs!r}. Use the same.")
+    if profile.handleInvalid == "skip" and len(columns) < len(profile.inputCols):
+        raise scaler._fail(
+            "under handleInvalid='skip', the profile is of the rows without an invalid value in any of its columns. Name all "
+            "of these in inputCols, or make a profile of fewer."
+        )
+    unknown = [name for name in scaler._group_names() if name not in profile.groupCols]
+    if unknown:
+        raise scaler._fail(
+            f"groupCols: {unknown[0]!r} is no key of the profile, whose keys are "
+            f"{', '.join(map(repr, profile.groupCols)) or 'none'}. Add it to groupCols in Profile.of."
+        )
+
+
+def _features(scaler: Any, profile: Profile, columns: tuple[FeatureColumn, ...]) -> npt.NDArray[np.intp]:
+    """Return the features of the columns in the profile; with a layout, those of each channel."""
+    ends = np.cumsum([0, *(c.size or 0 for c in profile._columns)])
+    starts = dict(zip(profile.inputCols, ends, strict=False))
+    layout = scaler._layout()
+    if layout is None:
+        return np.concatenate([starts[c.name] + np.arange(c.size or 0) for c in columns])
+    return np.concatenate([starts[c.name] + layout.features() for c in columns], axis=1)

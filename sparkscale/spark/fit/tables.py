@@ -1,0 +1,223 @@
+"""Statistics by key as rows of a DataFrame, which the driver holds if they are few, and executors otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import IntegerType, StructField, StructType
+
+from sparkscale.errors import ParamError
+from sparkscale.spark import arrow, sql, tasks
+from sparkscale.spark.columns import temp_column_name
+from sparkscale.spark.fit import scan
+from sparkscale.spark.fit.table_rows import (
+    LISTS,
+    MappedRows,
+    MergedRows,
+    RowFunction,
+    SelectedRows,
+    Total,
+    decoded,
+    encoded,
+    key_of_number,
+    key_type,
+    statistics_type,
+)
+from sparkscale.statistics import StatisticSet
+
+__all__ = ["HELD_BYTES", "StatisticTable", "frame_of"]
+
+HELD_BYTES = 1 << 26  # of a table that the driver collects and holds
+KEY_BYTES = 64  # assumed of a key
+
+
+def frame_of(spark: SparkSession, statistic: StatisticSet) -> DataFrame:
+    """Return a table of one row, whose key is 0."""
+    batch = encoded(key_of_number(0), statistic.as_row())
+    schema = StructType([StructField("b", key_type([IntegerType()])), *statistics_type(type(statistic)).fields])
+    if hasattr(DataFrame, "toArrow"):
+        return spark.createDataFrame(pa.Table.from_batches([batch]), schema)
+    return spark.createDataFrame(batch.to_pylist(), schema)  # PySpark 3.5
+
+
+@dataclass(frozen=True)
+class StatisticTable:
+    """Statistics by key.
+
+    Parameters
+    ----------
+    source : pyspark.sql.DataFrame
+        A row for each key: ``b``, a struct of the key columns, and of each statistic a struct of lists of numbers. If
+        the driver holds the rows, only the session of this DataFrame is used.
+    key_type : pyspark.sql.types.StructType
+        The type of the keys.
+    statistic_class : type of StatisticSet
+        The statistics.
+    features : int
+        The number of features.
+    rows : int
+        The number of keys; -1 if it was not computed yet.
+    small : bool
+        Whether the rows are few enough to be sent to every executor.
+    local : pyarrow.Table or None
+        The rows, if the driver holds them.
+    """
+
+    source: DataFrame
+    key_type: StructType
+    statistic_class: type[StatisticSet]
+    features: int
+    rows: int = -1
+    small: bool = True
+    local: pa.Table | None = None
+
+    @cached_property
+    def df(self) -> DataFrame:
+        """The rows."""
+        if self.local is None:
+            return self.source
+        return self.source.sparkSession.createDataFrame(self.local, self.schema)
+
+    @property
+    def schema(self) -> StructType:
+        """The schema of the DataFrame."""
+        return StructType([StructField("b", self.key_type), *statistics_type(self.statistic_class).fields])
+
+    def of(self, df: DataFrame) -> StatisticTable:
+        """Return the table of other rows of the same form, computed once, which does not depend on what they come from.
+
+        The rows are collected if they are few, and then the driver holds them; otherwise they stay on the executors.
+        """
+        df = df.localCheckpoint()
+        number, rows = sql.select(df, f"sum({self._bytes_sql})", "count(*)").collect()[0]
+        small = (number or 0) <= HELD_BYTES
+        # PySpark 3.5 creates no DataFrame from Arrow data.
+        local = df.toArrow() if small and hasattr(df, "toArrow") else None
+        return replace(self, source=df, rows=rows, small=small, local=local)
+
+    @property
+    def _bytes_sql(self) -> str:
+        """The number of bytes of a row."""
+        classes = self.statistic_class.classes
+        fixed = sum(one.numbers(self.features) for one in classes.values() if one.fixed)
+        ragged = (f"size({n}.{array})" for n, one in classes.items() for array in one.names() if not one.fixed)
+        return " + ".join([str(8 * fixed + KEY_BYTES), *(f"8L * {size}" for size in ragged)])
+
+    def row(self) -> StatisticSet:
+        """Return the statistics of the only row."""
+        return decoded(arrow.batches(self.df)[0], self.statistic_class).of_row(0)
+
+    def merged(self, *others: StatisticTable) -> StatisticTable:
+        """Return the keys of all tables, with the statistics of a key merged in the order of the operands."""
+        if not others:
+            return self
+        rows = [sql.select(t.df, "*", f"{i} AS o") for i, t in enumerate((self, *others))]
+        return self.of(self._merged(reduce(DataFrame.unionByName, rows), "o"))
+
+    def replaced(self, other: StatisticTable) -> StatisticTable:
+        """Return the keys of both tables, with the statistics of the other one where it has any."""
+        keys = other.df.select("b").withColumnRenamed("b", "other")
+        kept = self.df.join(keys, self.df["b"] == keys["other"], "left_anti")
+        return self.of(kept.unionByName(other.df))
+
+    def projected(self, fields: Sequence[int]) -> StatisticTable:
+        """Return the table by some of the key columns, with all keys merged that agree in these."""
+        kept = ", ".join(f"b.k{field} AS k{i}" for i, field in enumerate(fields))
+        columns = ", ".join(self.statistic_class.classes)
+        rows = self.df.selectExpr(f"struct({kept}) AS b", "b AS o", *columns.split(", "))
+        table = replace(self, key_type=key_type([self.key_type[field].dataType for field in fields]))
+        return table.of(table._merged(rows, "o"))
+
+    def _merged(self, rows: DataFrame, order: str) -> DataFrame:
+        ordered = rows.repartition("b").sortWithinPartitions("b", order).drop(order)
+        return tasks.map_in_arrow(ordered, MergedRows(self.statistic_class), self.schema)
+
+    def total(self) -> StatisticSet | None:
+        """Return the statistics of all keys; ``None`` if there is no key."""
+        task = Total(self.statistic_class)
+        if self.local is not None:
+            rows = [*task(iter(self.local.to_batches()))]
+        else:
+            parts = max(1, scan.DRIVER_BYTES // (8 * max(self.statistic_class.usual_numbers(self.features), 1)))
+            schema = StructType([StructField("b", key_type([IntegerType()])), *self.schema.fields[1:]])
+            rows = arrow.batches(tasks.map_in_arrow(self.df.coalesce(parts), task, schema))
+        by_partition = {}
+        for batch in rows:
+            for k, key in enumerate(batch.column("b").to_pylist()):
+                by_partition[key["k0"]] = decoded(batch, self.statistic_class).of_row(k)
+        if not by_partition:
+            return None
+        first, *others = (by_partition[k] for k in sorted(by_partition))
+        return first.merge(*others)
+
+    def of_key(self, values: Sequence[Any]) -> StatisticSet | None:
+        """Return the statistics of a key, given its values; ``None`` if there is no such key."""
+        condition = F.lit(True)
+        for field, value in zip(self.key_type.fields, values, strict=True):
+            condition &= F.col("b")[field.name].eqNullSafe(F.lit(value).cast(field.dataType))
+        rows = [batch for batch in arrow.batches(self.df.where(condition)) if batch.num_rows]
+        return decoded(rows[0], self.statistic_class).of_row(0) if rows else None
+
+    def where(self, names: Sequence[str], condition: str) -> StatisticTable:
+        """Return the rows that fulfil a condition, SQL text in which the key columns have these names."""
+        hidden = {name: temp_column_name() for name in self.df.columns}
+        key = F.col(hidden["b"])
+        rows = self.df.withColumnsRenamed(hidden)
+        rows = rows.select("*", *(key[f"k{i}"].alias(name) for i, name in enumerate(names)))
+        try:
+            chosen = sql.where(rows, condition)
+            chosen.schema  # noqa: B018  # analyzed now, on Connect too
+        except AnalysisException as failure:
+            keys = ", ".join(map(repr, names))
+            raise ParamError(
+                f"where: {condition!r} is not a condition over the key columns {keys}. Correct it."
+            ) from failure
+        return self.of(chosen.select(*(F.col(new).alias(old) for old, new in hidden.items())))
+
+    def select(self, name: str, statistic_class: type[StatisticSet], features: npt.NDArray[np.intp]) -> StatisticTable:
+        """Return the table of one of the statistics, and of some features; see `StatisticSet.select`."""
+        table = replace(self, statistic_class=statistic_class, features=features.shape[-1])
+        task = SelectedRows(self.statistic_class, name, statistic_class, features)
+        if self.local is not None and self.rows:
+            return replace(table, local=_local(task, self.local))
+        return table.of(tasks.map_in_arrow(self.df, task, table.schema))
+
+    def map_rows(self, function: RowFunction, names: Sequence[str]) -> DataFrame:
+        """Return key ``b`` and lists of numbers by name, from a function of the keys and their statistics."""
+        schema = StructType([StructField("b", self.key_type), *(StructField(name, LISTS) for name in names)])
+        task = MappedRows(self.statistic_class, function)
+        if self.local is None or not self.rows:
+            return tasks.map_in_arrow(self.df, task, schema)
+        return self.source.sparkSession.createDataFrame(_local(task, self.local), schema)
+
+    def check_rows(self, function: RowFunction) -> None:
+        """Apply a function of the keys and their statistics, for the errors that it raises."""
+        if self.local is None or not self.rows:
+            self.map_rows(_Checked(function), ["n"]).write.format("noop").mode("overwrite").save()
+        else:
+            _local(MappedRows(self.statistic_class, function), self.local)
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """Applies a function for the errors that it raises."""
+
+    function: RowFunction
+
+    def __call__(self, keys: pa.Array, statistics: StatisticSet) -> dict[str, npt.NDArray[Any]]:
+        self.function(keys, statistics)
+        return {"n": np.zeros((len(keys), 1))}
+
+
+def _local(task: Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]], rows: pa.Table) -> pa.Table:
+    """Run a task on rows of the driver."""
+    return pa.Table.from_batches(task(iter(rows.to_batches())))

@@ -1,0 +1,110 @@
+"""Base class of statistics of each feature separately, also of many runs of rows or many keys at once."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from sparkscale.arrays import namespace, rows_at_once
+from sparkscale.blocks import Block, DenseBlock, SparseBlock
+from sparkscale.statistics._base import Array
+from sparkscale.statistics._reductions import Columns, Reductions, RunReductions, run_starts
+from sparkscale.statistics._rows import InRows
+
+__all__ = ["PerFeature"]
+
+P = TypeVar("P", bound="PerFeature")
+
+CHUNKS_COPIED = 1 << 10  # at once
+
+
+class PerFeature(InRows):
+    """A statistic of each feature separately. For several runs of rows, its arrays have one row per run."""
+
+    # Spark puts 10,000 rows into an Arrow batch, whatever their size: at most 140 MB of these rows. The driver collects
+    # little data, which is faster in one row.
+    chunk_features: ClassVar[int] = 256
+    """Features in a row that is sent to another executor."""
+
+    in_chunks: ClassVar[bool] = True
+    """Whether it is computed by chunks of rows, so that temporary arrays stay in the cache."""
+
+    @classmethod
+    def of(cls: type[P], block: Block) -> P:
+        """Return the statistic of a block of rows; for a block with runs, one row per run."""
+        with np.errstate(all="ignore"):  # an overflow shows in the result, and is refused when it is used
+            if not block.rows:
+                return cls.missing(block.size, 0)
+            if isinstance(block, SparseBlock):
+                if block.runs is None:
+                    return cls._of_sparse(block)
+                return cls._of_sparse(block.spread())._in_rows(block.size)
+            step = rows_at_once(block.values) if cls.in_chunks else block.rows
+            chunks = [block[start : start + step] for start in range(0, block.rows, step)]
+            return cls.join_blocks([cls._of_chunk(chunk) for chunk in chunks], [chunk.runs for chunk in chunks])
+
+    @classmethod
+    @abstractmethod
+    def _of_chunk(cls: type[P], chunk: DenseBlock) -> P:
+        """Return the statistic of a dense block that is small enough for the cache."""
+
+    @classmethod
+    @abstractmethod
+    def _of_sparse(cls: type[P], block: SparseBlock) -> P:
+        """Return the statistic of a sparse block."""
+
+    @classmethod
+    @abstractmethod
+    def _combined(cls: type[P], rows: Reductions, *arrays: Any) -> P:
+        """Merge the statistics that the rows of the arrays hold, by reductions over rows."""
+
+    def chunks(self) -> Iterator[tuple[npt.NDArray[np.intp], list[Array]]]:
+        """See `Statistic`: a chunk has 256 features, and the last one the rest."""
+        step = self.chunk_features
+        full = len(self) // step * step
+        edges = [*range(0, full, step * CHUNKS_COPIED), full]
+        for start, end in pairwise(edges):
+            arrays = [values[start:end].reshape(-1, step) for values in self.arrays().values()]
+            yield np.arange(start, end, step), arrays
+        if full < len(self):
+            yield np.array([full]), [values[None, full:] for values in self.arrays().values()]
+
+    @classmethod
+    def of_chunks(cls: type[P], starts: Sequence[int], chunks: Sequence[P], features: int) -> P:
+        """See `Statistic`."""
+        return cls.concat(chunks)
+
+    def merge_rows(self: P, numbers: npt.NDArray[np.intp]) -> P:
+        """Merge consecutive statistics that have the same number, where the arrays have one row per statistic."""
+        starts = run_starts(numbers)
+        if len(starts) == len(numbers):
+            return self
+        rows = RunReductions(namespace(self.count), starts, len(numbers))
+        with np.errstate(all="ignore"):
+            return self._combined(rows, *self.arrays().values())
+
+    def merge(self: P, *others: P) -> P:
+        """Return the statistic of the rows of all operands, which are not modified."""
+        if not others:
+            return self
+        xp, statistics = namespace(self.count), (self, *others)
+        stacked = (xp.stack([getattr(s, name) for s in statistics]) for name in self.names())
+        with np.errstate(all="ignore"):
+            return self._combined(Columns(xp), *stacked)
+
+    def _in_rows(self: P, features: int) -> P:
+        """Reshape the statistics of consecutive runs to one row per run."""
+        return type(self)(**{name: array.reshape(-1, features) for name, array in self.arrays().items()})
+
+    def take_features(self: P, features: npt.NDArray[np.intp]) -> P:
+        """Select some of the features, of all rows if there is one row per run or key."""
+        return type(self)(**{name: array[..., features] for name, array in self.arrays().items()})
+
+    def raveled(self: P) -> P:
+        """Return the statistics, one per row, as one of as many features in all rows, row after row."""
+        return type(self)(**{name: array.ravel() for name, array in self.arrays().items()})

@@ -1,0 +1,90 @@
+"""Base class of statistics of which many can be held in the rows of arrays: one for each run of rows, or each key."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from sparkscale.blocks import Runs
+from sparkscale.statistics._base import Array, Statistic
+from sparkscale.statistics._reductions import run_starts
+
+__all__ = ["InRows", "Lists"]
+
+Lists = tuple[npt.NDArray[np.intp], Array]  # the lengths of lists, and their elements
+R = TypeVar("R", bound="InRows")
+
+
+class InRows(Statistic):
+    """A statistic whose arrays may have one row per run of rows, or per key."""
+
+    fixed: ClassVar[bool] = True
+    """Whether the lengths of all arrays depend on the number of features alone."""
+
+    @abstractmethod
+    def merge_rows(self: R, numbers: npt.NDArray[np.intp]) -> R:
+        """Merge consecutive statistics that have the same number, where the arrays have one row per statistic."""
+
+    @abstractmethod
+    def take_features(self: R, features: npt.NDArray[np.intp]) -> R:
+        """Select some of the features, of all rows if there are rows."""
+
+    def scatter(self: R, places: npt.NDArray[np.intp], rows: int) -> R:
+        """Return ``rows`` statistics, one per row: these ones at ``places``, statistics of no data elsewhere."""
+        arrays = {}
+        for name, neutral in self.missing(self.count.shape[-1], 0).arrays().items():
+            arrays[name] = np.repeat(neutral[None], rows, axis=0)
+            if len(places):
+                arrays[name][places] = getattr(self, name)
+        return type(self)(**arrays)
+
+    def as_row(self: R) -> R:
+        """Return the statistic with arrays of a single row."""
+        return type(self)(**{name: array[None] for name, array in self.arrays().items()})
+
+    def take(self: R, rows: npt.NDArray[np.intp]) -> R:
+        """Select some of the statistics, one per row."""
+        return type(self)(**{name: array[rows] for name, array in self.arrays().items()})
+
+    def of_row(self: R, row: int) -> R:
+        """Return the statistic of one row."""
+        return type(self)(**{name: array[row] for name, array in self.arrays().items()})
+
+    def row_arrays(self) -> Iterator[tuple[npt.NDArray[np.intp], list[Array]]]:
+        """Return the statistics, one per row, as matrices with a row for each: which ones, and their arrays."""
+        yield np.arange(len(self)), [*self.arrays().values()]
+
+    @classmethod
+    def of_row_arrays(cls: type[R], arrays: Sequence[Array]) -> R:
+        """Return the statistics of such matrices."""
+        return cls(**dict(zip(cls.names(), arrays, strict=True)))
+
+    @classmethod
+    def join_blocks(cls: type[R], statistics: Sequence[R], runs: Sequence[Runs | None]) -> R:
+        """Return the statistic of consecutive blocks; a run may begin in one block and end in another."""
+        if len(statistics) == 1 or runs[0] is None:
+            return super().join_blocks(statistics, runs)
+        numbers = [r[run_starts(r)] for r in runs if r is not None]
+        return cls.concat(statistics).merge_rows(np.concatenate(numbers))
+
+    def lists(self) -> dict[str, Lists]:
+        """Return the arrays of the statistics, one per row, as lists of numbers, one per row."""
+        rows = len(self)
+        return {
+            name: (np.full(rows, array.size // max(rows, 1)), array.ravel()) for name, array in self.arrays().items()
+        }
+
+    @classmethod
+    def of_lists(cls: type[R], lists: Mapping[str, Lists]) -> R:
+        """Return the statistics of such lists.
+
+        Raises
+        ------
+        ValueError
+            If lists differ in length.
+        """
+        return cls(**{name: values.reshape(len(lengths), -1) for name, (lengths, values) in lists.items()})
