@@ -15,7 +15,16 @@ from pyspark.sql import functions as F
 import sparkscale
 from frames import cells
 from keyed_frames import COLUMNS, ROWS, keyed_frame, rows_of_keys, values
-from sparkscale import BatchNorm, InverseModel, MaxAbsScaler, MinMaxScaler, Profile, RobustScaler, StandardScaler
+from sparkscale import (
+    BatchNorm,
+    InverseModel,
+    MaxAbsScaler,
+    MinMaxScaler,
+    Profile,
+    RobustScaler,
+    ScalerSet,
+    StandardScaler,
+)
 from sparkscale.blocks import DenseBlock
 from sparkscale.errors import (
     ColumnNotFoundError,
@@ -266,6 +275,12 @@ def test_what_a_model_tells_of_its_groups(df):
     assert model.summary()["count"].tolist() == np.isfinite(values()[:, [0, 2, 3]]).sum(axis=0).tolist()
     with pytest.raises(ParamError, match=r"there is no group 'b', True\. The keys are in groups"):
         model.group("b", True)
+    for values_of_key in (("a", "true"), ("a", [1]), ("a", object())):
+        with pytest.raises(ParamError, match="there is no group"):
+            model.group(*values_of_key)
+    by_time = StandardScaler(inputCol="x", groupCols=["timestamp", "decimal", "date", "binary", "double"]).fit(df)
+    for row in by_time.groups.collect()[::7]:
+        assert by_time.group(*row[:5]).mean.toArray().tolist() == row.mean
     with pytest.raises(ParamError, match="a key has 2 values, of string string, boolean boolean"):
         model.group("a")
     with pytest.raises(ParamError, match=r"groups has a column 'mean' of its own\. Rename"):
@@ -424,3 +439,36 @@ def test_by_key_runs_on_the_cpu(df, caplog):
 
     assert "MaxAbsScaler: statistics by key are computed on the CPU." in caplog.text
     assert "MaxAbsScalerModel: transform by key runs on the CPU." in caplog.text
+
+
+@pytest.mark.core
+def test_what_is_of_all_rows_is_the_same_after_loading(spark, tmp_path):
+    """To the last bit, also quantiles of many values, whose merge depends on the order; files are read in any order."""
+    df = spark.range(30_000).selectExpr("id % 50 AS k", "exp(sin(id)) AS x").repartition(4, "k")
+    models = [
+        RobustScaler(inputCol="x", groupCols=["k"], relativeError=0.01).fit(df),
+        ScalerSet(
+            stages=[
+                RobustScaler(inputCol="x", groupCols=["k"], relativeError=0.01),
+                StandardScaler(inputCol="x", outputCol="s"),
+            ]
+        ).fit(df),
+    ]
+    for k, model in enumerate(models):
+        model.save(str(tmp_path / str(k)))
+    robust, both = (type(m).load(str(tmp_path / str(k))) for k, m in enumerate(models))
+
+    assert robust.median == models[0].median and robust.range == models[0].range
+    assert both.stages[0].median == models[1].stages[0].median
+    assert both.stages[1].std == models[1].stages[1].std
+
+
+def test_names_that_spark_takes_for_one_are_refused(df):
+    """Whatever their case: they could not be told apart in a table, or be saved."""
+    twice = df.withColumn("Moments", F.lit(1)).withColumn("Mean", F.lit(1))
+    with pytest.raises(ParamError, match="'Moments' is the name of a statistic"):
+        StandardScaler(inputCol="x", groupCols=["Moments"]).fit(twice)
+    with pytest.raises(ParamError, match="'long' and '`long`' have one name"):
+        StandardScaler(inputCol="x", groupCols=["long", "`long`"]).fit(df)
+    with pytest.raises(ParamError, match="groups has a column 'Mean' of its own"):
+        StandardScaler(inputCol="x", groupCols=["Mean"]).fit(twice).groups  # noqa: B018

@@ -205,11 +205,20 @@ def test_files_that_were_changed_are_refused(profile, tmp_path):
     """As those of models are."""
     path = tmp_path / "profile"
     profile.save(str(path))
-    (folder,) = [p for p in path.iterdir() if p.name.startswith("data.")]
+    folder = path / json.loads(profile.table.sparkSession.read.text(f"{path}/metadata").first().value)["data"]
     profile.where("string = 'a'").table.write.mode("overwrite").parquet(str(folder))
 
     with pytest.raises(PersistenceError, match="do not match the metadata"):
         Profile.load(str(path))
+    for wrong, message in (
+        ("string, date, moments, extrema, squares, coMoments, quantiles", "do not match the metadata"),
+        ("string, date, extrema, squares", "do not match the metadata|cannot be read"),
+    ):
+        profile.table.unionByName(profile.table).selectExpr(*wrong.split(", ")).write.mode("overwrite").parquet(
+            str(folder)
+        )
+        with pytest.raises(PersistenceError, match=message):
+            Profile.load(str(path))
     profile.table.select("string", "date").write.mode("overwrite").parquet(str(folder))
     with pytest.raises(PersistenceError, match=r"do not match the metadata|cannot be read"):
         Profile.load(str(path))
@@ -315,6 +324,8 @@ ARGUMENTS = {
     "inputCols": ({"inputCols": []}, ParamError, "inputCols is empty"),
     "twice": ({"inputCols": ["x", "x"]}, ParamError, "inputCols names 'x' more than once"),
     "string": ({"inputCols": "x"}, ParamTypeError, "inputCols must be a list of names"),
+    "null": ({"inputCols": None}, ParamTypeError, "inputCols must be a list of names"),
+    "weightCol": ({"weightCol": 5}, ParamTypeError, "weightCol must be the name of a column"),
     "statistics": ({"statistics": ["median"]}, ParamError, "statistics must be some of 'moments', .*Got 'median'"),
     "none": ({"statistics": []}, ParamError, "statistics is empty"),
     "handleInvalid": ({"handleInvalid": "drop"}, ParamError, "handleInvalid must be one of"),
@@ -347,6 +358,13 @@ def test_profiles_of_something_else_do_not_merge(df, profile):
         profile.replace(profile.by("date"))
     with pytest.raises(ParamTypeError, match="cannot merge with DataFrame"):
         profile.merge(df)
+    with pytest.raises(ParamTypeError, match="pass names"):
+        profile.by(["date"])
+    with pytest.raises(ParamTypeError, match="the condition must be SQL text"):
+        profile.where(None)
+    weighted = Profile.of(df.selectExpr("x", "1D AS w"), inputCols=["x"], weightCol="w")
+    with pytest.raises(ParamError, match="there are no weights in this scaler, but in the profile"):
+        sparkscale.MinMaxScaler(inputCol="x").fit(weighted)
     with pytest.raises(ParamError, match="'week' is no key column"):
         profile.by("week")
     with pytest.raises(ParamError, match="'date' is named twice"):

@@ -144,7 +144,7 @@ def test_a_saved_relative_error_out_of_range_is_refused(error):
     extra, _ = learned(RobustScalerModel(), ROWS, "x", "y")._saved()
 
     with pytest.raises(storage.MalformedError, match="relativeError"):
-        RobustScalerModel._saved_statistic_class({**extra, "relativeError": error})
+        RobustScalerModel._saved_form({**extra, "relativeError": error})
 
 
 @pytest.mark.parametrize("way", ["driver", "executors", "both"])

@@ -92,6 +92,8 @@ def test_a_set_is_saved_and_loaded(tmp_path, spark):
     one.save(str(tmp_path / "set"))
     loaded = ScalerSet.load(str(tmp_path / "set"))
 
+    ScalerSet().save(str(tmp_path / "empty"))
+    assert not ScalerSet.load(str(tmp_path / "empty")).isSet("stages")
     assert loaded.uid == one.uid
     for a, b in zip(loaded.getStages(), one.getStages(), strict=True):
         assert {p.name: v for p, v in a.extractParamMap().items()} == {
@@ -128,7 +130,7 @@ def test_params_reach_the_scalers_of_a_set(df):
 def test_skipped_rows_are_those_of_all_columns(df):
     """As by one scaler after the other; all must be of the same columns, since they are fitted on the same rows."""
     stages = [MinMaxScaler(inputCol="x", handleInvalid="skip"), MaxAbsScaler(inputCol="y", handleInvalid="skip")]
-    with pytest.raises(ParamError, match="rows without an invalid value in any of its columns"):
+    with pytest.raises(ParamError, match="all scalers must have the same columns"):
         ScalerSet(stages=stages).fit(df)
     both = {"inputCols": ["x", "y"], "handleInvalid": "skip"}
     stages = [MinMaxScaler(outputCols=["a1", "b1"], **both), MaxAbsScaler(outputCols=["a2", "b2"], **both)]
@@ -164,6 +166,16 @@ REFUSED = {
         ParamError,
         r"relativeError of the scalers differs: 0\.001 and 0\.1",
     ),
+    "statistics": (
+        [BatchNorm(inputCol="x", statistics="moving")],
+        ParamError,
+        "statistics='moving' need mini-batches",
+    ),
+    "case": (
+        [MinMaxScaler(inputCol="x", outputCol="o"), MaxAbsScaler(inputCol="y", outputCol="O")],
+        OutputColumnError,
+        "'o' is of more than one",
+    ),
     "mini-batches": ([BatchNorm(inputCol="x", batchCol="long")], ParamError, "batchCol is set"),
     "missing": ([MinMaxScaler(inputCol="z")], ColumnNotFoundError, "Column 'z' does not exist"),
     "exists": ([MinMaxScaler(inputCol="x", outputCol="id")], OutputColumnError, "'id'"),
@@ -187,3 +199,17 @@ def test_a_model_without_statistics_says_so(df):
     with pytest.raises(ParamTypeError, match="Got str"):
         ScalerSet(stages="StandardScaler")
     assert repr(ScalerSetModel()) == "ScalerSetModel of nothing"
+
+
+@pytest.mark.core
+def test_params_that_are_set_after_fit_are_saved(df, model, tmp_path):
+    """Whatever they are: what a model was fitted to is kept apart from them; a key of one may be scaled by another."""
+    changed = model.copy()
+    changed.stages[0].setInputCols(["y", "v"]).setHandleInvalid("error")
+    changed.save(str(tmp_path / "m"))
+    loaded = ScalerSetModel.load(str(tmp_path / "m"))
+    by_long = ScalerSet(stages=[MaxAbsScaler(inputCol="x", groupCols=["long"]), MinMaxScaler(inputCol="long")]).fit(df)
+
+    assert loaded.stages[0].getInputCols() == ["y", "v"]
+    assert loaded.stages[0].mean == model.stages[0].mean
+    assert by_long.transform(df).count() == df.count()

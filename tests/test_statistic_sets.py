@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sparkscale.spark import arrow
 from sparkscale.spark.fit import partials
 from sparkscale.spark.fit.partials import Partial
-from sparkscale.statistics import Extrema, Moments, PerFeature, Quantiles, StatisticSet
+from sparkscale.statistics import CoMoments, Extrema, Moments, PerFeature, Quantiles, StatisticSet
 from strategies import FEATURES, dense, matrices, sparse
 
 CLASSES = {"moments": Moments, "quantiles": Quantiles.within(0.1), "extrema": Extrema}
@@ -131,3 +131,36 @@ def test_the_aggregates_of_a_set_are_those_of_each() -> None:
     assert whole["extrema"].max == 1.0
     assert whole["moments"].count == 2.0
     assert both.exact_aggregates(*arrays[0], *arrays[1]).tolist() == [[True]]
+
+
+def test_some_features_of_one_statistic_are_selected() -> None:
+    """Or pooled; of a statistic whose arrays hold another, that one; the joint one too, of all rows or of many."""
+    values = np.array([[1.0, 2.0, 4.0], [3.0, 0.0, 9.0], [np.nan, 5.0, 1.0]])
+    whole, runs = SET.of(dense(values)), np.array([0, 0, 1])
+    moments, extrema = StatisticSet.of_classes({"moments": Moments}), StatisticSet.of_classes({"extrema": Extrema})
+    some, places = np.array([2, 0]), np.array([[0], [2]])
+    joint = CoMoments.of(dense(values))
+
+    assert whole.select("moments", moments, some)["moments"].mean.tolist() == [14 / 3, 2.0]
+    assert whole.select("moments", moments, places)["moments"].count.tolist() == [5.0]
+    assert whole.select("quantiles", extrema, some)["extrema"].max.tolist() == [9.0, 3.0]
+    assert type(whole.select("quantiles", extrema, some)["extrema"]) is Extrema
+    assert moments.of(dense(values)).pooled(places).count.tolist() == [5.0]
+    assert [len(rows) for rows, _ in moments.of(replace(dense(values), runs=runs)).row_arrays()] == [2]
+    np.testing.assert_array_equal(joint.take_features(some).comoments, joint.comoments[np.ix_(some, some)])
+    of_runs = CoMoments.of(replace(dense(values), runs=runs)).take_features(some)
+    np.testing.assert_array_equal(of_runs.of_row(0).comoments, CoMoments.of(dense(values[:2, ::-2])).comoments)
+
+
+def test_a_set_of_a_joint_statistic_is_computed_in_two_parts() -> None:
+    """Of features separately, and of all jointly; the joint one has the counts of the separate one."""
+    both = StatisticSet.of_classes({"moments": Moments, "coMoments": CoMoments})
+    values = np.array([[1.0, 2.0], [np.nan, 3.0], [5.0, 7.0]])
+    whole = both.of_both(both.separate().of(dense(values)), both.jointly().of(dense(values)))
+
+    assert both.joint
+    assert both.jointly() is CoMoments
+    assert SET.jointly() is SET.separate() is SET
+    assert whole["coMoments"].count.tolist() == whole["moments"].count.tolist() == [2.0, 3.0]
+    assert whole["coMoments"].rows.tolist() == [2.0, 2.0]
+    np.testing.assert_array_equal(both.missing(2, 1)["coMoments"].invalid, [1.0, 1.0])

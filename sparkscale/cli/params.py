@@ -26,7 +26,9 @@ def _kebab(name: str) -> str:
 
 # The estimators, which are the classes with a model, by their names on the command line.
 SCALERS = {
-    _kebab(name.removesuffix("Scaler")): name for name in sparkscale.__all__ if f"{name}Model" in sparkscale.__all__
+    _kebab(name.removesuffix("Scaler")): name
+    for name in sparkscale.__all__
+    if f"{name}Model" in sparkscale.__all__ and name != "ScalerSet"
 }
 
 

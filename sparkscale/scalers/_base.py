@@ -96,17 +96,12 @@ class Scaler(HtmlReprMixin, FitMixin, Writable, Estimator[M], Generic[M]):
         columns = resolve(dataset, inputs)
         keys = group_keys(dataset, self._group_names(), columns)
         check_outputs(dataset, outputs, inputs, self._indicator_names())
-        if keys:
-            by_key = self._summarize_by_key(dataset, columns, keys, self._statistic_class)
-            total: Any = by_key.table.total() if by_key else None
-            if by_key and total:
-                groups = Groups(tuple(keys), by_key.table)
-                return Learned(with_sizes(columns, by_key.sizes), total.statistics[0], groups)
-        else:
-            summary = self._summarize(dataset, columns, self._statistic_class)
-            if summary:
-                return Learned(with_sizes(columns, summary.sizes), summary.statistic)
-        raise self._no_usable_row(columns)
+        rows = self._learn_rows(dataset, columns, keys, self._statistic_class)
+        if rows is None:
+            raise self._no_usable_row(columns)
+        groups = Groups(tuple(keys), rows.table) if rows.table else None
+        sized = tuple(replace(c, size=n) for c, n in zip(columns, rows.sizes, strict=True))
+        return Learned(sized, rows.statistic, groups)
 
     def _no_usable_row(self, columns: Sequence[FeatureColumn]) -> EmptyDataError:
         return EmptyDataError(
@@ -114,8 +109,3 @@ class Scaler(HtmlReprMixin, FitMixin, Writable, Estimator[M], Generic[M]):
             "at least one row; rows of weight 0 and, under handleInvalid='skip', rows with an invalid value do "
             "not count."
         )
-
-
-def with_sizes(columns: Sequence[FeatureColumn], sizes: Sequence[int]) -> tuple[FeatureColumn, ...]:
-    """Return columns with their sizes."""
-    return tuple(replace(c, size=n) for c, n in zip(columns, sizes, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -16,11 +17,21 @@ from sparkscale.spark import gpu
 from sparkscale.spark.columns import FeatureColumn, resolve_weight
 from sparkscale.spark.fit.by_key import Keyed, summarize_by_key
 from sparkscale.spark.fit.scan import Summary, summarize
+from sparkscale.spark.fit.tables import StatisticTable
 from sparkscale.spark.keys import KeyColumn
 
-__all__ = ["FitMixin"]
+__all__ = ["FitMixin", "LearnedRows"]
 
 LOG = logging.getLogger("sparkscale")
+
+
+@dataclass(frozen=True)
+class LearnedRows:
+    """The statistic of some rows, the sizes of the columns, and the statistics of each key."""
+
+    statistic: Any
+    sizes: tuple[int, ...]
+    table: StatisticTable | None = None
 
 
 class FitMixin(ColumnParams):
@@ -71,6 +82,17 @@ class FitMixin(ColumnParams):
             weight=self._weight(df),
             layout=self._layout(),
         )
+
+    def _learn_rows(
+        self, df: DataFrame, columns: Sequence[FeatureColumn], keys: Sequence[KeyColumn], statistic_class: type[Any]
+    ) -> LearnedRows | None:
+        """Return what rows show, of each key too if there are keys; ``None`` if there is no row."""
+        if not keys:
+            summary = self._summarize(df, columns, statistic_class)
+            return LearnedRows(summary.statistic, summary.sizes) if summary else None
+        by_key = self._summarize_by_key(df, columns, keys, statistic_class)
+        total: Any = by_key.table.total() if by_key else None
+        return LearnedRows(total.statistics[0], by_key.sizes, by_key.table) if by_key and total else None
 
     def _check_columns(self, columns: Sequence[FeatureColumn]) -> None:
         """Refuse columns whose known sizes contradict Params."""

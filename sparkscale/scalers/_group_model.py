@@ -17,9 +17,10 @@ from sparkscale.scalers._keys import form_of, group_keys, keys_of, to_json
 from sparkscale.scalers._model import ScalerModel
 from sparkscale.scalers._persistence import Content, SavedTable
 from sparkscale.spark import gpu, storage
-from sparkscale.spark.columns import as_fitted, resolve
+from sparkscale.spark.fit.tables import StatisticTable
 from sparkscale.spark.jobs import translate_job_errors
 from sparkscale.spark.keys import KeyColumn
+from sparkscale.spark.names import folded
 from sparkscale.spark.saved_tables import Form, named
 from sparkscale.spark.transform.apply import Plan, slices_of
 from sparkscale.spark.transform.by_key import NUMBERS, ByKey, Joined, MapTable
@@ -54,7 +55,7 @@ class GroupModel(HasGroups, ScalerModel[S]):
         """
         groups = self._needed_groups("groups")
         names = ["count", *self._learned_values()]
-        clash = [name for name in groups.names if name in names]
+        clash = [name for name in groups.names if folded(name) in map(folded, names)]
         if clash:
             raise self._fail(f"groups has a column {clash[0]!r} of its own. Rename the group column, and fit again.")
         return named(groups.table.map_rows(KeyValues(self._without_groups()), names), groups.names, names)
@@ -66,6 +67,8 @@ class GroupModel(HasGroups, ScalerModel[S]):
 
     def group(self: G, *key: Any) -> G:
         """Return the model of one key: without ``groupCols``, and fitted on the rows of this key alone.
+
+        So ``minGroupCount`` does not matter to it, and ``handleEmpty`` is about this key's rows.
 
         Parameters
         ----------
@@ -105,69 +108,21 @@ class GroupModel(HasGroups, ScalerModel[S]):
         model.clear(model.groupCols)
         return model
 
-    def merge(self: G, *others: G) -> G:
-        """Return a new model, equal to one fitted on the data of all the models.
-
-        Parameters
-        ----------
-        *others : model of the same class
-            Fitted on the same columns, with the same ``groupCols``.
-
-        Returns
-        -------
-        model of the same class
-            A new model with the Params of this one. The merged models are unchanged.
-
-        Raises
-        ------
-        ParamError
-            If a model has another class or another statistic, was fitted on other columns, by other ``groupCols``, or was
-            given its numbers, or only one of the models was fitted with ``handleInvalid="skip"``.
-        """
-        model = super().merge(*others)
+    def _merged(self, others: Sequence[Any]) -> Groups | None:
         by = [m._groups.described if m._groups else "none" for m in (self, *others)]
         if len(set(by)) > 1:
             raise self._fail(
                 f"groupCols of the models differ: {' and '.join(dict.fromkeys(by))}. Fit by the same to merge."
             )
-        if self._groups:
-            tables = [m._groups.table for m in others if m._groups]
-            model._groups = replace(self._groups, table=self._groups.table.merged(*tables))
-        return model
+        return self._groups and self._with_tables([other._groups.table for other in others])
 
-    def update(self: G, dataset: DataFrame) -> G:
-        """Return a new model, equal to one fitted on the old data and ``dataset``.
-
-        Parameters
-        ----------
-        dataset : pyspark.sql.DataFrame
-            New rows, with the columns of fit. If it is empty, the model does not change.
-
-        Returns
-        -------
-        model of the same class
-            A new model. This one is unchanged.
-
-        Raises
-        ------
-        ParamError
-            If ``handleInvalid`` was changed to or from "skip" since fit, or the model was given its numbers.
-        """
-        if self._groups is None:
-            return super().update(dataset)
-        self._check_update(dataset)
-        columns = as_fitted(resolve(dataset, self._input_names()), self._renamed())
-        new = self._summarize_by_key(dataset, columns, self._keys_in(dataset), type(self.statistics))
-        if new is None:
-            return self._relearned(self.statistics)
-        model = self.copy()
-        model._groups = replace(self._groups, table=self._groups.table.merged(new.table))
-        total: Any = new.table.total()
-        return model._relearned(self.statistics.merge(next(iter(total.statistics))))
+    def _with_tables(self, tables: Sequence[StatisticTable]) -> Groups | None:
+        return self._groups and replace(self._groups, table=self._groups.table.merged(*tables))
 
     def _keys_in(self, df: DataFrame) -> list[KeyColumn]:
-        """Look up the key columns in a DataFrame."""
-        groups = self._needed_groups("groupCols")
+        groups = self._groups
+        if groups is None:
+            return []
         names = self._group_names() or groups.names
         if len(names) != len(groups.keys):
             raise self._fail(f"groupCols are {names}, but the model was fitted by {groups.described}. Name as many.")
@@ -241,7 +196,8 @@ class GroupModel(HasGroups, ScalerModel[S]):
         if self._groups is None:
             return extra, content
         entries = {"groups": to_json(self._groups.keys), "entries": len(self._source)}
-        return {**extra, **entries}, SavedTable(self._groups.table, tuple(self._groups.names))
+        total = set_of_one(type(self._source))([self._source])
+        return {**extra, **entries}, SavedTable(self._groups.table, tuple(self._groups.names), total)
 
     @classmethod
     def _saved_form(cls, extra: Mapping[str, Any]) -> type[Mergeable] | Form | None:
@@ -254,11 +210,10 @@ class GroupModel(HasGroups, ScalerModel[S]):
         if "groups" not in extra or content is None:
             super()._restore(extra, content)
             return
-        total = content.total()
-        if total is None:
-            raise storage.MalformedError("groups has no row")
-        super()._restore(extra, next(iter(total.statistics)))
-        self._groups = Groups(keys_of(extra), content)
+        if content.total is None:
+            raise storage.MalformedError("total is missing")
+        super()._restore(extra, content.total.statistics[0])
+        self._groups = Groups(keys_of(extra), content.table)
 
     def _overview(self) -> tuple[str, Features | None]:
         text, features = super()._overview()

@@ -15,8 +15,11 @@ from sparkscale.errors import ParamError
 from sparkscale.scalers import _saved_columns as saved_columns
 from sparkscale.scalers._fit import FitMixin
 from sparkscale.scalers._given import Argument, Given, Numbers, arranged
+from sparkscale.scalers._groups import Groups
 from sparkscale.scalers._map_model import MapModel
 from sparkscale.scalers._persistence import Content
+from sparkscale.scalers._shapes import described, shapes_of
+from sparkscale.scalers._without_groups import WithoutGroups
 from sparkscale.spark import storage
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.names import check_dataset
@@ -32,7 +35,7 @@ S = TypeVar("S", bound=Mergeable)
 M = TypeVar("M", bound="LearnedModel[Any]")
 
 
-class LearnedModel(FitMixin, MapModel, Generic[S]):
+class LearnedModel(FitMixin, WithoutGroups, MapModel, Generic[S]):
     """Base of the models that hold a statistic, or numbers that they were given instead."""
 
     _statistic_class: type[Statistic]
@@ -202,21 +205,22 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
             If a model has another class or another statistic, was fitted on other columns, or was given its numbers, or only
             one of the models was fitted with ``handleInvalid="skip"``.
         """
-        shapes, statistic = _shapes(self._columns), self.statistics
+        shapes, statistic = shapes_of(self._columns), self.statistics
         for other in others:
             if type(other) is not type(self):
                 raise self._fail(f"cannot merge with {type(other).__name__}. Only models of one class merge.")
             if type(other.statistics) is not type(self.statistics):
                 raise self._fail("the models hold different statistics. Fit them with the same Params to merge.")
-            theirs = _shapes(other._columns)
+            theirs = shapes_of(other._columns)
             if theirs != shapes:
                 raise self._fail(
-                    f"only models of the same columns, in the same order, merge: {_described(shapes)} differ from "
-                    f"{_described(theirs)}. Fit on the same columns."
+                    f"only models of the same columns, in the same order, merge: {described(shapes)} differ from "
+                    f"{described(theirs)}. Fit on the same columns."
                 )
             if other._skips != self._skips:
                 raise self._fail("only one of the models learned under handleInvalid='skip'. Fit both alike to merge.")
-        return self._relearned(statistic.merge(*(other.statistics for other in others)))
+        groups = self._merged(others)
+        return self._relearned(statistic.merge(*(other.statistics for other in others)), groups)
 
     def update(self: M, dataset: DataFrame) -> M:
         """Return a new model, equal to one fitted on the old data and ``dataset``.
@@ -237,20 +241,20 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
             If ``handleInvalid`` was changed to or from "skip" since fit, or the model was given its numbers.
         """
         statistic = self.statistics
-        self._check_update(dataset)
-        columns = as_fitted(resolve(dataset, self._input_names()), self._renamed())
-        summary = self._summarize(dataset, columns, type(statistic))
-        return self._relearned(statistic.merge(summary.statistic) if summary else statistic)
-
-    def _check_update(self, dataset: DataFrame) -> None:
-        self._source  # noqa: B018  # refuses a model that has learned nothing
         self._check_params()
         check_dataset(dataset, whole="update")
         if self._skips != (self.getHandleInvalid() == "skip"):
             raise self._fail("handleInvalid='skip' was set or unset since fit. Set it back to update, or fit again.")
+        columns = as_fitted(resolve(dataset, self._input_names()), self._renamed())
+        rows = self._learn_rows(dataset, columns, self._keys_in(dataset), type(statistic))
+        if rows is None:
+            return self._relearned(statistic, self._with_tables([]))
+        return self._relearned(statistic.merge(rows.statistic), self._with_tables([rows.table] if rows.table else []))
 
-    def _relearned(self: M, statistic: Any) -> M:
+    def _relearned(self: M, statistic: Any, groups: Groups | None) -> M:
         model = self.copy()
+        if groups:
+            model._groups = groups  # type: ignore[attr-defined]  # of a GroupModel
         model._learn(self._columns, statistic, skips=self._skips)
         model.affine  # noqa: B018  # refuses a range that overflows
         return model
@@ -277,9 +281,6 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
         if entries != len(statistic):
             raise storage.MalformedError(f"columns are of {entries} features, and the statistics of {len(statistic)}")
 
-    def _check_groups(self) -> None:
-        """Refuse what a group makes unusable, if the model has groups."""
-
     def _log(self) -> None:
         constant, empty = self._constant(), self._empty
         if constant.any():
@@ -288,14 +289,3 @@ class LearnedModel(FitMixin, MapModel, Generic[S]):
         if empty.any():
             names = ", ".join(self._names(empty, 10))
             logger.warning("%s: no valid value in %s; they map to NaN", type(self).__name__, names)
-
-
-def _shapes(columns: Sequence[FeatureColumn]) -> list[tuple[str, str, int | None]]:
-    """Return what columns must share for their statistics to be of the same features."""
-    return [(c.name, "scalar" if c.kind == "scalar" else "array or vector", c.size) for c in columns]
-
-
-def _described(shapes: Sequence[tuple[str, str, int | None]]) -> str:
-    """Return columns for a message, the first of many."""
-    texts = [f"'{name}' ({kind if kind == 'scalar' else f'{kind} of {size}'})" for name, kind, size in shapes[:5]]
-    return ", ".join([*texts, "..."] if len(shapes) > len(texts) else texts)

@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pyspark.ml.param import Params
@@ -28,7 +28,7 @@ from sparkscale.spark import paths, saved_tables, storage
 from sparkscale.spark.fit.tables import StatisticTable
 from sparkscale.spark.saved_tables import Form
 from sparkscale.spark.storage import METADATA, MalformedError
-from sparkscale.statistics import Mergeable
+from sparkscale.statistics import Mergeable, StatisticSet
 
 __all__ = ["Content", "Saved", "SavedTable", "StageReader", "Writable"]
 
@@ -100,10 +100,11 @@ class Writable(Saved, Params, MLReadable[Any]):
 
 @dataclass(frozen=True)
 class SavedTable:
-    """Statistics by key to be saved, and the names of the key columns."""
+    """Statistics by key to be saved, the names of the key columns, and the statistics of all keys, if they are known."""
 
     table: StatisticTable
     names: tuple[str, ...]
+    total: StatisticSet | None = None  # as it was merged: the order may matter to the last digit, or to a quantile
 
 
 Content = Mergeable | SavedTable
@@ -146,12 +147,12 @@ class StageWriter(MLWriter):
         mode = "overwrite" if self.shouldOverwrite else "error"
         for pause in (*storage.PAUSES, None):
             written = self._write(path, params, content, mode)
-            unused.add(str(written.get("data")))
+            unused |= storage.folders_of(written)
             standing = [m for name in METADATA for m in self._metadata(path, name)]
             # Statistics may be gone that another writer took for those of a save that was interrupted.
-            complete = content is None or paths.files(spark, f"{path}/{written['data']}")
+            complete = all(paths.files(spark, f"{path}/{folder}") for folder in storage.folders_of(written))
             if standing and (complete or written not in standing):
-                storage.remove(spark, path, unused - {str(m.get("data")) for m in standing})
+                storage.remove(spark, path, unused - {f for m in standing for f in storage.folders_of(m)})
                 return
             if pause is not None:
                 storage.wait(pause)
@@ -169,9 +170,8 @@ class StageWriter(MLWriter):
             if old:
                 storage.write_metadata(spark, f"{path}/{current}", old[0], "overwrite")
         of_format_1 = {"data", "data.1"} if any(m.get("formatVersion") == 1 for m in old) else set()
-        return of_format_1 | {
-            str(m.get("data", "data")) for m in old if "class" in m
-        }  # data is that of Spark's own models
+        # data is that of Spark's own models
+        return of_format_1 | {f for m in old if "class" in m for f in storage.folders_of({"data": "data", **m})}
 
     def _metadata(self, path: str, name: str) -> list[dict[str, Any]]:
         return storage.retry_unsettled(lambda: storage.undamaged(self.sparkSession, path, name))
@@ -190,6 +190,11 @@ class StageWriter(MLWriter):
             place = f"{path}/{metadata['data']}"
             if isinstance(content, SavedTable):
                 metadata |= saved_tables.write_table(place, content.table, content.names)
+                if content.total is not None:
+                    metadata["total"] = storage.new_folder()
+                    total = StatisticTable.of_one(spark, content.total)
+                    place = f"{path}/{metadata['total']}"
+                    metadata["totalChecksum"] = saved_tables.write_table(place, total, ())
             else:
                 metadata["numFeatures"] = len(content)
                 metadata["dataChecksum"] = storage.checksum_of(content)
@@ -218,6 +223,15 @@ class StageReader(MLReader[Any]):
             raise
         except Exception as failure:
             raise PersistenceError(f"'{path}' cannot be read: {storage.first_line(failure)}") from failure
+
+    def _table(self, path: str, metadata: Mapping[str, Any], form: Form) -> SavedTable:
+        """Return a table of statistics by key, and the statistics of all keys if they were saved."""
+        spark, total = self.sparkSession, None
+        table = saved_tables.read_table(spark, path, metadata, form)
+        if "total" in metadata:
+            of_all = {**metadata, "data": metadata["total"], **storage.typed_entry(metadata, "totalChecksum", dict)}
+            total = saved_tables.read_table(spark, path, of_all, replace(form, names=(), types=())).row()
+        return SavedTable(table, form.names, total)
 
     def _stage(self, path: str) -> Any:
         """Return the stage of the first line of metadata that is sound."""
@@ -265,7 +279,7 @@ class StageReader(MLReader[Any]):
             form = stage_class._saved_form(metadata)
             content: Any = None
             if isinstance(form, Form):
-                content = saved_tables.read_table(self.sparkSession, path, metadata, form)
+                content = self._table(path, metadata, form)
             elif form is not None:
                 content = storage.read_statistic(self.sparkSession, path, metadata, form)
             stage = stage_class._of_header(metadata)

@@ -8,7 +8,7 @@ from sparkscale.errors import ParamError, ParamTypeError
 from sparkscale.scalers._columns import ColumnParams, repeated
 from sparkscale.scalers._statistics import NAMES
 
-__all__ = ["check_arguments"]
+__all__ = ["HANDLE_INVALID", "check_arguments"]
 
 HANDLE_INVALID = ColumnParams._choices["handleInvalid"]
 
@@ -18,7 +18,7 @@ def check_arguments(
 ) -> None:
     """Refuse arguments that cannot be used."""
     for name, values in (("inputCols", inputs), ("groupCols", groups), ("statistics", statistics)):
-        if isinstance(values, str) or not all(isinstance(v, str) for v in values):
+        if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
             raise ParamTypeError(f"Profile.of: {name} must be a list of names. Got {values!r}.")
         twice = repeated(values)
         if twice or (not values and name != "groupCols"):
@@ -30,7 +30,9 @@ def check_arguments(
     if handle_invalid not in HANDLE_INVALID:
         choices = ", ".join(map(repr, HANDLE_INVALID))
         raise ParamError(f"Profile.of: handleInvalid must be one of {choices}. Got {handle_invalid!r}.")
-    if type(relative_error) not in (int, float) or not 0 <= relative_error <= 1:
+    if isinstance(relative_error, bool) or not isinstance(relative_error, float | int) or not 0 <= relative_error <= 1:
         raise ParamError(f"Profile.of: relativeError must be a number from 0 to 1. Got {relative_error!r}.")
+    if weight is not None and not isinstance(weight, str):
+        raise ParamTypeError(f"Profile.of: weightCol must be the name of a column. Got {weight!r}.")
     if weight is not None and "coMoments" in statistics:
         raise ParamError("Profile.of: coMoments take no weights. Leave out weightCol, or the coMoments.")

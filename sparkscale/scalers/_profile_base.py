@@ -7,17 +7,16 @@ from html import escape
 from typing import Any, TypeVar
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import IntegerType
 
 from sparkscale.errors import ParamError
 from sparkscale.scalers import _saved_columns as saved_columns
 from sparkscale.scalers._keys import form_of, keys_of, to_json
 from sparkscale.scalers._persistence import Content, Saved, SavedTable
+from sparkscale.scalers._profile_arguments import HANDLE_INVALID
 from sparkscale.scalers._statistics import NAMES, set_of
 from sparkscale.spark import storage
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.fit.table_rows import key_type
-from sparkscale.spark.fit.tables import StatisticTable, frame_of
+from sparkscale.spark.fit.tables import StatisticTable
 from sparkscale.spark.keys import KeyColumn
 from sparkscale.spark.saved_tables import Form, named
 from sparkscale.statistics import StatisticSet
@@ -128,7 +127,7 @@ class ProfileBase(Saved):
         if isinstance(content, StatisticTable):
             return content
         session = SparkSession.getActiveSession() or SparkSession.builder.getOrCreate()
-        return StatisticTable(frame_of(session, content), key_type([IntegerType()]), type(content), len(content), 1)
+        return StatisticTable.of_one(session, content)
 
     def _described(self) -> dict[str, Any]:
         """Return what profiles must share to be merged, by name."""
@@ -151,7 +150,8 @@ class ProfileBase(Saved):
             "statistics": self.statistics,
             **self._options,
         }
-        return extra, SavedTable(self._table, tuple(self.groupCols))
+        total = self._total._held if self._keys and self._total else None
+        return extra, SavedTable(self._table, tuple(self.groupCols), total)
 
     @classmethod
     def _saved_form(cls, extra: Mapping[str, Any]) -> Form:
@@ -176,7 +176,11 @@ class ProfileBase(Saved):
             "weightCol": weight,
             "relativeError": storage.typed_entry(extra, "relativeError", float),
         }
-        self._content = content if self._keys else content.row()
+        if self._options["handleInvalid"] not in HANDLE_INVALID:
+            raise storage.MalformedError(f"handleInvalid is {self._options['handleInvalid']!r}")
+        self._content = content.table if self._keys else content.table.row()
+        if content.total is not None:
+            self._total = self._with(content.total, ())
 
     def _repr_html_(self) -> str:
         return f"<div><b>Profile</b>{escape(repr(self).removeprefix('Profile'))}</div>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,12 @@ import numpy.typing as npt
 
 from sparkscale.scalers._columns import ColumnParams
 from sparkscale.scalers._groups import Groups, set_of_one
-from sparkscale.scalers._statistics import CLASSES, name_of, source_of
+from sparkscale.scalers._statistics import name_of, source_of
 from sparkscale.scalers.profile import Profile
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.statistics import CoMoments, Mergeable, Quantiles
 
-__all__ = ["Learned", "profiled"]
+__all__ = ["Learned", "profiled", "refuse_batches", "taken"]
 
 
 @dataclass(frozen=True)
@@ -35,35 +36,51 @@ def profiled(scaler: Any, profile: Profile) -> Learned:
     ParamError
         If the profile lacks what the Params need.
     """
+    refuse_batches(scaler)
     wanted: type[Mergeable] = scaler._statistic_class
-    source = _source(scaler, profile, wanted)
+    _check_statistics(scaler, profile, wanted)
     columns = _columns(scaler, profile)
-    _check_options(scaler, profile, columns, wanted)
+    _check_options(scaler, profile, columns)
     scaler._check_columns(columns)
-    features = _features(scaler, profile, columns)
-    selected = set_of_one(wanted)
     total: Any = profile.total()._held
     if issubclass(wanted, CoMoments) and len(columns) < len(profile.inputCols) and total.invalid.any():
         raise scaler._fail(
             "the profile's coMoments are of the rows without an invalid value in any of its columns. Name all of these in "
             "inputCols, or make a profile of fewer."
         )
+    return taken(scaler, profile, columns, scaler._group_names(), wanted)
+
+
+def taken(
+    scaler: Any,
+    profile: Profile,
+    columns: tuple[FeatureColumn, ...],
+    groups: Sequence[str],
+    wanted: type[Any],
+) -> Learned:
+    """Return a statistic of some columns of a profile, of all rows and of each key."""
+    source, features = source_of(profile.statistics, wanted), _features(scaler, profile, columns)
+    assert source is not None  # noqa: S101  # checked by the caller, or there when the profile was saved
+    selected = set_of_one(wanted)
+    total: Any = profile.total()._held
     statistic = total.select(source, selected, features).statistics[0]
-    names = scaler._group_names()
-    if not names:
+    if not groups:
         return Learned(columns, statistic)
-    by_key = profile.by(*names)
+    by_key = profile.by(*groups)
     return Learned(columns, statistic, Groups(by_key._keys, by_key._table.select(source, selected, features)))
 
 
-def _source(scaler: Any, profile: Profile, wanted: type[Any]) -> str:
-    """Return which of the profile's statistics has what is wanted."""
-    if hasattr(scaler, "batchCol") and scaler.isSet("batchCol"):
+def refuse_batches(scaler: Any) -> None:
+    """Refuse a scaler over mini-batches, of which a profile has none."""
+    if scaler.hasParam("batchCol") and scaler.isSet("batchCol"):
         raise scaler._fail("batchCol is set, and a profile has no mini-batches. Fit on a DataFrame, or clear batchCol.")
-    if not any(issubclass(wanted, c) for c in CLASSES.values()):
-        raise scaler._fail(f"statistics={scaler.getStatistics()!r} need mini-batches. Fit on a DataFrame.")
-    source = source_of(profile.statistics, wanted)
-    if source is None:
+    if scaler.hasParam("statistics") and scaler.getOrDefault("statistics") != "population":
+        raise scaler._fail(f"statistics={scaler.getOrDefault('statistics')!r} need mini-batches. Fit on a DataFrame.")
+
+
+def _check_statistics(scaler: Any, profile: Profile, wanted: type[Any]) -> None:
+    """Refuse a profile that does not have what is wanted."""
+    if source_of(profile.statistics, wanted) is None:
         raise scaler._fail(
             f"the profile has no {name_of(wanted)}, only {', '.join(profile.statistics)}. Add {name_of(wanted)!r} to statistics "
             "in Profile.of."
@@ -72,7 +89,6 @@ def _source(scaler: Any, profile: Profile, wanted: type[Any]) -> str:
         raise scaler._fail(
             f"relativeError is {wanted.relative_error}, and that of the profile {profile.relativeError}. Use the same."
         )
-    return source
 
 
 def _columns(scaler: ColumnParams, profile: Profile) -> tuple[FeatureColumn, ...]:
@@ -87,8 +103,10 @@ def _columns(scaler: ColumnParams, profile: Profile) -> tuple[FeatureColumn, ...
     return tuple(known[name] for name in names)
 
 
-def _check_options(scaler: Any, profile: Profile, columns: tuple[FeatureColumn, ...], wanted: type[Any]) -> None:
+def _check_options(scaler: Any, profile: Profile, columns: tuple[FeatureColumn, ...]) -> None:
     """Refuse options that differ from those of the profile."""
+    if profile.weightCol and not scaler.hasParam("weightCol"):
+        raise scaler._fail("there are no weights in this scaler, but in the profile. Make a profile without weightCol.")
     weight = scaler.getOrDefault("weightCol") if scaler.hasParam("weightCol") and scaler.isSet("weightCol") else None
     options = {
         "handleInvalid": (scaler.getHandleInvalid(), profile.handleInvalid),

@@ -18,6 +18,7 @@ from sparkscale.spark.columns import resolve, resolve_weight
 from sparkscale.spark.fit.by_key import Keyed, summarize_by_key
 from sparkscale.spark.fit.scan import summarize
 from sparkscale.spark.fit.tables import StatisticTable
+from sparkscale.spark.jobs import translate_job_errors
 from sparkscale.spark.names import check_dataset
 
 if TYPE_CHECKING:
@@ -101,11 +102,29 @@ class Profile(ProfileBase):
         Few scalars are aggregated by Spark's own ``GROUP BY``. Counts and extrema are the same to the bit, however the
         data are partitioned; moments to 1e-12 relative, and to the bit with a ``local`` master.
         """
+        return cls._of(
+            dataset, inputCols, groupCols, statistics, weightCol, handleInvalid, relativeError, keys_are_scaled=False
+        )
+
+    @classmethod
+    def _of(
+        cls,
+        dataset: DataFrame,
+        inputCols: list[str],
+        groupCols: list[str] | None,
+        statistics: list[str] | None,
+        weightCol: str | None,
+        handleInvalid: str,
+        relativeError: float,
+        *,
+        keys_are_scaled: bool,
+    ) -> Profile:
+        """Compute a profile, of which some keys may be scaled by others, as in a set of scalers."""
         names = ["moments", "extrema"] if statistics is None else statistics
         check_arguments(inputCols, groupCols or [], names, weightCol, handleInvalid, relativeError)
         check_dataset(dataset, whole="Profile.of")
         columns = resolve(dataset, inputCols)
-        keys = group_keys(dataset, groupCols or [], columns)
+        keys = group_keys(dataset, groupCols or [], () if keys_are_scaled else columns)
         weight = resolve_weight(dataset, weightCol) if weightCol else None
         statistic_class = set_of(names, relativeError)
         options = {"handleInvalid": handleInvalid, "weightCol": weightCol, "relativeError": float(relativeError)}
@@ -176,7 +195,8 @@ class Profile(ProfileBase):
         if not isinstance(content, StatisticTable):
             return self
         if self._total is None:
-            total = content.total()
+            with translate_job_errors():
+                total = content.total()
             if total is None:
                 raise EmptyDataError("Profile: there is no key. Choose others.")
             self._total = self._with(total, ())
@@ -200,6 +220,8 @@ class Profile(ProfileBase):
         ParamError
             If a name is not a key column, or is there twice.
         """
+        if not all(isinstance(name, str) for name in groupCols):
+            raise ParamTypeError(f"Profile.by: pass names, as in by('day', 'store'). Got {groupCols!r}.")
         unknown, twice = [n for n in groupCols if n not in self.groupCols], repeated(groupCols)
         if unknown or twice:
             problem = f"{unknown[0]!r} is no key column" if unknown else f"{twice[0]!r} is named twice"
@@ -227,12 +249,17 @@ class Profile(ProfileBase):
         Raises
         ------
         ParamError
-            If the profile has no key columns.
+            If the profile has no key columns, or the condition is not one over them.
+        ParamTypeError
+            If the condition is not a string.
         """
         content = self._held
+        if not isinstance(condition, str):
+            raise ParamTypeError(f"Profile.where: the condition must be SQL text. Got {type(condition).__name__}.")
         if not isinstance(content, StatisticTable):
             raise ParamError("Profile.where: the profile has no keys to choose from. Name groupCols in Profile.of.")
-        return self._with(content.where(self.groupCols, condition))
+        with translate_job_errors():
+            return self._with(content.chosen(self.groupCols, condition))
 
     def summary(self) -> pd.DataFrame:
         """Return one row per feature: counts, and the values of each statistic, of all keys together.

@@ -12,16 +12,19 @@ from pyspark.sql import DataFrame
 
 from sparkscale.display.html import HtmlReprMixin
 from sparkscale.errors import OutputColumnError, ParamError, ParamTypeError
+from sparkscale.scalers import _saved_columns as saved_columns
 from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._columns import repeated
+from sparkscale.scalers._keys import group_keys
 from sparkscale.scalers._metadata import params_of, public, with_params
 from sparkscale.scalers._model import ScalerModel
 from sparkscale.scalers._persistence import Content, Writable
-from sparkscale.scalers._profiled import profiled
-from sparkscale.scalers._statistics import name_of
+from sparkscale.scalers._profiled import refuse_batches, taken
+from sparkscale.scalers._statistics import CLASSES, name_of, source_of
 from sparkscale.scalers.profile import Profile
 from sparkscale.spark import storage
-from sparkscale.spark.names import check_dataset
+from sparkscale.spark.columns import resolve
+from sparkscale.spark.names import check_dataset, folded
 from sparkscale.spark.saved_tables import Form
 from sparkscale.spark.transform.apply import transform
 from sparkscale.spark.transform.outputs import check_outputs
@@ -35,13 +38,15 @@ class ScalerSet(HtmlReprMixin, Writable, Estimator["ScalerSetModel"]):
     """Fit several scalers from one scan, and apply all of them in one projection.
 
     The result is that of fitting each one on the same DataFrame. All of them read the columns of the input, none the
-    output of another.
+    output of another. Scalers with different ``groupCols`` are fitted to the statistics by all of these columns together,
+    which may be many: use a set for each if their keys hardly go together.
 
     Parameters
     ----------
     stages : list of scalers
         Scalers over any columns, with different outputs. They share ``handleInvalid`` and ``weightCol``, and scalers by
-        quantiles ``relativeError``. `BatchNorm` over mini-batches is none of them.
+        quantiles ``relativeError``; under ``handleInvalid="skip"``, their columns are the same. `BatchNorm` over mini-batches
+        is none of them.
 
     Raises
     ------
@@ -105,7 +110,10 @@ class ScalerSet(HtmlReprMixin, Writable, Estimator["ScalerSetModel"]):
             check_dataset(dataset, whole="fit")
             for scaler in scalers:
                 check_outputs(dataset, scaler._output_names(), scaler._input_names(), scaler._indicator_names())
-            profile = Profile.of(dataset, **_profile_of(scalers))
+                columns = resolve(dataset, scaler._input_names())
+                scaler._check_columns(columns)
+                group_keys(dataset, scaler._group_names(), columns)
+            profile = Profile._of(dataset, **_profile_of(scalers), keys_are_scaled=True)
         model = ScalerSetModel(profile, [scaler.fit(profile) for scaler in scalers])
         model._resetUid(self.uid)
         return model
@@ -117,6 +125,7 @@ class ScalerSet(HtmlReprMixin, Writable, Estimator["ScalerSetModel"]):
             raise ParamError("ScalerSet: stages is empty. Give it at least one scaler.")
         for scaler in scalers:
             scaler._check_params()
+            refuse_batches(scaler)
         _check_distinct(scalers)
         for name in OPTIONS:
             values = {_option(s, name) for s in scalers if name != "relativeError" or s.hasParam(name)}
@@ -125,17 +134,23 @@ class ScalerSet(HtmlReprMixin, Writable, Estimator["ScalerSetModel"]):
                     f"ScalerSet: {name} of the scalers differs: {' and '.join(sorted(map(repr, values)))}. One scan has one "
                     f"{name}: use the same, or a set for each."
                 )
+        columns = [sorted(s._input_names()) for s in scalers]
+        if scalers[0].getHandleInvalid() == "skip" and any(names != columns[0] for names in columns):
+            raise ParamError(
+                "ScalerSet: under handleInvalid='skip', all scalers must have the same columns, since they are fitted on the "
+                "same rows. Use a set for each."
+            )
         return scalers
 
     def _header(self) -> dict[str, Any]:
         header = super()._header()
-        del header["paramMap"]["stages"]
-        return {**header, "stages": [params_of(stage) for stage in self.getStages()]}
+        stages = header["paramMap"].pop("stages", [])
+        return {**header, "stages": [params_of(stage) for stage in stages]}
 
     @classmethod
     def _of_header(cls, metadata: Mapping[str, Any]) -> Any:
-        scalers = super()._of_header(metadata)
-        return scalers.setStages(_stages(metadata, Scaler))
+        scalers, stages = super()._of_header(metadata), _stages(metadata, Scaler)
+        return scalers.setStages(stages) if stages else scalers
 
 
 class ScalerSetModel(HtmlReprMixin, Writable, Model):
@@ -178,7 +193,7 @@ class ScalerSetModel(HtmlReprMixin, Writable, Model):
         return transform(dataset, *(model._plan(dataset) for model in self._stages))
 
     def _header(self) -> dict[str, Any]:
-        return {**super()._header(), "stages": [params_of(stage) for stage in self._stages]}
+        return {**super()._header(), "stages": [{**params_of(m), "fitted": _fitted(m)} for m in self._stages]}
 
     def _saved(self) -> tuple[dict[str, Any], Content | None]:
         return self.profile._saved()
@@ -191,14 +206,33 @@ class ScalerSetModel(HtmlReprMixin, Writable, Model):
         profile = Profile()
         profile._restore(extra, content)
         self._profile, self._stages = profile, _stages(extra, ScalerModel)
-        for model in self._stages:
-            learned = profiled(model, profile)
-            model._learn(learned.columns, learned.statistic, skips=model.getHandleInvalid() == "skip")
+        for model, saved in zip(self._stages, extra["stages"], strict=True):
+            fitted = storage.typed_entry(saved, "fitted", dict)
+            name, known = storage.typed_entry(fitted, "statistic", str), profile._class.classes
+            columns = tuple(saved_columns.from_json(storage.typed_entry(fitted, "columns", list)))
+            groups = storage.typed_entry(fitted, "groups", list)
+            if source_of([*known], CLASSES.get(name, object)) is None or {c.name for c in columns} - {
+                *profile.inputCols
+            }:
+                raise storage.MalformedError(f"a stage was fitted to {name!r}, or to columns, that are not there")
+            learned = taken(model, profile, columns, groups, known.get(name, CLASSES[name]))
+            model._learn(columns, learned.statistic, skips=storage.typed_entry(fitted, "skips", bool))
             if learned.groups:
                 model._groups = learned.groups
 
     def __repr__(self) -> str:
         return f"ScalerSetModel of {', '.join(type(stage).__name__ for stage in self._stages) or 'nothing'}"
+
+
+def _fitted(model: Any) -> dict[str, Any]:
+    """Return what a model was fitted to, which its Params may no longer say."""
+    groups = getattr(model, "_groups", None)
+    return {
+        "columns": saved_columns.to_json(model._columns),
+        "groups": groups.names if groups else [],
+        "statistic": name_of(type(model.statistics)),
+        "skips": model._skips,
+    }
 
 
 def _option(scaler: Any, name: str) -> Any:
@@ -214,13 +248,13 @@ def _profile_of(scalers: Sequence[Any]) -> dict[str, Any]:
         "groupCols": [*dict.fromkeys(name for s in scalers for name in s._group_names())],
         "statistics": [*dict.fromkeys(name_of(s._statistic_class) for s in scalers)],
         **options,
-        **({"relativeError": errors[0]} if errors else {}),
+        "relativeError": errors[0] if errors else 0.001,
     }
 
 
 def _check_distinct(stages: Sequence[Any]) -> None:
     """Refuse outputs of one name."""
-    twice = repeated([name for s in stages for name in (*s._output_names(), *s._indicator_names())])
+    twice = repeated([folded(name) for s in stages for name in (*s._output_names(), *s._indicator_names())])
     if twice:
         raise OutputColumnError(
             f"ScalerSet: output column '{twice[0]}' is of more than one scaler. Set outputCol or outputCols."

@@ -33,7 +33,7 @@ from sparkscale.spark import paths, sql
 from sparkscale.spark.fit.table_rows import key_type, statistics_type
 from sparkscale.spark.fit.tables import StatisticTable
 from sparkscale.spark.names import column
-from sparkscale.spark.storage import MalformedError, data_folder, typed_entry, unreadable
+from sparkscale.spark.storage import MalformedError, data_folder, unreadable
 from sparkscale.statistics import StatisticSet
 
 __all__ = ["Form", "key_data_type", "named", "read_table", "write_table"]
@@ -112,10 +112,29 @@ def read_table(spark: SparkSession, path: str, metadata: Mapping[str, Any], form
         raise unreadable(place, failure) from failure
     if saved != {name: metadata.get(name) for name in saved}:
         raise PersistenceError(f"'{place}': the saved statistics do not match the metadata.")
-    sizes = " OR ".join(f"coalesce(size({name}.count), -1) <> {form.features}" for name in form.statistic_class.classes)
-    if typed_entry(metadata, "rows", int) and not sql.where(table.df, sizes).isEmpty():
-        raise PersistenceError(f"'{place}': some of the saved statistics are not of {form.features} features.")
+    checks = [f"sum(int({_is_wrong(form)}))", "count(*) - count(DISTINCT b)"]
+    wrong, twice = sql.select(table.df, *checks).collect()[0]
+    if wrong:
+        raise PersistenceError(f"'{place}': some of the saved statistics are not those of {form.features} features.")
+    if twice:
+        raise PersistenceError(f"'{place}': some keys have more than one row.")
     return table
+
+
+def _is_wrong(form: Form) -> str:
+    """Return a condition on rows, as SQL: of a wrong length, with a null, or with counts that cannot be."""
+    conditions = []
+    for name, one in form.statistic_class.classes.items():
+        for array in one.names():
+            field = f"{name}.{array}"
+            conditions.append(f"{field} IS NULL OR exists({field}, x -> x IS NULL)")
+            if one.fixed:
+                conditions.append(f"size({field}) <> {form.features ** (2 if array == 'comoments' else 1)}")
+        conditions += [
+            f"exists({name}.{n}, x -> NOT (x >= 0 AND x < double('Infinity')))" for n in ("count", "invalid")
+        ]
+        conditions.append(f"size({name}.count) <> {form.features}")
+    return f"coalesce({' OR '.join(conditions)}, true)"
 
 
 def _checksum(df: DataFrame) -> dict[str, Any]:

@@ -34,6 +34,7 @@ __all__ = [
     "children",
     "data_folder",
     "first_line",
+    "folders_of",
     "is_stage",
     "metadata_lines",
     "new_folder",
@@ -245,11 +246,16 @@ def write_statistic(spark: SparkSession, path: str, statistic: Mergeable) -> Non
     spark.createDataFrame(rows, _schema(statistic.names())).coalesce(1).write.mode("overwrite").parquet(path)
 
 
-def data_folder(metadata: Mapping[str, Any]) -> str:
-    """Return the folder of statistics that the metadata name."""
-    folder: str = typed_entry(metadata, "data", str)
+def folders_of(metadata: Mapping[str, Any]) -> set[str]:
+    """Return the folders of statistics that the metadata name."""
+    return {str(metadata[name]) for name in ("data", "total") if name in metadata}
+
+
+def data_folder(metadata: Mapping[str, Any], name: str = "data") -> str:
+    """Return the folder of statistics that an entry of the metadata names."""
+    folder: str = typed_entry(metadata, name, str)
     if not FOLDER.fullmatch(folder):
-        raise MalformedError(f"data is {folder!r}, which is not a folder of statistics")
+        raise MalformedError(f"{name} is {folder!r}, which is not a folder of statistics")
     return folder
 
 

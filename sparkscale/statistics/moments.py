@@ -194,15 +194,10 @@ class Moments(PerFeature):
         Parameters
         ----------
         features : numpy.ndarray of int, shape (n_places, n_channels)
-            Which features make up each channel.
-
-        Returns
-        -------
-        Moments
-            One entry per channel.
+            Which features make up each channel: one entry of the result.
         """
+        places = (np.moveaxis(array[..., features], -2, 0) for array in self.arrays().values())
         with np.errstate(all="ignore"):
-            places = (np.moveaxis(array[..., features], -2, 0) for array in self.arrays().values())
             return self._combined(Columns(namespace(self.count)), *places)
 
     @classmethod

@@ -142,7 +142,7 @@ class _Scan:
             return replace(table, source=rows.drop("exact"))
         frame = Frame(self.df)
         key = frame.add(self.key_sql)
-        inexact = sql.where(rows, "NOT exact").selectExpr("b AS inexact")
+        inexact = sql.select(sql.where(rows, "NOT exact"), "b AS inexact")
         again = frame.df.join(inexact, frame.df[key] == inexact["inexact"], "left_semi")
         exact = sql.where(rows, "exact").drop("exact")
         scan = replace(self, df=again)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from datetime import datetime
+from functools import reduce
+from operator import and_
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,12 @@ import pyarrow as pa
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import IntegerType, StructField, StructType
+from pyspark.sql.pandas.types import to_arrow_type
+from pyspark.sql.types import DataType, IntegerType, StructField, StructType, TimestampType
 
 from sparkscale.errors import ParamError
 from sparkscale.spark import arrow, sql, tasks
+from sparkscale.spark.arrow import numbered
 from sparkscale.spark.columns import temp_column_name
 from sparkscale.spark.fit import scan
 from sparkscale.spark.fit.table_rows import (
@@ -34,14 +38,14 @@ from sparkscale.spark.fit.table_rows import (
 )
 from sparkscale.statistics import StatisticSet
 
-__all__ = ["HELD_BYTES", "StatisticTable", "frame_of"]
+__all__ = ["HELD_BYTES", "StatisticTable"]
 
 HELD_BYTES = 1 << 26  # of a table that the driver collects and holds
 KEY_BYTES = 64  # assumed of a key
 
 
-def frame_of(spark: SparkSession, statistic: StatisticSet) -> DataFrame:
-    """Return a table of one row, whose key is 0."""
+def _frame_of(spark: SparkSession, statistic: StatisticSet) -> DataFrame:
+    """Return a DataFrame of one row, whose key is 0."""
     batch = encoded(key_of_number(0), statistic.as_row())
     schema = StructType([StructField("b", key_type([IntegerType()])), *statistics_type(type(statistic)).fields])
     if hasattr(DataFrame, "toArrow"):
@@ -80,12 +84,21 @@ class StatisticTable:
     small: bool = True
     local: pa.Table | None = None
 
-    @cached_property
+    @property
     def df(self) -> DataFrame:
-        """The rows."""
-        if self.local is None:
-            return self.source
-        return self.source.sparkSession.createDataFrame(self.local, self.schema)
+        """The rows; those of the driver in the session that is active now."""
+        return self.source if self.local is None else self.spark.createDataFrame(self.local, self.schema)
+
+    @property
+    def spark(self) -> SparkSession:
+        """The session of the rows, or if the driver holds them, the one that is active."""
+        active = None if self.local is None else SparkSession.getActiveSession()
+        return active or self.source.sparkSession
+
+    @classmethod
+    def of_one(cls, spark: SparkSession, statistic: StatisticSet) -> StatisticTable:
+        """Return the table of one row, without a key."""
+        return cls(_frame_of(spark, statistic), key_type([IntegerType()]), type(statistic), len(statistic), 1)
 
     @property
     def schema(self) -> StructType:
@@ -126,14 +139,14 @@ class StatisticTable:
     def replaced(self, other: StatisticTable) -> StatisticTable:
         """Return the keys of both tables, with the statistics of the other one where it has any."""
         keys = other.df.select("b").withColumnRenamed("b", "other")
-        kept = self.df.join(keys, self.df["b"] == keys["other"], "left_anti")
+        rows = self.df
+        kept = rows.join(keys, rows["b"] == keys["other"], "left_anti")
         return self.of(kept.unionByName(other.df))
 
     def projected(self, fields: Sequence[int]) -> StatisticTable:
         """Return the table by some of the key columns, with all keys merged that agree in these."""
         kept = ", ".join(f"b.k{field} AS k{i}" for i, field in enumerate(fields))
-        columns = ", ".join(self.statistic_class.classes)
-        rows = self.df.selectExpr(f"struct({kept}) AS b", "b AS o", *columns.split(", "))
+        rows = sql.select(self.df, f"struct({kept}) AS b", "b AS o", *self.statistic_class.classes)
         table = replace(self, key_type=key_type([self.key_type[field].dataType for field in fields]))
         return table.of(table._merged(rows, "o"))
 
@@ -160,14 +173,28 @@ class StatisticTable:
         return first.merge(*others)
 
     def of_key(self, values: Sequence[Any]) -> StatisticSet | None:
-        """Return the statistics of a key, given its values; ``None`` if there is no such key."""
-        condition = F.lit(True)
-        for field, value in zip(self.key_type.fields, values, strict=True):
-            condition &= F.col("b")[field.name].eqNullSafe(F.lit(value).cast(field.dataType))
-        rows = [batch for batch in arrow.batches(self.df.where(condition)) if batch.num_rows]
-        return decoded(rows[0], self.statistic_class).of_row(0) if rows else None
+        """Return the statistics of a key, given its values; ``None`` if there is no such key, or a value is of another type."""
+        try:
+            pairs = zip(self.key_type.fields, values, strict=True)
+            key = pa.StructArray.from_arrays(
+                [_key_array(value, field.dataType) for field, value in pairs], self.key_type.names
+            )
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError):
+            return None
+        if self.local is not None:
+            batches = self.local.to_batches()
+        else:
+            equal = [F.col("b")[f.name].eqNullSafe(F.lit(v)) for f, v in zip(self.key_type.fields, values, strict=True)]
+            batches = arrow.batches(self.df.where(F.lit(True) if not equal else reduce(and_, equal)))
+        for batch in batches:
+            keys = batch.column("b").cast(key.type)
+            numbers, _ = numbered(pa.concat_arrays([key, keys]))
+            (rows,) = np.nonzero(numbers[1:] == numbers[0])
+            if len(rows):
+                return decoded(batch, self.statistic_class).of_row(int(rows[0]))
+        return None
 
-    def where(self, names: Sequence[str], condition: str) -> StatisticTable:
+    def chosen(self, names: Sequence[str], condition: str) -> StatisticTable:
         """Return the rows that fulfil a condition, SQL text in which the key columns have these names."""
         hidden = {name: temp_column_name() for name in self.df.columns}
         key = F.col(hidden["b"])
@@ -197,7 +224,7 @@ class StatisticTable:
         task = MappedRows(self.statistic_class, function)
         if self.local is None or not self.rows:
             return tasks.map_in_arrow(self.df, task, schema)
-        return self.source.sparkSession.createDataFrame(_local(task, self.local), schema)
+        return self.spark.createDataFrame(_local(task, self.local), schema)
 
     def check_rows(self, function: RowFunction) -> None:
         """Apply a function of the keys and their statistics, for the errors that it raises."""
@@ -216,6 +243,15 @@ class _Checked:
     def __call__(self, keys: pa.Array, statistics: StatisticSet) -> dict[str, npt.NDArray[Any]]:
         self.function(keys, statistics)
         return {"n": np.zeros((len(keys), 1))}
+
+
+def _key_array(value: Any, data_type: DataType) -> pa.Array:
+    """Return one value of a key: a zero without a sign; of a time without a zone, in the local one, as Spark takes it."""
+    if isinstance(value, float):
+        value += 0.0
+    if isinstance(data_type, TimestampType) and isinstance(value, datetime) and value.tzinfo is None:
+        value = value.astimezone()
+    return pa.array([value], to_arrow_type(data_type))
 
 
 def _local(task: Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]], rows: pa.Table) -> pa.Table:
