@@ -249,9 +249,11 @@ def _key_array(value: Any, data_type: DataType) -> pa.Array:
     """Return one value of a key: a zero without a sign; of a time without a zone, in the local one, as Spark takes it."""
     if isinstance(value, float):
         value += 0.0
-    if isinstance(data_type, TimestampType) and isinstance(value, datetime) and value.tzinfo is None:
+    if not isinstance(data_type, TimestampType):
+        return pa.array([value], to_arrow_type(data_type))
+    if isinstance(value, datetime) and value.tzinfo is None:
         value = value.astimezone()
-    return pa.array([value], to_arrow_type(data_type))
+    return pa.array([value], pa.timestamp("us", "UTC"))
 
 
 def _local(task: Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]], rows: pa.Table) -> pa.Table:
