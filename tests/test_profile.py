@@ -182,7 +182,8 @@ def test_what_is_loaded_is_what_was_saved(df, tmp_path, monkeypatch, where):
     profile.save(path)
     loaded = Profile.load(path)
     before = by_key(profile)
-    assert (profile._table.local is None) == (where == "executors")
+    on_executors = where == "executors" or not hasattr(df, "toArrow")  # as always on PySpark 3.5
+    assert (profile._table.local is None) == on_executors
     assert repr(loaded) == repr(profile)
     loaded.merge(profile).write().overwrite().save(path)
     twice, spark = Profile.load(path), df.sparkSession

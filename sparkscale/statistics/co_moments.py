@@ -177,7 +177,7 @@ class CoMoments(InRows):
         nothing = cls.missing(values.shape[1], 0).scatter(np.array([], np.intp), len(starts))
         if not len(values):
             return replace(nothing, count=count, invalid=invalid)
-        rows = RunReductions(np, run_starts(kept), len(kept), weighted=False)
+        rows = RunReductions(namespace(values), run_starts(kept), len(kept), weighted=False)
         origin, number = rows.first(values), rows.count(values) * np.ones(values.shape[1])
         deviation = values - rows.each(origin)
         shift = rows.sum(deviation) / number
@@ -188,7 +188,7 @@ class CoMoments(InRows):
 
     def merge_rows(self, numbers: npt.NDArray[np.intp]) -> CoMoments:
         """See `PerFeature`."""
-        rows = RunReductions(np, run_starts(numbers), len(numbers), weighted=False)
+        rows = RunReductions(namespace(self.count), run_starts(numbers), len(numbers), weighted=False)
         if len(rows.starts) == len(numbers):
             return self
         with np.errstate(all="ignore"):
