@@ -34,22 +34,15 @@ class KeyValues:
 class KeyMaps:
     """Computes the map of each key."""
 
-    def __init__(self, model: Any, of_all: dict[str, Array], *, inverse: bool) -> None:
-        self._model, self.of_all, self._inverse = model, of_all, inverse
-        self._least = model.getMinGroupCount()
+    def __init__(self, model: Any, *, inverse: bool) -> None:
+        self._model, self._inverse = model._without_groups(), inverse
+        self._affine, self._fill = self._model._entry_map(), self._model._fill()
 
-    @classmethod
-    def of(cls, model: Any, *, inverse: bool) -> KeyMaps:
-        """Return what computes the maps of a model's keys."""
-        plain = model._without_groups()
-        affine, fill = plain._entry_map(), plain._fill()
-        of_all = _numbers(affine, fill, 1, inverse=inverse)
-        maps = cls(plain, {name: row[0] for name, row in of_all.items()}, inverse=inverse)
-        maps._affine, maps._fill = affine, fill
-        return maps
-
-    _affine: AffineMap
-    _fill: Array | None
+    @property
+    def of_all(self) -> dict[str, Array]:
+        """The numbers of the map of all rows."""
+        numbers = _numbers(self._affine, self._fill, 1, inverse=self._inverse)
+        return {name: row[0] for name, row in numbers.items()}
 
     def __call__(self, keys: pa.Array, rows: StatisticSet) -> dict[str, Array]:
         """Return the numbers of each key's map."""
@@ -66,7 +59,7 @@ class KeyMaps:
             raise
 
     def _of(self, statistic: Any) -> dict[str, Array]:
-        rows, few = len(statistic.count), statistic.count < self._least
+        rows, few = len(statistic.count), statistic.count < self._model.getMinGroupCount()
         model = _of_rows(self._model, statistic)
         own = model._entry_map(few.ravel())
         own_fill = model._fill(few.ravel())

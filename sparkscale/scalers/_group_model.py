@@ -166,7 +166,7 @@ class GroupModel(HasGroups, ScalerModel[S]):
         """Return the maps of all keys."""
         if gpu.effective_device(self.getDevice(), df.sparkSession) != "cpu":
             LOG.info("%s: transform by key runs on the CPU.", type(self).__name__)
-        maps = KeyMaps.of(self, inverse=inverse)
+        maps = KeyMaps(self, inverse=inverse)
         with translate_job_errors():
             table = groups.table.map_rows(maps, NUMBERS)
         unseen = self.getHandleUnseen()
@@ -176,14 +176,13 @@ class GroupModel(HasGroups, ScalerModel[S]):
             self._keys_in(df),
             maps.of_all if unseen == "global" else None,
             unseen == "error",
-            divides=not inverse,
         )
 
     def _check_groups(self) -> None:
         """Refuse ranges that overflow, of any key."""
         if self._groups is not None:
             with translate_job_errors():
-                self._groups.table.check_rows(KeyMaps.of(self, inverse=False))
+                self._groups.table.check_rows(KeyMaps(self, inverse=False))
 
     def _refuse_groups(self, what: str) -> None:
         if self._groups is not None:

@@ -111,10 +111,6 @@ class _Scan:
     def key_sql(self) -> str:
         return key_struct(self.keys)
 
-    @property
-    def skip(self) -> bool:
-        return self.handle_invalid == "skip"
-
     def _table(self, df: DataFrame) -> StatisticTable:
         entries = self.pool.entries(self.groups, [group.column.size or 0 for group in self.groups])
         return StatisticTable(df, self.key_type, self.statistic_class, entries)
@@ -138,6 +134,7 @@ class _Scan:
         if table.local is not None:
             if pc.all(table.local.column("exact")).as_py() is not False:
                 return replace(table, local=table.local.drop_columns(["exact"]))
+            rows = table.spark.createDataFrame(table.local, schema)
         elif sql.where(rows, "NOT exact").isEmpty():
             return replace(table, source=rows.drop("exact"))
         frame = Frame(self.df)

@@ -115,6 +115,8 @@ class StatisticTable:
         small = (number or 0) <= HELD_BYTES
         # PySpark 3.5 creates no DataFrame from Arrow data.
         local = df.toArrow() if small and hasattr(df, "toArrow") else None
+        if local is not None:
+            df = df.sparkSession.range(0)  # so that Spark drops the checkpoint
         return replace(self, source=df, rows=rows, small=small, local=local)
 
     @property

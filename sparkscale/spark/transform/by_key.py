@@ -39,8 +39,6 @@ class MapTable:
         The lists of a key that is not in the table; ``None`` if its results are null.
     refuse : bool
         Whether such a key makes the job fail.
-    divides : bool
-        Whether the maps divide by the scale, or multiply.
     """
 
     table: DataFrame
@@ -48,7 +46,6 @@ class MapTable:
     keys: Sequence[KeyColumn]
     unseen: dict[str, Array] | None
     refuse: bool
-    divides: bool
 
 
 @dataclass(frozen=True)
@@ -74,8 +71,12 @@ def join_maps(frame: Frame, maps: MapTable) -> Joined:
     frame.join_all(table, {key: names[f"k{i}"] for i, key in enumerate(added)})
     if not (maps.unseen or maps.refuse):
         return Joined(*(names[n] for n in NUMBERS))
-    unseen = {name: array_literal(maps.unseen[name]) if maps.unseen else _refusal(keys) for name in NUMBERS}
+    unseen = {name: _list(maps.unseen[name]) if maps.unseen else _refusal(keys) for name in NUMBERS}
     return Joined(*frame.add_all([f"coalesce({names[n]}, {unseen[n]})" for n in NUMBERS]))
+
+
+def _list(values: Array) -> str:
+    return array_literal(values) if len(values) else "cast(array() AS array<double>)"
 
 
 def _refusal(keys: Sequence[KeyColumn]) -> str:
