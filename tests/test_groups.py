@@ -24,6 +24,7 @@ from sparkscale import (
     RobustScaler,
     ScalerSet,
     StandardScaler,
+    export,
 )
 from sparkscale.blocks import DenseBlock
 from sparkscale.errors import (
@@ -34,7 +35,6 @@ from sparkscale.errors import (
     ParamError,
     RangeOverflowError,
 )
-from sparkscale.export import to_keras, to_torch
 from sparkscale.spark.fit import tables
 from table import TABLE
 
@@ -297,8 +297,7 @@ def test_what_is_of_one_map_names_the_model_of_a_group(df):
     for refused in (
         model.toSQL,
         lambda: model.plot(df),
-        lambda: to_torch(model),
-        lambda: to_keras(model),
+        lambda: export._layer_parameters(model),  # before any layer is made
         model.inverse().toSQL,
     ):
         with pytest.raises(ParamError, match=r"model\.group\(\.\.\.\)"):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from sparkscale.blocks import Block, Runs
+from sparkscale.blocks import Block
 from sparkscale.statistics._base import Array, Mergeable
 from sparkscale.statistics._per_feature import PerFeature
 from sparkscale.statistics._rows import Lists
@@ -122,11 +122,6 @@ class StatisticSet(PerFeature):
     def missing(cls, features: int, rows: float) -> StatisticSet:
         """Return the statistics of rows without a valid value."""
         return cls._of_each(lambda c: c.missing(features, rows))
-
-    @classmethod
-    def join_blocks(cls, statistics: Sequence[StatisticSet], runs: Sequence[Runs | None]) -> StatisticSet:
-        """See `PerFeature`."""
-        return cls([c.join_blocks([s[name] for s in statistics], runs) for name, c in cls.classes.items()])
 
     def merge(self, *others: StatisticSet) -> StatisticSet:
         """Return the statistics of the rows of all operands, which are not modified."""
