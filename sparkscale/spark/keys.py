@@ -22,7 +22,7 @@ from pyspark.sql.types import (
 
 from sparkscale.errors import ColumnTypeError
 from sparkscale.spark import sql
-from sparkscale.spark.names import by_name, single_place
+from sparkscale.spark.names import Place, by_name, single_place
 
 __all__ = ["KeyColumn", "key_struct", "resolve_group", "resolve_key"]
 
@@ -80,13 +80,7 @@ def resolve_group(df: DataFrame, name: str) -> KeyColumn:
     ColumnTypeError
         If its type cannot be a key.
     """
-    place = single_place(df, by_name(df.schema), name)
-    collated = isinstance(place.type, StringType) and "collate" in place.type.simpleString()
-    if collated or not isinstance(place.type, (*KEY_TYPES, BinaryType)):
-        raise ColumnTypeError(
-            f"Group column '{name}' is of type {place.type.simpleString()}, which cannot be a key: it must hold numbers, "
-            "booleans, strings, binary data, dates or timestamps. Cast it."
-        )
+    place = _place(df, name, (*KEY_TYPES, BinaryType), "Group column", "binary data, ")
     pattern = "{}"
     if isinstance(place.type, FloatType | DoubleType):
         number = place.type.simpleString()
@@ -104,13 +98,7 @@ def resolve_key(df: DataFrame, name: str) -> KeyColumn:
     ColumnTypeError
         If its type is not atomic: an array, map, struct or vector.
     """
-    place = single_place(df, by_name(df.schema), name)
-    collated = isinstance(place.type, StringType) and "collate" in place.type.simpleString()
-    if collated or not isinstance(place.type, KEY_TYPES):
-        raise ColumnTypeError(
-            f"Column '{name}' is of type {place.type.simpleString()}, which cannot be a key: it must hold numbers, "
-            "booleans, strings, dates or timestamps. Cast it."
-        )
+    place = _place(df, name, KEY_TYPES, "Column", "")
     if isinstance(place.type, TimestampType):
         # Python cannot tell the repeated hour of a clock change apart; compare microseconds.
         return KeyColumn(name, LongType(), place.path, "unix_micros({})")
@@ -118,3 +106,15 @@ def resolve_key(df: DataFrame, name: str) -> KeyColumn:
         return KeyColumn(name, place.type, place.path)
     pattern = f"(nanvl({{}}, NULL) + {place.type.simpleString()}(0))"  # of -0.0 it makes 0.0
     return KeyColumn(name, place.type, place.path, pattern)
+
+
+def _place(df: DataFrame, name: str, types: tuple[type[DataType], ...], what: str, more: str) -> Place:
+    """Look up a column that can be a key: of one of these types, which a message names, and without a collation."""
+    place = single_place(df, by_name(df.schema), name)
+    collated = isinstance(place.type, StringType) and "collate" in place.type.simpleString()
+    if collated or not isinstance(place.type, types):
+        raise ColumnTypeError(
+            f"{what} '{name}' is of type {place.type.simpleString()}, which cannot be a key: it must hold numbers, "
+            f"booleans, strings, {more}dates or timestamps. Cast it."
+        )
+    return place

@@ -107,13 +107,14 @@ def read_table(spark: SparkSession, path: str, metadata: Mapping[str, Any], form
         table = StatisticTable(rows, key_type(form.types or [IntegerType()]), form.statistic_class, form.features).of(
             rows
         )
-        saved = _checksum(named(table.df, form.names, form.statistic_class.classes))
+        held = table.df
+        saved = _checksum(named(held, form.names, form.statistic_class.classes))
     except Exception as failure:
         raise unreadable(place, failure) from failure
     if saved != {name: metadata.get(name) for name in saved}:
         raise PersistenceError(f"'{place}': the saved statistics do not match the metadata.")
     checks = [f"sum(int({_is_wrong(form)}))", "count(*) - count(DISTINCT b)"]
-    wrong, twice = sql.select(table.df, *checks).collect()[0]
+    wrong, twice = sql.select(held, *checks).collect()[0]
     if wrong:
         raise PersistenceError(f"'{place}': some of the saved statistics are not those of {form.features} features.")
     if twice:

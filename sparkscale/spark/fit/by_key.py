@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql.types import BooleanType, StructField, StructType
 
-from sparkscale.errors import EmptyDataError
 from sparkscale.layout import Layout
 from sparkscale.spark import sql, tasks
 from sparkscale.spark.columns import FeatureColumn
@@ -24,7 +23,7 @@ from sparkscale.spark.fit.blocks import Pool
 from sparkscale.spark.fit.key_runs import slices
 from sparkscale.spark.fit.keyed import KeyedPart, iter_parts, scan_by_key
 from sparkscale.spark.fit.partials import JOINT
-from sparkscale.spark.fit.selection import Group, column_groups
+from sparkscale.spark.fit.selection import Group, column_groups, no_feature
 from sparkscale.spark.fit.table_rows import encoded, key_type
 from sparkscale.spark.fit.tables import StatisticTable
 from sparkscale.spark.frame import Frame
@@ -156,10 +155,7 @@ class _Scan:
         for k, group in enumerate(self.groups):
             size = sizes.get(k)
             if sizes and not size:
-                raise EmptyDataError(
-                    f"Column '{group.column.name}' has no feature: every row is null or empty. fit needs at "
-                    "least one row with values."
-                )
+                raise no_feature(group.column)
             groups.append(replace(group, column=replace(group.column, size=size)))
         return replace(self, groups=groups, rows=rows.sortWithinPartitions("b", "group"))
 

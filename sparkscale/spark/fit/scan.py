@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from sparkscale.errors import EmptyDataError, ParamError, tag_error
+from sparkscale.errors import ParamError, tag_error
 from sparkscale.layout import Layout
 from sparkscale.spark import gpu, jvm, tasks
 from sparkscale.spark.columns import FeatureColumn
@@ -19,7 +19,7 @@ from sparkscale.spark.fit import aggregates, batching, merging, partials
 from sparkscale.spark.fit.blocks import Pool, add_batch
 from sparkscale.spark.fit.decoding import stack_features
 from sparkscale.spark.fit.partials import JOINT, Partial
-from sparkscale.spark.fit.selection import Group, column_groups, select
+from sparkscale.spark.fit.selection import Group, column_groups, no_feature, select
 from sparkscale.spark.frame import Frame
 from sparkscale.spark.jobs import translate_job_errors
 from sparkscale.statistics import Fold, Mergeable, Statistic
@@ -265,10 +265,7 @@ def summary(merged: dict[int, Partial], scan: Scan) -> Summary:
     for k, group in enumerate(scan.groups):
         part = merged[k]
         if not part.size:
-            raise EmptyDataError(
-                f"Column '{group.column.name}' has no feature: every row is null or empty. fit needs at "
-                "least one row with values."
-            )
+            raise no_feature(group.column)
         statistic = part.statistic
         if statistic is None:
             statistic = scan.pool.missing(partials.class_of(scan.statistic_class, k), part.size, 0.0, group)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from sparkscale.errors import InvalidValueError, ParamError, SizeMismatchError
+from sparkscale.errors import EmptyDataError, InvalidValueError, ParamError, SizeMismatchError
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.expression import failure, guarded, indices_checked
 from sparkscale.spark.frame import Frame
 
-__all__ = ["MOST_FEATURES", "Group", "column_groups", "select", "too_many_features"]
+__all__ = ["MOST_FEATURES", "Group", "column_groups", "no_feature", "select", "too_many_features"]
 
 # Rows that represent null, since Spark's Arrow writer takes quadratic time for null arrays. No other row has a single
 # null element: in arrays of length 1, null becomes NaN.
@@ -130,6 +130,13 @@ def _vector_texts(k: int, column: FeatureColumn, handle_invalid: str) -> list[st
         f"CASE WHEN {u} IS NULL THEN {NULL_VECTOR} ELSE {stored} END AS i{k}",
     ]
     return texts if column.size is not None else [*texts, f"coalesce({size}, 0) AS n{k}"]
+
+
+def no_feature(column: FeatureColumn) -> EmptyDataError:
+    """Return the error for a column without any value."""
+    return EmptyDataError(
+        f"Column '{column.name}' has no feature: every row is null or empty. fit needs at least one row with values."
+    )
 
 
 def too_many_features(column: FeatureColumn, size: int) -> str:

@@ -140,10 +140,10 @@ class StatisticTable:
 
     def replaced(self, other: StatisticTable) -> StatisticTable:
         """Return the keys of both tables, with the statistics of the other one where it has any."""
-        keys = other.df.select("b").withColumnRenamed("b", "other")
-        rows = self.df
+        rows, new = self.df, other.df
+        keys = new.select("b").withColumnRenamed("b", "other")
         kept = rows.join(keys, rows["b"] == keys["other"], "left_anti")
-        return self.of(kept.unionByName(other.df))
+        return self.of(kept.unionByName(new))
 
     def projected(self, fields: Sequence[int]) -> StatisticTable:
         """Return the table by some of the key columns, with all keys merged that agree in these."""
@@ -182,7 +182,7 @@ class StatisticTable:
                 [_key_array(value, field.dataType) for field, value in pairs], self.key_type.names
             )
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError):
-            return None
+            return None  # no key has a value that the type of the column cannot hold
         if self.local is not None:
             batches = self.local.to_batches()
         else:
@@ -198,7 +198,7 @@ class StatisticTable:
 
     def chosen(self, names: Sequence[str], condition: str) -> StatisticTable:
         """Return the rows that fulfil a condition, SQL text in which the key columns have these names."""
-        hidden = {name: temp_column_name() for name in self.df.columns}
+        hidden = {name: temp_column_name() for name in self.schema.names}
         key = F.col(hidden["b"])
         rows = self.df.withColumnsRenamed(hidden)
         rows = rows.select("*", *(key[f"k{i}"].alias(name) for i, name in enumerate(names)))
