@@ -37,7 +37,7 @@ def scalars_case(spark: SparkSession, folder: Path, rows: int, keys: int) -> dic
 
 def arrays_case(df: DataFrame, keys: int) -> dict[str, Measure]:
     """Return the measures of arrays by key, beside a fit without keys."""
-    keyed = df.withColumn("k", F.expr(f"abs(xxhash64(a)) % {keys}"))
+    keyed = df.withColumn("k", F.expr(f"pmod(hash(a[0]), {keys})"))
     by_key = sparkscale.StandardScaler(inputCol="a", groupCols=["k"])
     plain = sparkscale.StandardScaler(inputCol="a")
     return {

@@ -599,8 +599,9 @@ def test_fit_takes_one_statistic_of_sparse_batches_put_together(monkeypatch):
     assert of.call_count == 1
 
 
-def test_mini_batches_are_not_put_together(monkeypatch):
-    """Each mini-batch has its own statistic, which is sent before the next batch is read."""
+def test_keys_are_sent_once_a_task_holds_too_many_numbers(monkeypatch):
+    """Before the next rows are read."""
+    monkeypatch.setattr(batching, "KEYED_ROWS", 1)
     monkeypatch.setattr(key_runs, "MOST_NUMBERS", 1)
     task = keyed.KeyedScan(
         selection.column_groups([FeatureColumn("v", "vector", size=3)]), Moments, False, "cpu", Pool()

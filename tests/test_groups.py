@@ -115,14 +115,18 @@ def assert_close(actual: np.ndarray, right: np.ndarray) -> None:
     [pytest.param(e, marks=pytest.mark.core if e.name == "RobustScaler" else ()) for e in ENTRIES],
     ids=lambda e: e.name,
 )
-def test_each_key_is_scaled_as_by_a_fit_on_its_rows(df, entry):
-    """In every kind of column, under several Params; rows stay as many, and other columns as they are."""
-    model = scaler_of(entry, {}).fit(df)
+def test_each_key_is_scaled_as_by_a_fit_on_its_rows(df, entry, tmp_path):
+    """In every kind of column, under several Params, after merge, save and load, and after update; other columns stay."""
+    scaler = scaler_of(entry, {})
+    first, second = (scaler.fit(df.where(f"id {sign} 20")) for sign in ("<", ">="))
+    first.merge(second).save(str(tmp_path / "model"))
+    model = entry.model.load(str(tmp_path / "model"))
     transformed = model.transform(df)
+    right = without_null_rows(expected(scaler, values()))
 
-    assert sorted(r.id for r in transformed.select("id").collect()) == [*range(ROWS)]
     assert transformed.columns == [*df.columns, *(f"{name}_scaled" for name in COLUMNS)]
-    assert_close(outputs(transformed), without_null_rows(expected(scaler_of(entry, {}), values())))
+    assert_close(outputs(transformed), right)
+    assert_close(outputs(first.update(df.where("id >= 20")).transform(df)), right)
     for choice in entry.choices[-2:]:
         scaler = scaler_of(entry, choice, minGroupCount=3)
         params = {model.getParam(name): value for name, value in (choice | {"minGroupCount": 3}).items()}

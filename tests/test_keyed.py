@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
 from sparkscale.errors import SizeMismatchError
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.fit import key_runs, keyed
+from sparkscale.spark.fit import batching, key_runs, keyed
 from sparkscale.spark.fit.blocks import Pool
 from sparkscale.spark.fit.selection import column_groups
 from sparkscale.statistics import CoMoments, Counts, Extrema, Moments, PerFeature, Quantiles, Squares, StatisticSet
@@ -198,7 +198,8 @@ def test_the_weights_of_one_key_do_not_matter_to_another() -> None:
 
 def test_a_hundred_thousand_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of each are in every partition; a task holds about as many numbers as it may, and then passes them on."""
-    monkeypatch.setattr(key_runs, "MOST_NUMBERS", 1 << 18)
+    monkeypatch.setattr(key_runs, "MOST_NUMBERS", 1 << 17)
+    monkeypatch.setattr(batching, "KEYED_ROWS", 10_000)
     held, add = [], keyed.KeyedState.add
     monkeypatch.setattr(keyed.KeyedState, "add", lambda self, *more: add(self, *more) or held.append(self.numbers))
     count, rng = 100_000, np.random.default_rng(0)

@@ -409,6 +409,18 @@ def test_keys_whose_aggregates_lose_digits_are_read_again(spark):
 
 
 @pytest.mark.core
+def test_a_key_of_null_arrays_has_as_many_features_as_the_others(spark):
+    """Also where no row of its partition shows how many these are."""
+    rows = [("a", None), ("a", None), ("b", [1.0, 2.0]), ("b", [3.0, 6.0])]
+    df = spark.createDataFrame(rows, "k string, v array<double>").repartitionByRange(2, "k")
+    statistics = by_key(Profile.of(df, inputCols=["v"], groupCols=["k"], statistics=["moments"]))
+
+    assert statistics[("a",)]["moments"].invalid.tolist() == [2.0, 2.0]
+    assert statistics[("a",)]["moments"].count.tolist() == [0.0, 0.0]
+    assert statistics[("b",)]["moments"].mean.tolist() == [2.0, 4.0]
+
+
+@pytest.mark.core
 def test_weights_and_skipped_rows(df):
     """Rows of weight 0 count for nothing, those that are skipped neither, but for the number of invalid values."""
     weighted = df.selectExpr("x", "y", "string", "double(id % 3) AS w")

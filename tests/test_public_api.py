@@ -267,6 +267,7 @@ IN_ROWS = STATISTIC | {
     "as_row",
     "fixed",
     "lists",
+    "merge_ordered",
     "merge_rows",
     "of_lists",
     "of_row",

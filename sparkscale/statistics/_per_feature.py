@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, TypeVar
 
@@ -19,6 +19,7 @@ from sparkscale.statistics._rows import InRows
 __all__ = ["PerFeature"]
 
 P = TypeVar("P", bound="PerFeature")
+Places = npt.NDArray[np.intp]
 
 CHUNKS_COPIED = 1 << 10  # at once
 
@@ -44,8 +45,10 @@ class PerFeature(InRows):
                 if block.runs is None:
                     return cls._of_sparse(block)
                 return cls._of_sparse(block.spread())._in_rows(block.size)
-            step = rows_at_once(block.values) if cls.in_chunks else block.rows
-            chunks = [block[start : start + step] for start in range(0, block.rows, step)]
+            step = rows_at_once(block.values) if cls.in_chunks or block.runs is not None else block.rows
+            starts = np.zeros(1, np.intp) if block.runs is None else run_starts(block.runs)
+            whole = pairwise(_edges(starts, block.rows, step))
+            chunks = [block[i : min(i + step, end)] for start, end in whole for i in range(start, end, step)]
             return cls.join_blocks([cls._of_chunk(chunk) for chunk in chunks], [chunk.runs for chunk in chunks])
 
     @classmethod
@@ -79,14 +82,31 @@ class PerFeature(InRows):
         """See `Statistic`."""
         return cls.concat(chunks)
 
-    def merge_rows(self: P, numbers: npt.NDArray[np.intp]) -> P:
+    def merge_rows(self: P, numbers: Places) -> P:
         """Merge consecutive statistics that have the same number, where the arrays have one row per statistic."""
         starts = run_starts(numbers)
         if len(starts) == len(numbers):
             return self
-        rows = RunReductions(namespace(self.count), starts, len(numbers))
+        arrays = [*self.arrays().values()]
+        return self._merge_runs(starts, len(numbers), lambda start, end: [a[start:end, ...] for a in arrays])
+
+    @classmethod
+    def merge_ordered(cls: type[P], statistics: Sequence[P], rows: Places, numbers: Places) -> P:
+        """See `InRows`."""
+        if not cls.fixed:
+            return super().merge_ordered(statistics, rows, numbers)
+        rows_of = _Rows(statistics, rows)
+        return statistics[0]._merge_runs(run_starts(numbers), len(rows), rows_of)
+
+    def _merge_runs(self: P, starts: Places, rows: int, rows_of: Callable[[int, int], list[Any]]) -> P:
+        """Merge runs of rows in chunks, so that copies and temporary arrays stay in the cache."""
+        xp, merged = namespace(self.count), []
         with np.errstate(all="ignore"):
-            return self._combined(rows, *self.arrays().values())
+            for start, end in pairwise(_edges(starts, rows, rows_at_once(self.count))):
+                first, last = np.searchsorted(starts, [start, end])
+                runs = RunReductions(xp, starts[first:last] - start, end - start)
+                merged.append(self._combined(runs, *rows_of(start, end)))
+        return merged[0] if len(merged) == 1 else self.concat(merged)
 
     def merge(self: P, *others: P) -> P:
         """Return the statistic of the rows of all operands, which are not modified."""
@@ -108,3 +128,34 @@ class PerFeature(InRows):
     def raveled(self: P) -> P:
         """Return the statistics, one per row, as one of as many features in all rows, row after row."""
         return type(self)(**{name: array.ravel() for name, array in self.arrays().items()})
+
+
+def _edges(starts: Places, rows: int, step: int) -> list[int]:
+    """Return where to cut rows into chunks of at most ``step`` of them, at starts of runs; longer runs are not cut."""
+    ends, edges = np.append(starts[1:], rows), [0]
+    while edges[-1] < rows:
+        whole = np.searchsorted(ends, edges[-1] + step, side="right") - 1  # the last run that ends in this chunk
+        first = np.searchsorted(ends, edges[-1], side="right")
+        edges.append(int(ends[max(whole, first)]))
+    return edges
+
+
+class _Rows:
+    """Rows of several statistics, in an order; they are numbered one statistic after the other."""
+
+    def __init__(self, statistics: Sequence[PerFeature], rows: Places) -> None:
+        ends = np.cumsum([len(s) for s in statistics])
+        self._statistics, self._of = statistics, np.searchsorted(ends, rows, side="right")
+        self._rows = rows - np.append(0, ends)[self._of]
+
+    def __call__(self, start: int, end: int) -> list[Any]:
+        """Return the arrays of rows ``start`` to ``end``."""
+        of, rows = self._of[start:end], self._rows[start:end]
+        places = [np.flatnonzero(of == k) for k in range(len(self._statistics))]
+        arrays = []
+        for name in self._statistics[0].names():
+            array = np.empty((end - start, self._statistics[0].count.shape[1]))
+            for statistic, place in zip(self._statistics, places, strict=True):
+                array[place] = getattr(statistic, name)[rows[place]]
+            arrays.append(array)
+        return arrays

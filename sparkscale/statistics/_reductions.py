@@ -7,6 +7,7 @@ run.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ from sparkscale.blocks import DenseBlock, SparseBlock
 __all__ = ["Columns", "Entries", "Reductions", "RunReductions", "reductions_of", "run_starts", "weight_sums"]
 
 Array = npt.NDArray[np.float64]
+
+# Rows of at least so many columns are reduced as a whole if runs are shorter than this on average.
+WIDE, SHORT = 16, 4
+TURNS = 16  # rows of a run that are added in turn, all runs at once
 
 
 @dataclass(frozen=True)
@@ -129,22 +134,55 @@ class RunReductions:
 
     def count(self, values: Any) -> Any:
         """Return the number of rows."""
-        lengths = np.diff(self.starts, append=self.rows).astype(np.float64)
-        return self.xp.asarray(lengths, device=device(values))[:, None]
+        return self.xp.asarray(self._lengths.astype(np.float64), device=device(values))[:, None]
 
     def each(self, results: Any) -> Any:
         """Broadcast results to all rows."""
-        lengths = np.diff(self.starts, append=self.rows)
-        runs = self.xp.asarray(np.repeat(np.arange(len(lengths)), lengths), device=device(results))
-        return self.xp.take(results, runs, axis=0)
+        return self.xp.take(results, self.xp.asarray(self._run_of_row, device=device(results)), axis=0)
 
     def _reduced(self, ufunc: str, function: str, values: Any) -> Any:
         if is_numpy_array(values):
+            is_wide = values.ndim > 1 and values.shape[1] >= WIDE
+            if is_wide and self.rows < SHORT * len(self.starts):
+                return self._by_rows(getattr(np, ufunc), values)
             return getattr(np, ufunc).reduceat(values, self.starts, axis=0)
         # The array API has no reduction by runs. On a GPU, runs are mini-batches, and a block holds few of them.
         reduce, stops = getattr(self.xp, function), [*self.starts[1:], self.rows]
         pairs = zip(self.starts, stops, strict=True)
         return self.xp.stack([reduce(values[int(start) : int(stop), ...], axis=0) for start, stop in pairs])
+
+    @cached_property
+    def _lengths(self) -> npt.NDArray[np.intp]:
+        return np.diff(self.starts, append=self.rows)
+
+    @cached_property
+    def _run_of_row(self) -> npt.NDArray[np.intp]:
+        return np.repeat(np.arange(len(self.starts)), self._lengths)
+
+    @cached_property
+    def _by_length(self) -> tuple[Any, ...]:
+        order = np.argsort(-self._lengths, kind="stable")
+        starts, lengths = self.starts[order], self._lengths[order]
+        longer = np.searchsorted(-lengths, -np.arange(1, TURNS + 1)).tolist()  # how many have more than 1, 2, ... rows
+        return order, starts, lengths, longer
+
+    def _by_rows(self, ufunc: np.ufunc, values: Any) -> Any:
+        """Reduce whole rows: of all runs first the second rows, then the third, ...; the few long runs one by one.
+
+        `reduceat` reduces column by column: for 65,536 numbers in rows of 64 and runs of 2 rows it takes 0.19 ms, this
+        0.08; in runs of 1 or 2 rows 0.24 and 0.10; in runs of 16 rows 0.06 and 0.11.
+        """
+        order, starts, lengths, longer = self._by_length
+        reduced = values[starts]
+        *ends, long = longer
+        for run in range(long):
+            ufunc.reduce(values[starts[run] : starts[run] + lengths[run]], axis=0, out=reduced[run])
+        for row, end in enumerate(ends, 1):
+            some = reduced[long:end]
+            ufunc(some, values[starts[long:end] + row], out=some)
+        results = np.empty_like(reduced)
+        results[order] = reduced
+        return results
 
 
 @dataclass(frozen=True)

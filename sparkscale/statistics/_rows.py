@@ -29,6 +29,13 @@ class InRows(Statistic):
     def merge_rows(self: R, numbers: npt.NDArray[np.intp]) -> R:
         """Merge consecutive statistics that have the same number, where the arrays have one row per statistic."""
 
+    @classmethod
+    def merge_ordered(
+        cls: type[R], statistics: Sequence[R], rows: npt.NDArray[np.intp], numbers: npt.NDArray[np.intp]
+    ) -> R:
+        """Merge rows of several statistics, in the order of ``rows``, that have the same ascending number."""
+        return cls.concat(statistics).take(rows).merge_rows(numbers)
+
     @abstractmethod
     def take_features(self: R, features: npt.NDArray[np.intp]) -> R:
         """Select some of the features, of all rows if there are rows."""

@@ -108,7 +108,9 @@ class Quantiles(Leveled):
         starts = np.zeros(1, np.intp) if chunk.runs is None else run_starts(chunk.runs)
         lengths = np.diff(starts, append=rows)
         ordered = by_run(values, starts, lengths)
-        keep = np.isfinite(ordered) & (ordered != 0)
+        keep = ordered != 0
+        if np.any(extrema.invalid):
+            keep &= np.isfinite(ordered)
         sizes = np.repeat(lengths, features)
         if not keep.all():
             sizes = np.add.reduceat(keep, segment_starts(sizes), dtype=np.intp)

@@ -115,8 +115,12 @@ class StatisticSet(PerFeature):
 
     @classmethod
     def of(cls, block: Block) -> StatisticSet:
-        """Return the statistics of a block of rows."""
-        return cls._of_each(lambda c: c.of(block))
+        """Return the statistics of a block of rows; one that another one extends is taken from that."""
+        own: dict[str, Any] = {}
+        for name, one in sorted(cls.classes.items(), key=lambda item: -len(item[1].names())):
+            base = next((s for s in own.values() if isinstance(s, one)), None)
+            own[name] = one.of(block) if base is None else one.from_arrays(base.arrays())
+        return cls([own[name] for name in cls.classes])
 
     @classmethod
     def missing(cls, features: int, rows: float) -> StatisticSet:
@@ -130,6 +134,11 @@ class StatisticSet(PerFeature):
     def merge_rows(self, numbers: Places) -> StatisticSet:
         """See `PerFeature`."""
         return self._each(lambda s: s.merge_rows(numbers))
+
+    @classmethod
+    def merge_ordered(cls, statistics: Sequence[StatisticSet], rows: Places, numbers: Places) -> StatisticSet:
+        """See `PerFeature`."""
+        return cls([c.merge_ordered([s[n] for s in statistics], rows, numbers) for n, c in cls.classes.items()])
 
     def scatter(self, places: Places, rows: int) -> StatisticSet:
         """See `PerFeature`."""

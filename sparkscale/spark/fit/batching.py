@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from sparkscale.spark.arrow import concat_batches
 
-__all__ = ["ROWS_IN_BATCH", "by_partition", "drop_zero_weight", "rebatch"]
+__all__ = ["ROWS_IN_BATCH", "by_partition", "drop_zero_weight", "of_many_rows", "rebatch"]
 
 Rebatch = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
@@ -20,6 +20,10 @@ Rebatch = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 # number of features, however few entries are stored. With 100,000 features of which 50 are stored, 32 MB save a quarter
 # of the time in Python, 16 MB an eighth. The number of rows is limited since longer sums round more.
 SPARSE_BYTES, SPARSE_ROWS = 1 << 25, 1 << 16
+
+# Batches with keys, up to this many: the more rows of a key are in one, the fewer statistics are merged. 250,000 arrays of
+# length 64 by 10,000 keys take 0.8 s, with half of these bytes and rows 1.05 s.
+KEYED_BYTES, KEYED_ROWS = 1 << 26, 1 << 17
 
 ROWS_IN_BATCH = 10_000  # Spark's default for Arrow batches
 
@@ -34,6 +38,11 @@ def drop_zero_weight(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBat
             kept = batch
         if kept.num_rows:
             yield kept
+
+
+def of_many_rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Drop rows of weight 0, and concatenate batches, so that more rows of a key are in one."""
+    return concat_batches(drop_zero_weight(batches), KEYED_BYTES, KEYED_ROWS)
 
 
 def by_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import DataFrame
-from pyspark.sql.types import BooleanType, StructField, StructType
+from pyspark.sql.types import BooleanType, IntegerType, StructField, StructType
 
 from sparkscale.layout import Layout
 from sparkscale.spark import sql, tasks
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.fit import aggregates, keyed, partials
+from sparkscale.spark.fit import aggregates, partials
 from sparkscale.spark.fit.blocks import Pool
 from sparkscale.spark.fit.key_runs import slices
 from sparkscale.spark.fit.keyed import KeyedPart, iter_parts, scan_by_key
+from sparkscale.spark.fit.merging import refuse_sizes
 from sparkscale.spark.fit.partials import JOINT
 from sparkscale.spark.fit.selection import Group, column_groups, no_feature
 from sparkscale.spark.fit.table_rows import encoded, key_type
@@ -83,8 +83,7 @@ def summarize_by_key(
         if weight is None and aggregates.fit_in_a_query(columns, statistic_class, handle_invalid):
             table = scan.by_aggregates(columns)
         else:
-            scan = scan.sized()
-            table = scan.by_arrow()
+            scan, table = scan.by_arrow()
         if table.rows == 0:
             return None
     sizes = {p: (g.column.size or 0) // len(g.positions) for g in scan.groups for p in g.positions}
@@ -100,7 +99,6 @@ class _Scan:
     handle_invalid: str
     weight: FeatureColumn | None
     pool: Pool
-    rows: DataFrame | None = None
 
     @property
     def key_type(self) -> StructType:
@@ -128,14 +126,11 @@ class _Scan:
         rows = sql.select(grouped, f"struct({', '.join(names)}) AS b", "r", *(f"s{i}" for i in range(len(cells))))
         table = self._table(rows)
         schema = StructType([*table.schema.fields, StructField("exact", BooleanType())])
-        table = table.of(tasks.map_in_arrow(rows, _OfAggregates(self.statistic_class, len(columns)), schema))
-        rows = table.source
-        if table.local is not None:
-            if pc.all(table.local.column("exact")).as_py() is not False:
-                return replace(table, local=table.local.drop_columns(["exact"]))
-            rows = table.spark.createDataFrame(table.local, schema)
-        elif sql.where(rows, "NOT exact").isEmpty():
-            return replace(table, source=rows.drop("exact"))
+        task = _OfAggregates(self.statistic_class, len(columns))
+        table, (all_exact,) = table.with_totals(tasks.map_in_arrow(rows, task, schema), "every(exact)")
+        if all_exact is not False:  # null if there is no row
+            return table.without("exact")
+        rows = table.source if table.local is None else table.spark.createDataFrame(table.local, schema)
         frame = Frame(self.df)
         key = frame.add(self.key_sql)
         inexact = sql.select(sql.where(rows, "NOT exact"), "b AS inexact")
@@ -144,25 +139,27 @@ class _Scan:
         scan = replace(self, df=again)
         return table.of(exact.unionByName(scan._assembled(scan._rows())))
 
-    def sized(self) -> _Scan:
-        """Return the scan with the sizes of all columns; if metadata lack them, after it has run."""
-        if all(group.sized for group in self.groups):
-            return self
-        merged = keyed.merge_by_key(self._rows(), self.groups, self.statistic_class, self.key_type)
-        rows = merged.localCheckpoint()
-        sizes: dict[int, int] = dict(rows.groupBy("group").agg(sql.expr("int(max(get(numbers, 0)))")).collect())
-        groups = []
-        for k, group in enumerate(self.groups):
-            size = sizes.get(k)
-            if sizes and not size:
-                raise no_feature(group.column)
-            groups.append(replace(group, column=replace(group.column, size=size)))
-        return replace(self, groups=groups, rows=rows.sortWithinPartitions("b", "group"))
-
-    def by_arrow(self) -> StatisticTable:
-        """Scan through Arrow."""
-        rows = self._rows() if self.rows is None else self.rows
-        return self._table(self.df).of(self._assembled(rows))
+    def by_arrow(self) -> tuple[_Scan, StatisticTable]:
+        """Scan through Arrow; return the scan with the sizes of all columns, too, which rows tell if metadata do not."""
+        unsized = [k for k, group in enumerate(self.groups) if not group.sized]
+        names = [_size_name(k) for k in unsized]
+        df = self._assembled(self._rows(), names)
+        sizes = (text.format(name) for name in names for text in ("max({})", "min({})", "min(nullif({}, 0))"))
+        table, totals = self._table(self.df).with_totals(df, *sizes)
+        if not unsized or not table.rows:
+            return self, table
+        groups = [*self.groups]
+        for k, largest, least in zip(unsized, totals[::3], totals[2::3], strict=True):
+            column = groups[k].column
+            if not largest:
+                raise no_feature(column)
+            if least != largest:
+                refuse_sizes(groups[k], least, largest)
+            groups[k] = replace(groups[k], column=replace(column, size=largest))
+        scan = replace(self, groups=groups)
+        if not all(totals[1::3]):  # some keys have nothing but nulls, and no row of their tasks showed the size
+            return scan.by_arrow()
+        return scan, replace(table.without(*names), features=scan._table(self.df).features)
 
     def _rows(self) -> DataFrame:
         return scan_by_key(
@@ -176,9 +173,10 @@ class _Scan:
             pool=self.pool,
         )
 
-    def _assembled(self, rows: DataFrame) -> DataFrame:
-        table = self._table(rows)
-        return tasks.map_in_arrow(rows, _Assembled(self.groups, self.statistic_class, self.pool), table.schema)
+    def _assembled(self, rows: DataFrame, sizes: Sequence[str] = ()) -> DataFrame:
+        """Return the rows of a table, and columns with the sizes of groups, by name."""
+        schema = StructType([*self._table(rows).schema.fields, *(StructField(name, IntegerType()) for name in sizes)])
+        return tasks.map_in_arrow(rows, _Assembled(self.groups, self.statistic_class, self.pool), schema)
 
 
 @dataclass(frozen=True)
@@ -209,27 +207,34 @@ class _Assembled:
     pool: Pool
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        statistics: list[Any] = []
-        last = JOINT if self.statistic_class.joint else len(self.groups) - 1
+        parts: list[KeyedPart] = []
         for k, part in iter_parts(batches, self.groups, self.statistic_class):
-            statistics.append(self._complete(part, k))
-            if k == last:
-                joint = statistics.pop() if k == JOINT else None
-                yield encoded(part.keys, self.statistic_class.of_both(self._in_column_order(statistics), joint))
-                statistics = []
+            parts.append(part)
+            if k == (JOINT if self.statistic_class.joint else len(self.groups) - 1):
+                yield self._rows(parts)
+                parts = []
+
+    def _rows(self, parts: Sequence[KeyedPart]) -> pa.RecordBatch:
+        """Return the rows of keys, given the parts of all groups, and the joint one."""
+        of_groups = parts[: len(self.groups)]
+        separate = self._in_column_order([self._complete(part, k) for k, part in enumerate(of_groups)])
+        joint = None
+        if self.statistic_class.joint:
+            nothing = partials.class_of(self.statistic_class, JOINT).missing(sum(part.size for part in of_groups), 0)
+            joint = _scattered(parts[-1], nothing)
+        rows = encoded(parts[0].keys, self.statistic_class.of_both(separate, joint))
+        for k, part in enumerate(of_groups):
+            if not self.groups[k].sized:
+                rows = rows.append_column(_size_name(k), pa.array(np.full(len(part.keys), part.size, np.int32)))
+        return rows
 
     def _complete(self, part: KeyedPart, k: int) -> Any:
-        """Return the statistics of all keys, null rows included."""
-        statistic = part.statistic
-        if statistic is None:
-            one_class = partials.class_of(self.statistic_class, k)
-            if k == JOINT:
-                nothing = one_class.missing(sum(group.column.size or 0 for group in self.groups), 0)
-            else:
-                nothing = self.pool.missing(one_class, part.size, 0.0, self.groups[k])
-            statistic = nothing.as_row().take(np.array([], np.intp))
-        whole = statistic.scatter(part.places, len(part.keys))
-        return whole if k == JOINT else self.pool.with_nulls(whole, part.nulls, part.size)
+        """Return the statistics of all keys, null rows included; without features if their number is unknown yet."""
+        one_class = partials.class_of(self.statistic_class, k)
+        if not part.size:
+            return _scattered(part, one_class.missing(0, 0.0))
+        whole = _scattered(part, self.pool.missing(one_class, part.size, 0.0, self.groups[k]))
+        return self.pool.with_nulls(whole, part.nulls, part.size)
 
     def _in_column_order(self, statistics: Sequence[Any]) -> StatisticSet:
         rows = len(statistics[0])
@@ -242,5 +247,19 @@ class _Assembled:
             places |= {p: features[:, i * width : (i + 1) * width] for i, p in enumerate(group.positions)}
             starts += rows * size
         order = np.concatenate([places[p] for p in sorted(places)], axis=1)
-        joined = self.statistic_class.separate().concat([s.raveled() for s in statistics])
+        separate = self.statistic_class.separate()
+        if not order.size:  # the size of no column is known yet
+            return separate.missing(0, 0).as_row().take(np.zeros(rows, np.intp))
+        joined = separate.concat([s.raveled() for s in statistics])
         return joined.take(order.ravel())._in_rows(order.shape[1])
+
+
+def _scattered(part: KeyedPart, nothing: Any) -> Any:
+    """Return the statistics of all keys; of those that have none, of no data."""
+    statistic = nothing.as_row().take(np.array([], np.intp)) if part.statistic is None else part.statistic
+    return statistic.scatter(part.places, len(part.keys))
+
+
+def _size_name(group: int) -> str:
+    """Return the column of the size of a group."""
+    return f"n{group}"

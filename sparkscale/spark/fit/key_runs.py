@@ -16,7 +16,7 @@ __all__ = ["MOST_NUMBERS", "by_key", "merged", "slices", "whole_keys"]
 
 Numbers = npt.NDArray[np.intp]
 
-MOST_NUMBERS = 1 << 22  # that a task keeps for all keys before it sends them
+MOST_NUMBERS = 1 << 22  # of the statistics that a task computes at a time; it holds at most twice as many
 ROWS_TO_MERGE = 64  # of a key that goes on in the next batch, so that it holds no more numbers than it must
 
 
@@ -26,9 +26,8 @@ def merged(statistics: Sequence[tuple[pa.Array, Any]]) -> tuple[pa.Array, Any]:
         return statistics[0]
     numbers, distinct = numbered(pa.concat_arrays([keys for keys, _ in statistics]))
     order = np.argsort(numbers, kind="stable")
-    first = statistics[0][1]
-    statistic = type(first).concat([s for _, s in statistics]).take(order)
-    return distinct, statistic.merge_rows(numbers[order])
+    one_class = type(statistics[0][1])
+    return distinct, one_class.merge_ordered([s for _, s in statistics], order, numbers[order])
 
 
 def by_key(batch: pa.RecordBatch) -> tuple[pa.Array, Numbers, pa.RecordBatch]:

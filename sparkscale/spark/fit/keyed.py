@@ -117,8 +117,13 @@ class KeyedState:
         assert self.keys is not None  # noqa: S101  # set for each batch
         self._statistics.append((self.keys.take(pa.array(runs[run_starts(runs)])), statistic))
         if self.numbers > 2 * self._merged + MERGED_NUMBERS:
+            self.merge()
+
+    def merge(self) -> None:
+        """Merge the statistics of each key."""
+        if self._statistics:
             self._statistics = [merged(self._statistics)]
-            self._merged = self.numbers
+        self._merged = self.numbers
 
     def add_nulls(self, null: npt.NDArray[np.bool_], runs: Numbers) -> None:
         """Count rows in which the whole array or vector is null."""
@@ -146,6 +151,10 @@ class KeyedState:
         self._statistics, self._nulls, self._merged = [], [], 0
 
 
+def _exceed(states: Mapping[int, KeyedState], numbers: int) -> bool:
+    return sum(state.numbers for state in states.values()) > numbers
+
+
 @dataclass(frozen=True)
 class KeyedScan:
     """A task that computes the statistics of each key in its partition."""
@@ -163,13 +172,17 @@ class KeyedScan:
         if self.statistic_class.joint:
             states[JOINT] = KeyedState(JOINT, None)
         with gpu.device_of_task(self.device) as worker:
-            for batch in worker.rebatch(batching.drop_zero_weight(batches)):
+            for batch in worker.rebatch(batching.of_many_rows(batches)):
                 keys, runs, ordered = by_key(batch)
                 for start, stop in self._ranges(runs, states):
                     for state in states.values():
                         state.keys = keys
                     self._add(states, ordered.slice(start, stop - start), runs[start:stop], worker)
-                    if sum(state.numbers for state in states.values()) > key_runs.MOST_NUMBERS:
+                    if not _exceed(states, 2 * key_runs.MOST_NUMBERS):
+                        continue
+                    for state in states.values():
+                        state.merge()
+                    if _exceed(states, 3 * key_runs.MOST_NUMBERS // 2):
                         yield from self._rows(states, partition, order)
                         order += 1
         yield from self._rows(states, partition, order)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
@@ -23,6 +23,7 @@ from sparkscale.spark import arrow, sql, tasks
 from sparkscale.spark.arrow import numbered
 from sparkscale.spark.columns import temp_column_name
 from sparkscale.spark.fit import scan
+from sparkscale.spark.fit.local_rows import merged_rows, on_driver, projected_rows, replaced_rows
 from sparkscale.spark.fit.table_rows import (
     LISTS,
     MappedRows,
@@ -110,22 +111,32 @@ class StatisticTable:
 
         The rows are collected if they are few, and then the driver holds them; otherwise they stay on the executors.
         """
+        return self.with_totals(df)[0]
+
+    def with_totals(self, df: DataFrame, *aggregates: str) -> tuple[StatisticTable, list[Any]]:
+        """Return the table of other rows, and aggregates of its rows, SQL texts."""
         df = df.localCheckpoint()
-        number, rows = sql.select(df, f"sum({self._bytes_sql})", "count(*)").collect()[0]
+        number, rows, *totals = sql.select(df, f"sum({self._bytes_sql})", "count(*)", *aggregates).collect()[0]
         small = (number or 0) <= HELD_BYTES
         # PySpark 3.5 creates no DataFrame from Arrow data.
         local = df.toArrow() if small and hasattr(df, "toArrow") else None
         if local is not None:
+            local = local.cast(pa.schema([field.with_nullable(True) for field in local.schema]))  # as tasks return rows
             df = df.sparkSession.range(0)  # so that Spark drops the checkpoint
-        return replace(self, source=df, rows=rows, small=small, local=local)
+        return replace(self, source=df, rows=rows, small=small, local=local), totals
+
+    def without(self, *columns: str) -> StatisticTable:
+        """Return the table without columns that are not its own."""
+        if self.local is not None:
+            return replace(self, local=self.local.drop_columns([*columns]))
+        return replace(self, source=self.source.drop(*columns))
 
     @property
     def _bytes_sql(self) -> str:
         """The number of bytes of a row."""
-        classes = self.statistic_class.classes
-        fixed = sum(one.numbers(self.features) for one in classes.values() if one.fixed)
-        ragged = (f"size({n}.{array})" for n, one in classes.items() for array in one.names() if not one.fixed)
-        return " + ".join([str(8 * fixed + KEY_BYTES), *(f"8L * {size}" for size in ragged)])
+        classes = self.statistic_class.classes.items()
+        sizes = (f"size({name}.{array})" for name, one in classes for array in one.names())
+        return f"{KEY_BYTES} + 8L * ({' + '.join(sizes)})"
 
     def row(self) -> StatisticSet:
         """Return the statistics of the only row."""
@@ -135,11 +146,17 @@ class StatisticTable:
         """Return the keys of all tables, with the statistics of a key merged in the order of the operands."""
         if not others:
             return self
+        local = self._held(*others)
+        if local:
+            return self._of_local(merged_rows(pa.concat_tables(local), self.statistic_class))
         rows = [sql.select(t.df, "*", f"{i} AS o") for i, t in enumerate((self, *others))]
         return self.of(self._merged(reduce(DataFrame.unionByName, rows), "o"))
 
     def replaced(self, other: StatisticTable) -> StatisticTable:
         """Return the keys of both tables, with the statistics of the other one where it has any."""
+        local = self._held(other)
+        if local:
+            return self._of_local(replaced_rows(*local))
         rows, new = self.df, other.df
         keys = new.select("b").withColumnRenamed("b", "other")
         kept = rows.join(keys, rows["b"] == keys["other"], "left_anti")
@@ -147,10 +164,21 @@ class StatisticTable:
 
     def projected(self, fields: Sequence[int]) -> StatisticTable:
         """Return the table by some of the key columns, with all keys merged that agree in these."""
+        table = replace(self, key_type=key_type([self.key_type[field].dataType for field in fields]))
+        if self.local is not None:
+            return table._of_local(merged_rows(projected_rows(self.local, fields), self.statistic_class))
         kept = ", ".join(f"b.k{field} AS k{i}" for i, field in enumerate(fields))
         rows = sql.select(self.df, f"struct({kept}) AS b", "b AS o", *self.statistic_class.classes)
-        table = replace(self, key_type=key_type([self.key_type[field].dataType for field in fields]))
         return table.of(table._merged(rows, "o"))
+
+    def _held(self, *others: StatisticTable) -> list[pa.Table] | None:
+        """Return the rows of tables that the driver holds, if it may hold them as one: it merges them faster than jobs."""
+        tables = (self, *others)
+        held = [table.local for table in tables if table.local is not None]
+        return held if len(held) == len(tables) and sum(rows.nbytes for rows in held) <= HELD_BYTES else None
+
+    def _of_local(self, rows: pa.Table) -> StatisticTable:
+        return replace(self, local=rows, rows=rows.num_rows)
 
     def _merged(self, rows: DataFrame, order: str) -> DataFrame:
         ordered = rows.repartition("b").sortWithinPartitions("b", order).drop(order)
@@ -217,7 +245,7 @@ class StatisticTable:
         table = replace(self, statistic_class=statistic_class, features=features.shape[-1])
         task = SelectedRows(self.statistic_class, name, statistic_class, features)
         if self.local is not None and self.rows:
-            return replace(table, local=_local(task, self.local))
+            return replace(table, local=on_driver(task, self.local))
         return table.of(tasks.map_in_arrow(self.df, task, table.schema))
 
     def map_rows(self, function: RowFunction, names: Sequence[str]) -> DataFrame:
@@ -226,14 +254,14 @@ class StatisticTable:
         task = MappedRows(self.statistic_class, function)
         if self.local is None or not self.rows:
             return tasks.map_in_arrow(self.df, task, schema)
-        return self.spark.createDataFrame(_local(task, self.local), schema)
+        return self.spark.createDataFrame(on_driver(task, self.local), schema)
 
     def check_rows(self, function: RowFunction) -> None:
         """Apply a function of the keys and their statistics, for the errors that it raises."""
         if self.local is None or not self.rows:
             self.map_rows(_Checked(function), ["n"]).write.format("noop").mode("overwrite").save()
         else:
-            _local(MappedRows(self.statistic_class, function), self.local)
+            on_driver(MappedRows(self.statistic_class, function), self.local)
 
 
 @dataclass(frozen=True)
@@ -256,8 +284,3 @@ def _key_array(value: Any, data_type: DataType) -> pa.Array:
     if isinstance(value, datetime) and value.tzinfo is None:
         value = value.astimezone()
     return pa.array([value], pa.timestamp("us", "UTC"))
-
-
-def _local(task: Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]], rows: pa.Table) -> pa.Table:
-    """Run a task on rows of the driver."""
-    return pa.Table.from_batches(task(iter(rows.to_batches())))

@@ -1,0 +1,52 @@
+"""Tables of statistics by key that the driver holds: merged and chosen there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sparkscale.spark.arrow import numbered
+from sparkscale.spark.fit.table_rows import MergedRows
+from sparkscale.statistics import StatisticSet
+
+__all__ = ["merged_rows", "on_driver", "projected_rows", "replaced_rows"]
+
+Task = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+
+def on_driver(task: Task, rows: pa.Table) -> pa.Table:
+    """Run a task on rows of the driver."""
+    return pa.Table.from_batches(task(iter(rows.to_batches())))
+
+
+def _numbers(rows: pa.Table) -> npt.NDArray[np.intp]:
+    """Return the number of each row's key."""
+    return numbered(pa.concat_arrays(rows.column("b").chunks))[0] if rows.num_rows else np.zeros(0, np.intp)
+
+
+def merged_rows(rows: pa.Table, statistic_class: type[StatisticSet]) -> pa.Table:
+    """Merge the rows of each key, in their order."""
+    if not rows.num_rows:
+        return rows
+    order = np.argsort(_numbers(rows), kind="stable")
+    return on_driver(MergedRows(statistic_class), rows.take(pa.array(order)).combine_chunks())
+
+
+def replaced_rows(rows: pa.Table, new: pa.Table) -> pa.Table:
+    """Return the rows of both tables, of a key in both the new one."""
+    numbers = _numbers(pa.concat_tables([rows, new]))
+    old, others = numbers[: rows.num_rows], numbers[rows.num_rows :]
+    return pa.concat_tables([rows.filter(pa.array(~np.isin(old, others))), new])
+
+
+def projected_rows(rows: pa.Table, fields: Sequence[int]) -> pa.Table:
+    """Return the rows with some of the key columns, in the order of the whole keys."""
+    keys = rows.column("b").combine_chunks()
+    columns = {field.name: column for field, column in zip(keys.type, keys.flatten(), strict=True)}
+    order = pc.sort_indices(pa.table(columns), sort_keys=[(name, "ascending") for name in columns])
+    kept = pa.StructArray.from_arrays([columns[f"k{field}"] for field in fields], [f"k{i}" for i in range(len(fields))])
+    return rows.set_column(0, "b", kept).take(order)
