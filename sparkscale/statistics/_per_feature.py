@@ -92,7 +92,7 @@ class PerFeature(InRows):
 
     @classmethod
     def merge_ordered(cls: type[P], statistics: Sequence[P], rows: Places, numbers: Places) -> P:
-        """See `InRows`."""
+        """Merge rows of several statistics, in the order of ``rows``, that have the same ascending number."""
         if not cls.fixed:
             return super().merge_ordered(statistics, rows, numbers)
         rows_of = _Rows(statistics, rows)
