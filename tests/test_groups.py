@@ -30,6 +30,7 @@ from sparkscale.blocks import DenseBlock
 from sparkscale.errors import (
     ColumnNotFoundError,
     ColumnTypeError,
+    DatasetError,
     EmptyDataError,
     GroupError,
     ParamError,
@@ -392,6 +393,15 @@ REFUSED = {
         "handleUnseen must be one of 'global', 'null', 'error'",
     ),
 }
+
+
+def test_a_column_is_scaled_or_a_key_whatever_its_case(df):
+    """As Spark compares names; a Profile is no DataFrame to update a model with."""
+    with pytest.raises(ParamError, match="groupCols: column 'X' is also an input"):
+        StandardScaler(inputCols=["x"], groupCols=["X"]).fit(df)
+    profile = Profile.of(df, inputCols=["x"])
+    with pytest.raises(DatasetError, match=r"Got a sparkscale\.Profile\. Fit a scaler on it; model\.merge"):
+        StandardScaler(inputCols=["x"]).fit(profile).update(profile)
 
 
 @pytest.mark.parametrize(("params", "error", "message"), REFUSED.values(), ids=[*REFUSED])

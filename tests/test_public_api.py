@@ -276,6 +276,8 @@ IN_ROWS = STATISTIC | {
     "scatter",
     "take",
     "take_features",
+    "weighted",
+    "weights",
 }
 PER_FEATURE = IN_ROWS | {"chunk_features", "in_chunks", "raveled"}
 BOUNDS = {"max", "min"}
@@ -339,8 +341,10 @@ def new(names: set[str], base: type) -> set[str]:
 
 
 def test_all_lists_the_stages():
-    """The package exports each scaler, its model, the inverse, sets, profiles, the row-wise stages, and one function."""
-    stages = sorted([*SCALERS, *MODELS, "InverseModel", "Profile", "ScalerSet", "ScalerSetModel", *ROWS])
+    """The package exports each scaler, its model, the inverse, sets, profiles, the sink of streams, the row-wise stages, and one function."""
+    stages = sorted(
+        [*SCALERS, *MODELS, "InverseModel", "Profile", "ScalerSet", "ScalerSetModel", "StreamingFit", *ROWS]
+    )
 
     assert sparkscale.__all__ == [*stages, "columns"]
     assert all(isinstance(getattr(sparkscale, name), type) for name in stages)
@@ -438,7 +442,7 @@ def test_the_inverse_model_has_the_promised_methods():
 def test_profiles_and_sets_have_the_promised_members():
     """A profile is a value with its options; a set is a stage."""
     options = {"groupCols", "handleInvalid", "inputCols", "relativeError", "statistics", "weightCol"}
-    ways = {"by", "merge", "of", "replace", "summary", "table", "total", "where"}
+    ways = {"by", "decayed", "merge", "of", "replace", "summary", "table", "total", "where"}
     saved = {"load", "read", "save", "write"}
 
     assert public(sparkscale.Profile) == options | ways | saved | {"featureNames", "numFeatures", "numGroups"}

@@ -17,6 +17,7 @@ from sparkscale.scalers.robust import RobustScaler, RobustScalerModel
 from sparkscale.scalers.scaler_set import ScalerSet, ScalerSetModel
 from sparkscale.scalers.spectral_norm import SpectralNorm, SpectralNormModel
 from sparkscale.scalers.standard import StandardScaler, StandardScalerModel
+from sparkscale.scalers.streaming_fit import StreamingFit
 from sparkscale.scalers.whitener import Whitener, WhitenerModel
 from sparkscale.scalers.winsorizer import Winsorizer, WinsorizerModel
 
@@ -46,6 +47,7 @@ __all__ = [
     "SpectralNormModel",
     "StandardScaler",
     "StandardScalerModel",
+    "StreamingFit",
     "Whitener",
     "WhitenerModel",
     "Winsorizer",

@@ -12,7 +12,7 @@ from sparkscale.scalers._statistics import NAMES
 from sparkscale.spark import storage
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.keys import KeyColumn, resolve_group
-from sparkscale.spark.names import folded
+from sparkscale.spark.names import folded, same_path
 from sparkscale.spark.saved_tables import Form, key_data_type
 from sparkscale.statistics import StatisticSet
 
@@ -28,12 +28,11 @@ def group_keys(df: DataFrame, names: Sequence[str], scaled: Sequence[FeatureColu
         If one is scaled as well, or has the name of a statistic.
     """
     keys = [resolve_group(df, name) for name in names]
-    paths = {tuple(column.path) for column in scaled}
     for k, key in enumerate(keys):
         same = [other for other in keys[:k] if other.path == key.path or folded(other.name) == folded(key.name)]
         if same:
             raise ParamError(f"groupCols: '{same[0].name}' and '{key.name}' have one name. Name each column once.")
-        if tuple(key.path) in paths:
+        if any(same_path(df, key.path, column.path) for column in scaled):
             raise ParamError(f"groupCols: column '{key.name}' is also an input. Group by one column, and scale others.")
         if folded(key.name) in map(folded, NAMES):
             raise ParamError(f"groupCols: '{key.name}' is the name of a statistic. Rename the column.")

@@ -1,4 +1,4 @@
-"""Arguments of `Profile.of`, checked before any job."""
+"""Arguments of `Profile.of` and of `StreamingFit`, checked before any job."""
 
 from __future__ import annotations
 
@@ -14,25 +14,31 @@ HANDLE_INVALID = ColumnParams._choices["handleInvalid"]
 
 
 def check_arguments(
-    inputs: Any, groups: Any, statistics: Any, weight: Any, handle_invalid: Any, relative_error: Any
+    inputs: Any,
+    groups: Any,
+    statistics: Any,
+    weight: Any,
+    handle_invalid: Any,
+    relative_error: Any,
+    what: str = "Profile.of",
 ) -> None:
-    """Refuse arguments that cannot be used."""
+    """Refuse arguments of ``what`` that cannot be used."""
     for name, values in (("inputCols", inputs), ("groupCols", groups), ("statistics", statistics)):
         if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
-            raise ParamTypeError(f"Profile.of: {name} must be a list of names. Got {values!r}.")
+            raise ParamTypeError(f"{what}: {name} must be a list of names. Got {values!r}.")
         twice = repeated(values)
         if twice or (not values and name != "groupCols"):
             problem = f"names {twice[0]!r} more than once" if twice else "is empty"
-            raise ParamError(f"Profile.of: {name} {problem}. Name each once.")
+            raise ParamError(f"{what}: {name} {problem}. Name each once.")
     unknown = [name for name in statistics if name not in NAMES]
     if unknown:
-        raise ParamError(f"Profile.of: statistics must be some of {', '.join(map(repr, NAMES))}. Got {unknown[0]!r}.")
+        raise ParamError(f"{what}: statistics must be some of {', '.join(map(repr, NAMES))}. Got {unknown[0]!r}.")
     if handle_invalid not in HANDLE_INVALID:
         choices = ", ".join(map(repr, HANDLE_INVALID))
-        raise ParamError(f"Profile.of: handleInvalid must be one of {choices}. Got {handle_invalid!r}.")
+        raise ParamError(f"{what}: handleInvalid must be one of {choices}. Got {handle_invalid!r}.")
     if isinstance(relative_error, bool) or not isinstance(relative_error, float | int) or not 0 <= relative_error <= 1:
-        raise ParamError(f"Profile.of: relativeError must be a number from 0 to 1. Got {relative_error!r}.")
+        raise ParamError(f"{what}: relativeError must be a number from 0 to 1. Got {relative_error!r}.")
     if weight is not None and not isinstance(weight, str):
-        raise ParamTypeError(f"Profile.of: weightCol must be the name of a column. Got {weight!r}.")
+        raise ParamTypeError(f"{what}: weightCol must be the name of a column. Got {weight!r}.")
     if weight is not None and "coMoments" in statistics:
-        raise ParamError("Profile.of: coMoments take no weights. Leave out weightCol, or the coMoments.")
+        raise ParamError(f"{what}: coMoments take no weights. Leave out weightCol, or the coMoments.")

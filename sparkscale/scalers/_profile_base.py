@@ -36,6 +36,7 @@ class ProfileBase(Saved):
         self._content: StatisticSet | StatisticTable | None = None
         self._options: dict[str, Any] = {}
         self._total: Any = None
+        self._batch_id: int | None = None  # the last one of those that a stream has added
 
     @classmethod
     def _made(
@@ -148,6 +149,7 @@ class ProfileBase(Saved):
             "columns": saved_columns.to_json(self._columns),
             "groups": to_json(self._keys),
             "statistics": self.statistics,
+            **({} if self._batch_id is None else {"batchId": self._batch_id}),
             **self._options,
         }
         total = self._total._held if self._keys and self._total else None
@@ -168,6 +170,7 @@ class ProfileBase(Saved):
     def _restore(self, extra: Mapping[str, Any], content: Any) -> None:
         self._columns = tuple(saved_columns.from_json(storage.typed_entry(extra, "columns", list)))
         self._keys = keys_of(extra)
+        self._batch_id = storage.typed_entry(extra, "batchId", int) if "batchId" in extra else None
         weight = extra.get("weightCol")
         if not isinstance(weight, str | None):
             raise storage.MalformedError(f"weightCol is {weight!r}")

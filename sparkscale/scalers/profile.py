@@ -11,7 +11,7 @@ from sparkscale.errors import EmptyDataError, ParamError, ParamTypeError
 from sparkscale.scalers._columns import repeated
 from sparkscale.scalers._keys import group_keys
 from sparkscale.scalers._profile_arguments import check_arguments
-from sparkscale.scalers._profile_base import ProfileBase
+from sparkscale.scalers._profile_over_time import ProfileOverTime
 from sparkscale.scalers._profile_summary import summary_of
 from sparkscale.scalers._statistics import set_of
 from sparkscale.spark.columns import resolve, resolve_weight
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Profile"]
 
 
-class Profile(ProfileBase):
+class Profile(ProfileOverTime):
     """Statistics of some columns, in total or by key: a value that is merged, chosen from, saved and fitted to.
 
     Create one with `Profile.of`.
@@ -102,9 +102,12 @@ class Profile(ProfileBase):
         Few scalars are aggregated by Spark's own ``GROUP BY``. Counts and extrema are the same to the bit, however the
         data are partitioned; moments to 1e-12 relative, and to the bit with a ``local`` master.
         """
-        return cls._of(
-            dataset, inputCols, groupCols, statistics, weightCol, handleInvalid, relativeError, keys_are_scaled=False
-        )
+        profile = cls._of(dataset, inputCols, groupCols, statistics, weightCol, handleInvalid, relativeError)
+        if profile is None:
+            raise EmptyDataError(
+                "Profile.of: there is no row, or every row has weight 0. A profile needs at least one row."
+            )
+        return profile
 
     @classmethod
     def _of(
@@ -117,9 +120,9 @@ class Profile(ProfileBase):
         handleInvalid: str,
         relativeError: float,
         *,
-        keys_are_scaled: bool,
-    ) -> Profile:
-        """Compute a profile, of which some keys may be scaled by others, as in a set of scalers."""
+        keys_are_scaled: bool = False,
+    ) -> Profile | None:
+        """Compute a profile; ``None`` if no row has a weight. In a set of scalers, keys of some may be scaled by others."""
         names = ["moments", "extrema"] if statistics is None else statistics
         check_arguments(inputCols, groupCols or [], names, weightCol, handleInvalid, relativeError)
         check_dataset(dataset, whole="Profile.of")
@@ -134,9 +137,7 @@ class Profile(ProfileBase):
             else summarize(dataset, columns, statistic_class, handle_invalid=handleInvalid, weight=weight)
         )
         if result is None:
-            raise EmptyDataError(
-                "Profile.of: there is no row, or every row has weight 0. A profile needs at least one row."
-            )
+            return None
         sized = [replace(c, size=size) for c, size in zip(columns, result.sizes, strict=True)]
         return cls._made(sized, keys, options, result.table if isinstance(result, Keyed) else result.statistic)
 

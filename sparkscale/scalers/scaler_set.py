@@ -11,7 +11,7 @@ from pyspark.ml.param import Param, Params
 from pyspark.sql import DataFrame
 
 from sparkscale.display.html import HtmlReprMixin
-from sparkscale.errors import OutputColumnError, ParamError, ParamTypeError
+from sparkscale.errors import EmptyDataError, OutputColumnError, ParamError, ParamTypeError
 from sparkscale.scalers import _saved_columns as saved_columns
 from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._columns import repeated
@@ -113,7 +113,12 @@ class ScalerSet(HtmlReprMixin, Writable, Estimator["ScalerSetModel"]):
                 columns = resolve(dataset, scaler._input_names())
                 scaler._check_columns(columns)
                 group_keys(dataset, scaler._group_names(), columns)
-            profile = Profile._of(dataset, **_profile_of(scalers), keys_are_scaled=True)
+            computed = Profile._of(dataset, **_profile_of(scalers), keys_are_scaled=True)
+            if computed is None:
+                raise EmptyDataError(
+                    "ScalerSet: there is no row, or every row has weight 0. fit needs at least one row."
+                )
+            profile = computed
         model = ScalerSetModel(profile, [scaler.fit(profile) for scaler in scalers])
         model._resetUid(self.uid)
         return model

@@ -24,6 +24,7 @@ __all__ = [
     "files",
     "has_jvm",
     "is_cancelled",
+    "lines",
     "message",
     "partitions",
     "plan",
@@ -181,6 +182,25 @@ def children(spark: SparkSession, path: str) -> list[str] | None:
         return None
     system, place = files(spark, path)
     return [status.getPath().getName() for status in system.listStatus(place)] if system.exists(place) else []
+
+
+def lines(spark: SparkSession, path: str) -> list[str] | None:
+    """Return the lines of the text files in a folder, without a job; ``None`` on Connect, and if they are compressed."""
+    if not hasattr(spark, "_jsparkSession"):
+        return None
+    system, place = files(spark, path)
+    entries = [status.getPath() for status in system.listStatus(place)] if system.exists(place) else []
+    texts = [file for file in entries if not file.getName().startswith(("_", "."))]
+    if not all(file.getName().endswith(".txt") for file in texts):
+        return None
+    lines: list[str] = []
+    for file in texts:
+        stream = system.open(file)
+        try:
+            lines += spark._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8").splitlines()  # type: ignore[union-attr]
+        finally:
+            stream.close()
+    return lines
 
 
 def standard_scaler(

@@ -28,6 +28,7 @@ __all__ = [
     "listed",
     "path_parts",
     "same_name",
+    "same_path",
     "single_place",
     "unquoted",
 ]
@@ -57,6 +58,8 @@ def check_dataset(df: Any, *, whole: str | None = None) -> None:
         return
     name = f"{df_class.__module__.partition('.')[0]}.{df_class.__name__}"
     remedy = "Convert it with spark.createDataFrame."
+    if hasattr(df_class, "groupCols"):  # a Profile: only fit takes it
+        remedy = "Fit a scaler on it; model.merge(scaler.fit(profile)) adds its rows to a model."
     if callable(getattr(df_class, "to_spark", None)):
         name, remedy = f"pandas-on-Spark {df_class.__name__}", "Pass the result of its to_spark()."
     raise DatasetError(f"A Spark DataFrame is needed. Got a {name}. {remedy}")
@@ -83,6 +86,11 @@ def same_name(df: DataFrame, one: str, other: str) -> bool:
     if one == other or folded(one) != folded(other):
         return one == other
     return not is_on(df.sparkSession, "spark.sql.caseSensitive")
+
+
+def same_path(df: DataFrame, one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two columns or fields, given by the names on their way, are the same one."""
+    return len(one) == len(other) and all(same_name(df, a, b) for a, b in zip(one, other, strict=True))
 
 
 def folded(name: str) -> str:

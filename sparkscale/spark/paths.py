@@ -9,6 +9,8 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StringType, StructField, StructType
 
+from sparkscale.spark import jvm
+
 __all__ = ["LINES", "escaped", "exists", "files", "lines"]
 
 LINES = StructType([StructField("value", StringType())])
@@ -29,8 +31,9 @@ def exists(spark: SparkSession, path: str) -> bool:
 
 
 def lines(spark: SparkSession, path: str) -> list[str]:
-    """Return the lines of the text files in a path, unordered, each more than once; none if it does not exist."""
-    return _read(spark, path, "false", lambda df: [row[0] for row in df.collect()])
+    """Return the lines of the text files in a path, unordered, some more than once; none if it does not exist."""
+    read = jvm.lines(spark, path)
+    return read if read is not None else _read(spark, path, "false", lambda df: [row[0] for row in df.collect()])
 
 
 def files(spark: SparkSession, path: str) -> list[str]:

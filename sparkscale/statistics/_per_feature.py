@@ -47,8 +47,8 @@ class PerFeature(InRows):
                 return cls._of_sparse(block.spread())._in_rows(block.size)
             step = rows_at_once(block.values) if cls.in_chunks or block.runs is not None else block.rows
             starts = np.zeros(1, np.intp) if block.runs is None else run_starts(block.runs)
-            whole = pairwise(_edges(starts, block.rows, step))
-            chunks = [block[i : min(i + step, end)] for start, end in whole for i in range(start, end, step)]
+            pieces = pairwise(_edges(starts, block.rows, step))  # a run that is longer than a chunk is cut again
+            chunks = [block[i : min(i + step, end)] for start, end in pieces for i in range(start, end, step)]
             return cls.join_blocks([cls._of_chunk(chunk) for chunk in chunks], [chunk.runs for chunk in chunks])
 
     @classmethod
@@ -95,8 +95,10 @@ class PerFeature(InRows):
         """Merge rows of several statistics, in the order of ``rows``, that have the same ascending number."""
         if not cls.fixed:
             return super().merge_ordered(statistics, rows, numbers)
-        rows_of = _Rows(statistics, rows)
-        return statistics[0]._merge_runs(run_starts(numbers), len(rows), rows_of)
+        starts = run_starts(numbers)
+        if len(starts) == len(numbers):
+            return cls.concat(statistics).take(rows)
+        return statistics[0]._merge_runs(starts, len(rows), _Rows(statistics, rows))
 
     def _merge_runs(self: P, starts: Places, rows: int, rows_of: Callable[[int, int], list[Any]]) -> P:
         """Merge runs of rows in chunks, so that copies and temporary arrays stay in the cache."""

@@ -25,6 +25,9 @@ class InRows(Statistic):
     fixed: ClassVar[bool] = True
     """Whether the lengths of all arrays depend on the number of features alone."""
 
+    weights: ClassVar[Mapping[str, int]] = {}
+    """Which arrays are proportional to the weight of the rows, or to a power of it; empty if rows have no weight."""
+
     @abstractmethod
     def merge_rows(self: R, numbers: npt.NDArray[np.intp]) -> R:
         """Merge consecutive statistics that have the same number, where the arrays have one row per statistic."""
@@ -52,6 +55,14 @@ class InRows(Statistic):
     def as_row(self: R) -> R:
         """Return the statistic with arrays of a single row."""
         return type(self)(**{name: array[None] for name, array in self.arrays().items()})
+
+    def weighted(self: R, factors: Array) -> R:
+        """Return the statistics, one per row, of rows whose weights are multiplied by a factor for each statistic."""
+        arrays = self.arrays()
+        for name, power in self.weights.items():
+            values = arrays[name]
+            arrays[name] = values * (factors**power).reshape(-1, *[1] * (values.ndim - 1))
+        return type(self)(**arrays)
 
     def take(self: R, rows: npt.NDArray[np.intp]) -> R:
         """Select some of the statistics, one per row."""

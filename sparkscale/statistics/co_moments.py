@@ -73,6 +73,7 @@ class CoMoments(InRows):
     """
 
     joint = True
+    weights = {"rows": 1, "comoments": 1}
 
     rows: Array
     origin: Array

@@ -69,6 +69,7 @@ class Moments(PerFeature):
     """
 
     aggregates = AGGREGATES
+    weights = {"weight": 1, "weight_square": 2, "m2": 1}
 
     weight: Array
     weight_square: Array

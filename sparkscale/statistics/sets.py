@@ -118,8 +118,8 @@ class StatisticSet(PerFeature):
         """Return the statistics of a block of rows; one that another one extends is taken from that."""
         own: dict[str, Any] = {}
         for name, one in sorted(cls.classes.items(), key=lambda item: -len(item[1].names())):
-            base = next((s for s in own.values() if isinstance(s, one)), None)
-            own[name] = one.of(block) if base is None else one.from_arrays(base.arrays())
+            base = next((s for s in own.values() if isinstance(s, one) and len(s.names()) > len(one.names())), None)
+            own[name] = one.of(block) if base is None else one(**{n: getattr(base, n) for n in one.names()})
         return cls([own[name] for name in cls.classes])
 
     @classmethod
@@ -151,6 +151,10 @@ class StatisticSet(PerFeature):
     def of_row(self, row: int) -> StatisticSet:
         """See `PerFeature`."""
         return self._each(lambda s: s.of_row(row))
+
+    def weighted(self, factors: Array) -> StatisticSet:
+        """See `PerFeature`."""
+        return self._each(lambda s: s.weighted(factors))
 
     def take(self, rows: Places) -> StatisticSet:
         """See `PerFeature`."""

@@ -16,7 +16,7 @@ __all__ = ["MOST_NUMBERS", "by_key", "merged", "slices", "whole_keys"]
 
 Numbers = npt.NDArray[np.intp]
 
-MOST_NUMBERS = 1 << 22  # of the statistics that a task computes at a time; it holds at most twice as many
+MOST_NUMBERS = 1 << 22  # of the statistics that a task computes at a time; it holds at most three times as many
 ROWS_TO_MERGE = 64  # of a key that goes on in the next batch, so that it holds no more numbers than it must
 
 

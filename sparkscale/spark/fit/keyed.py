@@ -32,6 +32,7 @@ __all__ = ["KeyedPart", "KeyedScan", "iter_parts", "merge_by_key", "scan_by_key"
 
 Numbers = npt.NDArray[np.intp]
 
+SENT_NUMBERS = 1 << 20  # in an Arrow batch
 MERGED_NUMBERS = 1 << 18  # a task merges again at this many numbers plus twice those of the last merge
 
 
@@ -144,7 +145,13 @@ class KeyedState:
         if self._statistics:
             keys, statistic = merged(self._statistics)
             for rows, arrays in statistic.row_arrays():
-                yield partials.encode(partition, self.group, order, size, 0.0, arrays, keys.take(pa.array(rows)))
+                step = max(1, SENT_NUMBERS // max(sum(array.shape[1] for array in arrays), 1))
+                for start in range(0, len(rows), step):
+                    some = slice(start, start + step)
+                    sent = [array[some] for array in arrays]
+                    yield partials.encode(
+                        partition, self.group, order, size, 0.0, sent, keys.take(pa.array(rows[some]))
+                    )
         for keys, counts in self._nulls:
             arrays = partials.no_arrays(statistic_class, len(keys))
             yield partials.encode(partition, self.group, order, size, counts, arrays, keys)
@@ -174,6 +181,7 @@ class KeyedScan:
         with gpu.device_of_task(self.device) as worker:
             for batch in worker.rebatch(batching.of_many_rows(batches)):
                 keys, runs, ordered = by_key(batch)
+                del batch
                 for start, stop in self._ranges(runs, states):
                     for state in states.values():
                         state.keys = keys

@@ -1,19 +1,23 @@
-"""Tables of statistics by key that the driver holds: merged and chosen there."""
+"""Tables of statistics by key that the driver holds: merged and chosen there, and keys that the driver makes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyspark.sql.pandas.types import to_arrow_type
+from pyspark.sql.types import DataType, TimestampType
 
 from sparkscale.spark.arrow import numbered
 from sparkscale.spark.fit.table_rows import MergedRows
 from sparkscale.statistics import StatisticSet
 
-__all__ = ["merged_rows", "on_driver", "projected_rows", "replaced_rows"]
+__all__ = ["key_array", "merged_rows", "on_driver", "projected_rows", "replaced_rows"]
 
 Task = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
@@ -40,13 +44,24 @@ def replaced_rows(rows: pa.Table, new: pa.Table) -> pa.Table:
     """Return the rows of both tables, of a key in both the new one."""
     numbers = _numbers(pa.concat_tables([rows, new]))
     old, others = numbers[: rows.num_rows], numbers[rows.num_rows :]
-    return pa.concat_tables([rows.filter(pa.array(~np.isin(old, others))), new])
+    return pa.concat_tables([rows.filter(pa.array(~np.isin(old, others))), new]).combine_chunks()
 
 
 def projected_rows(rows: pa.Table, fields: Sequence[int]) -> pa.Table:
-    """Return the rows with some of the key columns, in the order of the whole keys."""
+    """Return the rows with some of the key columns, in the order of the whole keys, NaN and null last."""
     keys = rows.column("b").combine_chunks()
     columns = {field.name: column for field, column in zip(keys.type, keys.flatten(), strict=True)}
     order = pc.sort_indices(pa.table(columns), sort_keys=[(name, "ascending") for name in columns])
     kept = pa.StructArray.from_arrays([columns[f"k{field}"] for field in fields], [f"k{i}" for i in range(len(fields))])
     return rows.set_column(0, "b", kept).take(order)
+
+
+def key_array(value: Any, data_type: DataType) -> pa.Array:
+    """Return one value of a key: a zero without a sign; of a time without a zone, in the local one, as Spark takes it."""
+    if isinstance(value, float):
+        value += 0.0
+    if not isinstance(data_type, TimestampType):
+        return pa.array([value], to_arrow_type(data_type))
+    if isinstance(value, datetime) and value.tzinfo is None:
+        value = value.astimezone()
+    return pa.array([value], pa.timestamp("us", "UTC"))

@@ -128,13 +128,16 @@ def encode(
 def _binary(rows: Array) -> pa.Array:
     """Return the numbers of each row as bytes."""
     ends = np.arange(len(rows) + 1) * rows.shape[1] * rows.itemsize
-    buffers = [None, pa.py_buffer(ends.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(rows))]
+    offsets = pa.array(ends, pa.int32())  # refuses more than 2 GB
+    buffers = [None, offsets.buffers()[1], pa.py_buffer(np.ascontiguousarray(rows))]
     return pa.Array.from_buffers(pa.binary(), len(rows), buffers)
 
 
 def _numbers(batch: pa.RecordBatch) -> tuple[Places, Array]:
     """Return where the numbers of each row start, and the numbers of all rows."""
     column = batch.column("numbers").cast(pa.binary())  # Spark may be configured to send large_binary
+    if not len(column):
+        return np.zeros(0, np.intp), np.zeros(0)
     _, ends, values = column.buffers()
     starts = np.frombuffer(ends, np.int32)[column.offset : column.offset + len(column)]
     return starts.astype(np.intp) // 8, np.frombuffer(values, np.float64)

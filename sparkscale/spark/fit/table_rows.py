@@ -19,6 +19,8 @@ from sparkscale.statistics._reductions import run_starts
 
 __all__ = [
     "LISTS",
+    "CheckedRows",
+    "DecayedRows",
     "MappedRows",
     "MergedRows",
     "RowFunction",
@@ -29,8 +31,10 @@ __all__ = [
     "key_of_number",
     "key_type",
     "statistics_type",
+    "units_until",
 ]
 
+MICROSECONDS_PER_DAY = 86_400e6
 LISTS = ArrayType(DoubleType())
 
 RowFunction = Callable[[pa.Array, StatisticSet], Mapping[str, npt.NDArray[Any]]]
@@ -130,6 +134,37 @@ class SelectedRows:
                 yield encoded(batch.column("b"), rows.select(self.name, self.selected_class, self.features))
 
 
+@dataclass(frozen=True)
+class DecayedRows:
+    """A task that halves the weights of a key's rows for every so many units between one of its fields and ``at``."""
+
+    statistic_class: type[StatisticSet]
+    field: int
+    half_life: float
+    at: pa.Array
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Return the rows of the result."""
+        for batch in slices(batches):
+            if batch.num_rows:
+                keys = batch.column("b")
+                ages = units_until(keys.field(self.field), self.at)
+                rows = decoded(batch, self.statistic_class)
+                yield encoded(keys, rows.weighted(np.exp2(-ages / self.half_life)))
+
+
+def units_until(keys: pa.Array, at: pa.Array) -> npt.NDArray[np.float64]:
+    """Return how far keys are before the one of ``at``: in days if they are dates or times, otherwise as they are."""
+    if pa.types.is_date(keys.type):
+        whole, unit = pa.int32(), 1.0
+    elif pa.types.is_timestamp(keys.type):
+        whole, unit = pa.int64(), MICROSECONDS_PER_DAY
+    else:
+        whole, unit = keys.type if pa.types.is_integer(keys.type) else pa.float64(), 1.0
+    last, numbers = (array.cast(whole).to_numpy(zero_copy_only=False) for array in (at, keys))
+    return (last - numbers) / unit  # type: ignore[no-any-return]
+
+
 @dataclass(frozen=True, eq=False)
 class MappedRows:
     """A task that computes numbers from the statistics of each key."""
@@ -144,3 +179,15 @@ class MappedRows:
                 results = self.function(batch.column("b"), decoded(batch, self.statistic_class))
                 lists = {n: _list_array(np.full(len(v), v.shape[1]), v.ravel()) for n, v in results.items()}
                 yield pa.RecordBatch.from_pydict({"b": batch.column("b"), **lists})
+
+
+@dataclass(frozen=True)
+class CheckedRows:
+    """Applies a function for the errors that it raises."""
+
+    function: RowFunction
+
+    def __call__(self, keys: pa.Array, statistics: StatisticSet) -> dict[str, npt.NDArray[Any]]:
+        """Return zeros."""
+        self.function(keys, statistics)
+        return {"n": np.zeros((len(keys), 1))}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import reduce
 from operator import and_
 from typing import Any
@@ -15,17 +14,18 @@ import pyarrow as pa
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import to_arrow_type
-from pyspark.sql.types import DataType, IntegerType, StructField, StructType, TimestampType
+from pyspark.sql.types import DoubleType, FloatType, IntegerType, StructField, StructType
 
 from sparkscale.errors import ParamError
 from sparkscale.spark import arrow, sql, tasks
 from sparkscale.spark.arrow import numbered
 from sparkscale.spark.columns import temp_column_name
 from sparkscale.spark.fit import scan
-from sparkscale.spark.fit.local_rows import merged_rows, on_driver, projected_rows, replaced_rows
+from sparkscale.spark.fit.local_rows import key_array, merged_rows, on_driver, projected_rows, replaced_rows
 from sparkscale.spark.fit.table_rows import (
     LISTS,
+    CheckedRows,
+    DecayedRows,
     MappedRows,
     MergedRows,
     RowFunction,
@@ -148,7 +148,7 @@ class StatisticTable:
             return self
         local = self._held(*others)
         if local:
-            return self._of_local(merged_rows(pa.concat_tables(local), self.statistic_class))
+            return self.of_local(merged_rows(pa.concat_tables(local), self.statistic_class))
         rows = [sql.select(t.df, "*", f"{i} AS o") for i, t in enumerate((self, *others))]
         return self.of(self._merged(reduce(DataFrame.unionByName, rows), "o"))
 
@@ -156,7 +156,7 @@ class StatisticTable:
         """Return the keys of both tables, with the statistics of the other one where it has any."""
         local = self._held(other)
         if local:
-            return self._of_local(replaced_rows(*local))
+            return self.of_local(replaced_rows(*local))
         rows, new = self.df, other.df
         keys = new.select("b").withColumnRenamed("b", "other")
         kept = rows.join(keys, rows["b"] == keys["other"], "left_anti")
@@ -166,7 +166,7 @@ class StatisticTable:
         """Return the table by some of the key columns, with all keys merged that agree in these."""
         table = replace(self, key_type=key_type([self.key_type[field].dataType for field in fields]))
         if self.local is not None:
-            return table._of_local(merged_rows(projected_rows(self.local, fields), self.statistic_class))
+            return table.of_local(merged_rows(projected_rows(self.local, fields), self.statistic_class))
         kept = ", ".join(f"b.k{field} AS k{i}" for i, field in enumerate(fields))
         rows = sql.select(self.df, f"struct({kept}) AS b", "b AS o", *self.statistic_class.classes)
         return table.of(table._merged(rows, "o"))
@@ -177,7 +177,8 @@ class StatisticTable:
         held = [table.local for table in tables if table.local is not None]
         return held if len(held) == len(tables) and sum(rows.nbytes for rows in held) <= HELD_BYTES else None
 
-    def _of_local(self, rows: pa.Table) -> StatisticTable:
+    def of_local(self, rows: pa.Table) -> StatisticTable:
+        """Return the table of other rows that the driver holds."""
         return replace(self, local=rows, rows=rows.num_rows)
 
     def _merged(self, rows: DataFrame, order: str) -> DataFrame:
@@ -207,7 +208,7 @@ class StatisticTable:
         try:
             pairs = zip(self.key_type.fields, values, strict=True)
             key = pa.StructArray.from_arrays(
-                [_key_array(value, field.dataType) for field, value in pairs], self.key_type.names
+                [key_array(value, field.dataType) for field, value in pairs], self.key_type.names
             )
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError):
             return None  # no key has a value that the type of the column cannot hold
@@ -248,6 +249,22 @@ class StatisticTable:
             return replace(table, local=on_driver(task, self.local))
         return table.of(tasks.map_in_arrow(self.df, task, table.schema))
 
+    def decayed(self, field: int, half_life: float, at: pa.Array) -> StatisticTable:
+        """Return the table with the weights of a key's rows halved for every so many units until ``at``."""
+        task = DecayedRows(self.statistic_class, field, half_life, at)
+        if self.local is not None and self.rows:
+            return self.of_local(on_driver(task, self.local))
+        return self.of(tasks.map_in_arrow(self.df, task, self.schema))
+
+    def latest(self, field: int) -> tuple[pa.Array, bool]:
+        """Return the largest value of a key column, as an array of one, and whether no key lacks one."""
+        name, data_type = f"b.k{field}", self.key_type[field].dataType
+        lacks = f"isnan({name})" if isinstance(data_type, FloatType | DoubleType) else "false"
+        (batch,) = arrow.batches(
+            sql.select(self.df, f"max({name}) AS m", f"every({name} IS NOT NULL AND NOT {lacks}) AS e")
+        )
+        return batch.column("m"), batch.column("e")[0].as_py() is not False
+
     def map_rows(self, function: RowFunction, names: Sequence[str]) -> DataFrame:
         """Return key ``b`` and lists of numbers by name, from a function of the keys and their statistics."""
         schema = StructType([StructField("b", self.key_type), *(StructField(name, LISTS) for name in names)])
@@ -259,28 +276,6 @@ class StatisticTable:
     def check_rows(self, function: RowFunction) -> None:
         """Apply a function of the keys and their statistics, for the errors that it raises."""
         if self.local is None or not self.rows:
-            self.map_rows(_Checked(function), ["n"]).write.format("noop").mode("overwrite").save()
+            self.map_rows(CheckedRows(function), ["n"]).write.format("noop").mode("overwrite").save()
         else:
             on_driver(MappedRows(self.statistic_class, function), self.local)
-
-
-@dataclass(frozen=True)
-class _Checked:
-    """Applies a function for the errors that it raises."""
-
-    function: RowFunction
-
-    def __call__(self, keys: pa.Array, statistics: StatisticSet) -> dict[str, npt.NDArray[Any]]:
-        self.function(keys, statistics)
-        return {"n": np.zeros((len(keys), 1))}
-
-
-def _key_array(value: Any, data_type: DataType) -> pa.Array:
-    """Return one value of a key: a zero without a sign; of a time without a zone, in the local one, as Spark takes it."""
-    if isinstance(value, float):
-        value += 0.0
-    if not isinstance(data_type, TimestampType):
-        return pa.array([value], to_arrow_type(data_type))
-    if isinstance(value, datetime) and value.tzinfo is None:
-        value = value.astimezone()
-    return pa.array([value], pa.timestamp("us", "UTC"))
