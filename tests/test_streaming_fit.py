@@ -130,7 +130,7 @@ def test_a_batch_that_is_older_than_the_last_is_refused_or_starts_anew(spark, tm
         StreamingFit(str(tmp_path / "p"), inputCols=["x"])(rows_of(spark, 1), 0)
     rows_of(spark, 1).write.parquet(str(tmp_path / "other"))
     with pytest.raises(PersistenceError, match="already exists"):
-        StreamingFit(str(tmp_path / "other"), inputCols=["x"])(rows_of(spark, 1), 0)
+        StreamingFit(str(tmp_path / "other"), inputCols=["x"], reset=True)(rows_of(spark, 1), 0)
 
 
 @pytest.mark.classic_only

@@ -60,7 +60,11 @@ class StreamingFit:
     path : str
         Where the profile is saved. It may hold the profile of an earlier run of the same query, and nothing else. Only one
         query may write to it.
-    inputCols, groupCols, statistics, weightCol, handleInvalid, relativeError
+    inputCols : list of str
+        The columns.
+    groupCols : list of str, optional
+        Columns whose values are keys.
+    statistics, weightCol, handleInvalid, relativeError : list of str, str, str and float, optional
         As in `Profile.of`.
     reset : bool, default=False
         Whether to start anew if a batch comes that is older than the last one, as after the loss of the query's
@@ -136,6 +140,7 @@ class StreamingFit:
             If the id is lower than that of the last batch, and ``reset`` is False.
         """
         before = self._batches if self._writes and self._batches else self._published(batch.sparkSession)
+        has_published = before.last_id >= 0
         if batchId < before.last_id:
             if not self._reset:
                 raise BatchError(
@@ -147,7 +152,7 @@ class StreamingFit:
         older = before.before if batchId == before.last_id else before.merged
         batches = _Batches(batchId, older, Profile._of(batch, **self._arguments))
         if batches.merged is not None and (batches.last is not None or batchId == before.last_id):
-            self._publish(batches, overwrite=before.last_id >= 0 or self._reset)
+            self._publish(batches, overwrite=has_published)
             self._batches = batches
         else:  # no row: nothing to publish
             self._batches = before
