@@ -218,6 +218,30 @@ def test_a_hundred_thousand_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (1 << 17) < max(held) < (1 << 19)
 
 
+def test_one_of_many_short_runs_may_be_long() -> None:
+    """Of wide rows, which are reduced as a whole."""
+    values = np.random.default_rng(3).normal(size=(60, 20))
+    runs = np.repeat(np.arange(41, dtype=np.intp), [1] * 40 + [20])
+    of_runs = Moments.of(DenseBlock(values, None, runs))
+
+    assert_close(of_runs.take(np.array([40])).of_row(0), Moments.of(DenseBlock(values[40:])))
+    np.testing.assert_array_equal(of_runs.mean[:40], values[:40])
+
+
+def test_weights_of_a_key_are_multiplied_later() -> None:
+    """As if its rows had had them, for moments and co-moments."""
+    values = np.random.default_rng(4).normal(size=(6, 2))
+    both = StatisticSet.of_classes({"moments": Moments, "coMoments": CoMoments})
+    rows = both.of(DenseBlock(values, None, np.repeat(np.arange(2, dtype=np.intp), 3)))
+    weighted = rows.weighted(np.array([0.5, 1.0])).merge_rows(np.zeros(2, np.intp)).of_row(0)
+    right = Moments.of(DenseBlock(values, np.repeat([0.5, 1.0], 3)))
+
+    np.testing.assert_allclose(weighted["moments"].mean, right.mean, rtol=1e-14)
+    np.testing.assert_allclose(weighted["moments"].std(1), right.std(1), rtol=1e-13)
+    np.testing.assert_allclose(np.diag(weighted["coMoments"].comoments), right.m2, rtol=1e-13)
+    assert weighted["moments"].count.tolist() == [6.0, 6.0]
+
+
 def test_rows_may_come_with_long_offsets() -> None:
     """As Spark sends them under useLargeVarTypes; also where a group has no row."""
     moments = Moments.of(DenseBlock(np.arange(6.0).reshape(3, 2)))

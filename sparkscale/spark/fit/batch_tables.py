@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql.types import LongType
 
@@ -30,9 +32,9 @@ def joined(table: StatisticTable, other: StatisticTable) -> StatisticTable:
 def split(table: StatisticTable, batch_id: int) -> tuple[StatisticTable, StatisticTable]:
     """Return the table of the batches before one, and of that one."""
     if table.local is not None:
-        ids = pc.struct_field(table.local.column("b"), [0])
-        masks = (pc.less(ids, batch_id), pc.equal(ids, batch_id))
-        before, last = (table.of_local(table.local.filter(mask)) for mask in masks)
+        ids = pc.struct_field(table.local.column("b"), [0]).to_numpy()
+        places = (np.flatnonzero(mask) for mask in (ids < batch_id, ids == batch_id))
+        before, last = (table.of_local(table.local.take(pa.array(rows))) for rows in places)
     else:
         before, last = (table.of(sql.where(table.df, f"b.k0 {sign} {batch_id}")) for sign in ("<", "="))
     return before, last

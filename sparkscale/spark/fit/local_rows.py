@@ -44,7 +44,7 @@ def replaced_rows(rows: pa.Table, new: pa.Table) -> pa.Table:
     """Return the rows of both tables, of a key in both the new one."""
     numbers = _numbers(pa.concat_tables([rows, new]))
     old, others = numbers[: rows.num_rows], numbers[rows.num_rows :]
-    return pa.concat_tables([rows.filter(pa.array(~np.isin(old, others))), new]).combine_chunks()
+    return pa.concat_tables([rows.take(pa.array(np.flatnonzero(~np.isin(old, others)))), new]).combine_chunks()
 
 
 def projected_rows(rows: pa.Table, fields: Sequence[int]) -> pa.Table:
