@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from sparkscale.blocks import Block, DenseBlock, SparseBlock
 from sparkscale.errors import SizeMismatchError
-from sparkscale.spark import arrow
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.fit import batching, key_runs, keyed, partials
+from sparkscale.spark.fit import batching, key_runs, keyed
 from sparkscale.spark.fit.blocks import Pool
 from sparkscale.spark.fit.selection import column_groups
 from sparkscale.statistics import CoMoments, Counts, Extrema, Moments, PerFeature, Quantiles, Squares, StatisticSet
@@ -240,22 +239,6 @@ def test_weights_of_a_key_are_multiplied_later() -> None:
     np.testing.assert_allclose(weighted["moments"].std(1), right.std(1), rtol=1e-13)
     np.testing.assert_allclose(np.diag(weighted["coMoments"].comoments), right.m2, rtol=1e-13)
     assert weighted["moments"].count.tolist() == [6.0, 6.0]
-
-
-def test_rows_may_come_with_long_offsets() -> None:
-    """As Spark sends them under useLargeVarTypes; also where a group has no row."""
-    moments = Moments.of(DenseBlock(np.arange(6.0).reshape(3, 2)))
-    batch = partials.to_batch(partials.Partial(0, 0, 0, 2, 1.0, moments), Moments)
-    index = batch.schema.get_field_index("numbers")
-    large = batch.set_column(index, "numbers", batch.column(index).cast(pa.large_binary()))
-
-    for rows in (batch, large, large.slice(0, 0)):
-        nulls, places, statistic = partials.decode(rows, Moments)
-        assert len(nulls) == len(places) == rows.num_rows
-        assert partials.distinct_sizes(rows) == [2] * rows.num_rows
-        assert statistic is None or statistic.mean.tolist() == [[2.0, 3.0]]
-    (row,) = arrow.iter_rows(large)
-    assert partials.of_row(row, Moments).statistic.count.tolist() == [3.0, 3.0]
 
 
 @each_statistic

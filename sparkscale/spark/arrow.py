@@ -45,7 +45,7 @@ def _concat(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 def collect(df: DataFrame) -> list[dict[str, Any]]:
-    """Collect rows of numbers, arrays and bytes, with arrays as NumPy arrays."""
+    """Collect rows of numbers and arrays, with arrays as NumPy arrays."""
     return [row for batch in batches(df) for row in iter_rows(batch)]
 
 
@@ -56,12 +56,10 @@ def batches(df: DataFrame) -> list[pa.RecordBatch]:
 
 
 def iter_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    """Return the rows of a batch, with arrays as NumPy arrays, and bytes as buffers."""
+    """Return the rows of a batch, with arrays as NumPy arrays."""
     columns = [
         np.split(c.flatten().to_numpy(zero_copy_only=False), np.cumsum(np.diff(c.offsets.to_numpy()))[:-1])
         if pa.types.is_list(c.type)
-        else [cell.as_buffer() for cell in c]
-        if pa.types.is_binary(c.type) or pa.types.is_large_binary(c.type)
         else c.to_pylist()
         for c in batch.columns
     ]
