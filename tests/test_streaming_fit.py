@@ -112,7 +112,10 @@ def test_a_batch_that_is_older_than_the_last_is_refused_or_starts_anew(spark, tm
     assert reader.profile().summary()["count"].tolist() == [2]
     with pytest.raises(BatchError, match=r"batch 0 comes after batch 1, which .* choose a new path, or set reset=True"):
         sink(rows_of(spark, 0), 0)
-    StreamingFit(path, inputCols=["x"], reset=True)(rows_of(spark, 7, 8, 9), 0)
+    anew = StreamingFit(path, inputCols=["x"], reset=True)
+    anew(rows_of(spark, 7, 8), 0)
+    assert reader.profile().summary()["count"].tolist() == [2]
+    anew(rows_of(spark, 7, 8, 9), 0)  # the same id again
     model = reader.model(MinMaxScaler(inputCol="x"))
 
     assert (model.count, model.originalMax[0]) == (3, VALUES[7:10, 0].max())

@@ -52,14 +52,11 @@ def decayed(profile: ProfileBase, half_life: Any, by: Any, at: Any) -> Statistic
 
 def _until(key: KeyColumn, at: Any, latest: pa.Array) -> pa.Array:
     """Return the key up to which ages are counted."""
-    try:
-        if isinstance(at, bool):
-            raise TypeError  # as of other types
-        until = key_array(at, key.type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError):
+    until = None if isinstance(at, bool) else key_array(at, key.type)
+    if until is None:
         raise ParamTypeError(
             f"Profile.decayed: at must be a value of {key.name!r}, of type {key.type.simpleString()}. Got {at!r}."
-        ) from None
+        )
     age = units_until(latest, until)
     if len(age) and (math.isnan(age[0]) or age[0] < 0):
         raise _fail(

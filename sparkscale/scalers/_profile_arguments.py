@@ -21,8 +21,9 @@ def check_arguments(
     handle_invalid: Any,
     relative_error: Any,
     what: str = "Profile.of",
-) -> None:
-    """Refuse arguments of ``what`` that cannot be used."""
+) -> list[str]:
+    """Refuse arguments of ``what`` that cannot be used, and return the names of the statistics."""
+    statistics = ["moments", "extrema"] if statistics is None else statistics
     for name, values in (("inputCols", inputs), ("groupCols", groups), ("statistics", statistics)):
         if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
             raise ParamTypeError(f"{what}: {name} must be a list of names. Got {values!r}.")
@@ -42,3 +43,4 @@ def check_arguments(
         raise ParamTypeError(f"{what}: weightCol must be the name of a column. Got {weight!r}.")
     if weight is not None and "coMoments" in statistics:
         raise ParamError(f"{what}: coMoments take no weights. Leave out weightCol, or the coMoments.")
+    return [*statistics]

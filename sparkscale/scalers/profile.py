@@ -123,8 +123,7 @@ class Profile(ProfileOverTime):
         keys_are_scaled: bool = False,
     ) -> Profile | None:
         """Compute a profile; ``None`` if no row has a weight. In a set of scalers, keys of some may be scaled by others."""
-        names = ["moments", "extrema"] if statistics is None else statistics
-        check_arguments(inputCols, groupCols or [], names, weightCol, handleInvalid, relativeError)
+        names = check_arguments(inputCols, groupCols or [], statistics, weightCol, handleInvalid, relativeError)
         check_dataset(dataset, whole="Profile.of")
         columns = resolve(dataset, inputCols)
         keys = group_keys(dataset, groupCols or [], () if keys_are_scaled else columns)

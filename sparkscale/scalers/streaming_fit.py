@@ -107,21 +107,23 @@ class StreamingFit:
         relativeError: float = 0.001,
         reset: bool = False,
     ) -> None:
-        names = ["moments", "extrema"] if statistics is None else statistics
-        check_arguments(inputCols, groupCols or [], names, weightCol, handleInvalid, relativeError, what="StreamingFit")
+        names = check_arguments(
+            inputCols, groupCols or [], statistics, weightCol, handleInvalid, relativeError, what="StreamingFit"
+        )
         if folded(BATCH.name) in map(folded, groupCols or []):
             raise ParamError("StreamingFit: groupCols: 'batchId' is the key of the batches. Rename the column.")
         self._path = os.fspath(path)
         self._arguments: dict[str, Any] = {
             "inputCols": [*inputCols],
             "groupCols": [*(groupCols or [])],
-            "statistics": [*names],
+            "statistics": names,
             "weightCol": weightCol,
             "handleInvalid": handleInvalid,
             "relativeError": relativeError,
         }
         self._reset = reset
         self._batches: _Batches | None = None  # None: not read yet
+        self._checksum: str | None = None  # of the metadata that was read
         self._writes = False
 
     def __call__(self, batch: DataFrame, batchId: int) -> None:
@@ -168,9 +170,9 @@ class StreamingFit:
         """
         if not self._writes:
             spark = SparkSession.getActiveSession() or SparkSession.builder.getOrCreate()
-            known = self._batches.last_id if self._batches else -1
-            if known < 0 or known != self._published_id(spark):
-                self._batches = self._published(spark)
+            checksum = self._published_checksum(spark)
+            if checksum != self._checksum:
+                self._batches, self._checksum = self._published(spark), checksum
         profile = self._batches.merged if self._batches else None
         if profile is None:
             raise ParamError(f"StreamingFit: nothing was published at '{self._path}' yet. Wait for the first batch.")
@@ -192,10 +194,13 @@ class StreamingFit:
         """
         return scaler.fit(self.profile())
 
-    def _published_id(self, spark: SparkSession) -> int:
-        """Return the id of the last batch at the path; -1 if there is none."""
-        standing = [m for name in storage.METADATA for m in storage.undamaged(spark, self._path, name)]
-        return storage.typed_entry(standing[0], "batchId", int) if standing else -1
+    def _published_checksum(self, spark: SparkSession) -> str | None:
+        """Return what tells the newest publication from all others, also of the same batch; ``None`` if there is none."""
+        names = storage.METADATA
+        standing = storage.retry_unsettled(
+            lambda: [m for name in names for m in storage.undamaged(spark, self._path, name)]
+        )
+        return standing[0].get("checksum") if standing else None
 
     def _published(self, spark: SparkSession) -> _Batches:
         """Read what the path has."""
@@ -231,7 +236,7 @@ class StreamingFit:
         (writer.overwrite() if overwrite else writer).save(self._path)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_batches": None, "_writes": False}
+        return {**self.__dict__, "_batches": None, "_checksum": None, "_writes": False}
 
     def __repr__(self) -> str:
         return f"StreamingFit(path={self._path!r}, inputCols={self._arguments['inputCols']!r})"

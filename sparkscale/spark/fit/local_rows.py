@@ -17,7 +17,7 @@ from sparkscale.spark.arrow import numbered
 from sparkscale.spark.fit.table_rows import MergedRows
 from sparkscale.statistics import StatisticSet
 
-__all__ = ["key_array", "merged_rows", "on_driver", "projected_rows", "replaced_rows"]
+__all__ = ["Task", "key_array", "merged_rows", "on_driver", "projected_rows", "replaced_rows"]
 
 Task = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
@@ -56,12 +56,18 @@ def projected_rows(rows: pa.Table, fields: Sequence[int]) -> pa.Table:
     return rows.set_column(0, "b", kept).take(order)
 
 
-def key_array(value: Any, data_type: DataType) -> pa.Array:
-    """Return one value of a key: a zero without a sign; of a time without a zone, in the local one, as Spark takes it."""
+def key_array(value: Any, data_type: DataType) -> pa.Array | None:
+    """Return one value of a key, or ``None`` if the type cannot hold it.
+
+    A zero has no sign; a time without a zone is in the local one, as Spark takes it.
+    """
     if isinstance(value, float):
         value += 0.0
-    if not isinstance(data_type, TimestampType):
-        return pa.array([value], to_arrow_type(data_type))
-    if isinstance(value, datetime) and value.tzinfo is None:
-        value = value.astimezone()
-    return pa.array([value], pa.timestamp("us", "UTC"))
+    try:
+        if not isinstance(data_type, TimestampType):
+            return pa.array([value], to_arrow_type(data_type))
+        if isinstance(value, datetime) and value.tzinfo is None:
+            value = value.astimezone()
+        return pa.array([value], pa.timestamp("us", "UTC"))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError):
+        return None

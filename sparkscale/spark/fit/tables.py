@@ -21,7 +21,7 @@ from sparkscale.spark import arrow, sql, tasks
 from sparkscale.spark.arrow import numbered
 from sparkscale.spark.columns import temp_column_name
 from sparkscale.spark.fit import scan
-from sparkscale.spark.fit.local_rows import key_array, merged_rows, on_driver, projected_rows, replaced_rows
+from sparkscale.spark.fit.local_rows import Task, key_array, merged_rows, on_driver, projected_rows, replaced_rows
 from sparkscale.spark.fit.table_rows import (
     LISTS,
     CheckedRows,
@@ -205,13 +205,11 @@ class StatisticTable:
 
     def of_key(self, values: Sequence[Any]) -> StatisticSet | None:
         """Return the statistics of a key, given its values; ``None`` if there is no such key, or a value is of another type."""
-        try:
-            pairs = zip(self.key_type.fields, values, strict=True)
-            key = pa.StructArray.from_arrays(
-                [key_array(value, field.dataType) for field, value in pairs], self.key_type.names
-            )
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError):
+        pairs = zip(self.key_type.fields, values, strict=True)
+        arrays = [key_array(value, field.dataType) for field, value in pairs]
+        if any(array is None for array in arrays):
             return None  # no key has a value that the type of the column cannot hold
+        key = pa.StructArray.from_arrays(arrays, self.key_type.names)
         if self.local is not None:
             batches = self.local.to_batches()
         else:
@@ -245,16 +243,18 @@ class StatisticTable:
         """Return the table of one of the statistics, and of some features; see `StatisticSet.select`."""
         table = replace(self, statistic_class=statistic_class, features=features.shape[-1])
         task = SelectedRows(self.statistic_class, name, statistic_class, features)
-        if self.local is not None and self.rows:
-            return replace(table, local=on_driver(task, self.local))
-        return table.of(tasks.map_in_arrow(self.df, task, table.schema))
+        return self._by_task(task, table)
 
     def decayed(self, field: int, half_life: float, at: pa.Array) -> StatisticTable:
         """Return the table with the weights of a key's rows halved for every so many units until ``at``."""
         task = DecayedRows(self.statistic_class, field, half_life, at)
+        return self._by_task(task, self)
+
+    def _by_task(self, task: Task, form: StatisticTable) -> StatisticTable:
+        """Return the table of the rows that a task makes of these, in the form of another table."""
         if self.local is not None and self.rows:
-            return self.of_local(on_driver(task, self.local))
-        return self.of(tasks.map_in_arrow(self.df, task, self.schema))
+            return form.of_local(on_driver(task, self.local))
+        return form.of(tasks.map_in_arrow(self.df, task, form.schema))
 
     def latest(self, field: int) -> tuple[pa.Array, bool]:
         """Return the largest value of a key column, as an array of one, and whether no key lacks one."""
