@@ -11,7 +11,7 @@ export PYSPARK_PYTHON := $(CURDIR)/$(BIN)/python
 unexport SPARK_HOME PYSPARK_DRIVER_PYTHON PYTHONPATH
 
 .PHONY: help demo test test-all third-party bench zip notebooks docs setup machine clean \
-	lint types layers docstrings plain classic connect settings third-party-tests compat test-runs third-party-runs
+	lint types layers docstrings plain classic connect settings third-party-tests compat compat-oldest compat-others test-runs third-party-runs
 ifeq ($(filter test-runs third-party-runs,$(MAKECMDGOALS)),)
 .NOTPARALLEL:  # except for these two targets
 endif
@@ -45,13 +45,13 @@ test: lint types layers docstrings docs
 test-all: test third-party
 
 third-party: $(VENV)/.all
-	@$(MAKE) --no-print-directory -j2 third-party-runs
+	@$(MAKE) --no-print-directory -j3 third-party-runs
 	@echo '==> all checks with third-party packages passed'
 
 # In parallel: none of them keeps two cores busy by itself.
 test-runs: plain classic connect settings
 
-third-party-runs: third-party-tests compat
+third-party-runs: third-party-tests compat-oldest compat-others
 
 bench: $(VENV)/.bench
 	@echo '==> benchmarks'
@@ -110,9 +110,15 @@ third-party-tests: $(VENV)/.all
 	@echo '==> pytest with third-party packages'
 	@$(BIN)/pytest -m third_party -o 'norecursedirs=.*' --durations=20 --junitxml=$(REPORTS)/third-party.xml
 
-compat: $(VENV)/.all
+compat: compat-oldest compat-others
+
+compat-oldest: $(VENV)/.all
+	@echo '==> the oldest version of PySpark'
+	@$(BIN)/nox --tags oldest
+
+compat-others: $(VENV)/.all
 	@echo '==> other versions of PySpark and Python, the sdist and the wheel'
-	@$(BIN)/nox
+	@$(BIN)/nox --keywords 'not oldest'
 
 machine:
 	@sh tools/check_machine.sh

@@ -54,7 +54,12 @@ PYTHON_TESTS = [
 @nox.parametrize(
     ("requirements", "files_by_mode"),
     [
-        nox.param(("pyspark==3.5.*", "pandas<3", "numpy<2", "pyarrow<20"), {"classic": WITH_NUMPY_1}, id="pyspark-3.5"),
+        nox.param(
+            ("pyspark==3.5.*", "pandas<3", "numpy<2", "pyarrow<20"),
+            {"classic": WITH_NUMPY_1},
+            id="pyspark-3.5",
+            tags=["oldest"],  # half of all time: it can run beside the others
+        ),
         nox.param(
             ("pyspark[connect]==4.0.*", "pandas<3"), {"classic": CLASSIC_4_0, "connect": ON_CONNECT}, id="pyspark-4.0"
         ),
@@ -74,7 +79,8 @@ def compat(session: nox.Session, requirements: tuple[str, ...], files_by_mode: d
     # Older versions of PySpark leave sockets open and use deprecated APIs; ignore their warnings.
     quiet = ("-W", "default", "--disable-warnings")
     for mode, files in files_by_mode.items():
-        session.run("pytest", "-m", "core and not third_party", f"--spark={mode}", *quiet, *(session.posargs or files))
+        core = ("-m", "core and not third_party and not slow")
+        session.run("pytest", *core, f"--spark={mode}", *quiet, *(session.posargs or files))
 
 
 @nox.session(python=PYTHONS)

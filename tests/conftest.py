@@ -36,7 +36,7 @@ os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:+UseSerialGC -XX:TieredStopAtLev
 hypothesis.settings.register_profile(
     "sparkscale",
     deadline=None,
-    max_examples=60,
+    max_examples=30,
     derandomize="CI" in os.environ,
     suppress_health_check=[
         hypothesis.HealthCheck.function_scoped_fixture,

@@ -32,7 +32,6 @@ def run(spark_mode: str):
     return run
 
 
-@pytest.mark.core
 def test_flights(run):
     """The flights example counts all rows, merges to the year's models, and gives the same numbers after a reload."""
     output = run("flights.py")

@@ -426,9 +426,7 @@ def test_what_no_longer_fits_is_refused(spark, df):
         model.merge(other)
     with pytest.raises(ParamError, match="groupCols of the models differ: long bigint and none"):
         model.merge(StandardScaler(inputCol="x").fit(df))
-    with pytest.raises(
-        ColumnTypeError, match="Group column 'long' is of type string, but the model was fitted on bigint"
-    ):
+    with pytest.raises(ColumnTypeError, match="Column 'long' is of type string, but the model was fitted on bigint"):
         model.transform(df.withColumn("long", F.lit("1")))
     with pytest.raises(ColumnNotFoundError, match="'long'"):
         model.transform(df.drop("long"))

@@ -66,7 +66,7 @@ LAYER = ("Shape", "DataFormat", "Epsilon", "Momentum", "Gamma", "Beta", "BatchCo
 FIT = ("HandleEmpty",)  # of whatever is fitted
 QUANTILES = ("Lower", "Upper", "RelativeError", "Interpolation")
 FILL = (*FIT, "FillInvalid", "AddIndicator")
-BY_KEY = (*FILL, "GroupCols", "HandleUnseen", "MinGroupCount")
+BY_KEY = (*FILL, "AsOf", "GroupCols", "HandleUnseen", "MinGroupCount")
 GROUPED = ("BatchNorm", "MaxAbsScaler", "MinMaxScaler", "RobustScaler", "StandardScaler")
 OWN_PARAMS = {
     "BatchNorm": accessors(*BY_KEY, *LAYER, "Statistics"),
@@ -273,6 +273,7 @@ IN_ROWS = STATISTIC | {
     "of_row",
     "of_row_arrays",
     "row_arrays",
+    "running",
     "scatter",
     "take",
     "take_features",

@@ -94,12 +94,12 @@ class Scaler(HtmlReprMixin, FitMixin, Writable, Estimator[M], Generic[M]):
         check_dataset(dataset, whole="fit")
         inputs, outputs = self._input_names(), self._output_names()
         columns = resolve(dataset, inputs)
-        keys = group_keys(dataset, self._group_names(), columns)
+        keys = group_keys(dataset, self._group_names(), columns, as_of=self._as_of() is not None)
         check_outputs(dataset, outputs, inputs, self._indicator_names())
         rows = self._learn_rows(dataset, columns, keys, self._statistic_class)
         if rows is None:
             raise self._no_usable_row(columns)
-        groups = Groups(tuple(keys), rows.table) if rows.table else None
+        groups = Groups(tuple(keys), rows.table, self._as_of() is not None) if rows.table else None
         sized = tuple(replace(c, size=n) for c, n in zip(columns, rows.sizes, strict=True))
         return Learned(sized, rows.statistic, groups)
 

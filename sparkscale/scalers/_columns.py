@@ -181,6 +181,10 @@ class ColumnParams(HasColumns):
         """Return the names of the columns whose values are keys, if there are any."""
         return []
 
+    def _as_of(self) -> str | None:
+        """Return the name of the last of these columns, if it orders the rows."""
+        return None
+
     @property
     def _assembles(self) -> bool:
         """Whether many inputs become one vector."""

@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql.types import DateType, NumericType, TimestampNTZType, TimestampType
 
 from sparkscale.errors import ParamError, ParamTypeError
 from sparkscale.scalers._profile_base import ProfileBase
@@ -14,11 +13,9 @@ from sparkscale.spark.fit.local_rows import key_array
 from sparkscale.spark.fit.table_rows import units_until
 from sparkscale.spark.fit.tables import StatisticTable
 from sparkscale.spark.jobs import translate_job_errors
-from sparkscale.spark.keys import KeyColumn
+from sparkscale.spark.keys import ORDERED_TYPES, KeyColumn
 
 __all__ = ["decayed"]
-
-ORDERED = (DateType, NumericType, TimestampNTZType, TimestampType)
 
 
 def decayed(profile: ProfileBase, half_life: Any, by: Any, at: Any) -> StatisticTable:
@@ -30,7 +27,7 @@ def decayed(profile: ProfileBase, half_life: Any, by: Any, at: Any) -> Statistic
         raise _fail(f"by is {by!r}, which is no key column. Name one of {keys}.")
     field = profile.groupCols.index(by)
     key = profile._keys[field]
-    if not isinstance(key.type, ORDERED):
+    if not isinstance(key.type, ORDERED_TYPES):
         raise _fail(
             f"{by!r} is of type {key.type.simpleString()}, and ages are of dates, timestamps and numbers. Name another."
         )

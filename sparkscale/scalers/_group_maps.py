@@ -32,11 +32,27 @@ class KeyValues:
 
 
 class KeyMaps:
-    """Computes the map of each key."""
+    """Computes the map of each key.
 
-    def __init__(self, model: Any, *, inverse: bool) -> None:
-        self._model, self._inverse = model._without_groups(), inverse
+    Parameters
+    ----------
+    model : GroupModel
+        The model.
+    inverse : bool
+        Whether to return the inverse maps.
+    least : int
+        With fewer valid values, a feature of a key gets the map of all rows.
+    ahead : bool
+        Whether that map is known; otherwise the numbers of such a feature are NaN.
+    """
+
+    def __init__(self, model: Any, *, inverse: bool, least: int, ahead: bool = True) -> None:
+        self._model, self._inverse, self._least = model._without_groups(), inverse, least
         self._affine, self._fill = self._model._entry_map(), self._model._fill()
+        if not ahead:
+            unknown = np.full(len(self._affine), np.nan)
+            self._affine = AffineMap(unknown, unknown, unknown)
+            self._fill = None if self._fill is None else unknown
 
     @property
     def of_all(self) -> dict[str, Array]:
@@ -59,7 +75,7 @@ class KeyMaps:
             raise
 
     def _of(self, statistic: Any) -> dict[str, Array]:
-        rows, few = len(statistic.count), statistic.count < self._model.getMinGroupCount()
+        rows, few = len(statistic.count), statistic.count < self._least
         model = _of_rows(self._model, statistic)
         own = model._entry_map(few.ravel())
         own_fill = model._fill(few.ravel())

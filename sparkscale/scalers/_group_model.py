@@ -17,13 +17,14 @@ from sparkscale.scalers._keys import form_of, group_keys, keys_of, to_json
 from sparkscale.scalers._model import ScalerModel
 from sparkscale.scalers._persistence import Content, SavedTable
 from sparkscale.spark import gpu, storage
+from sparkscale.spark.fit.history import History
 from sparkscale.spark.fit.tables import StatisticTable
 from sparkscale.spark.jobs import translate_job_errors
 from sparkscale.spark.keys import KeyColumn
 from sparkscale.spark.names import folded
 from sparkscale.spark.saved_tables import Form, named
 from sparkscale.spark.transform.apply import Plan, slices_of
-from sparkscale.spark.transform.by_key import NUMBERS, ByKey, Joined, MapTable
+from sparkscale.spark.transform.by_key import NUMBERS, AsOf, ByKey, Joined, MapTable
 from sparkscale.spark.transform.column_map import ColumnMap
 from sparkscale.statistics import Mergeable
 
@@ -48,6 +49,9 @@ class GroupModel(HasGroups, ScalerModel[S]):
     def groups(self) -> DataFrame:
         """The keys with what was learned of each: ``count``, and arrays with an entry per feature or channel.
 
+        With ``asOf``, the values of that column are part of the key, and a row has what was learned of the rows of its
+        group up to this value: what later rows are scaled by.
+
         Raises
         ------
         ParamError
@@ -58,7 +62,9 @@ class GroupModel(HasGroups, ScalerModel[S]):
         clash = [name for name in groups.names if folded(name) in map(folded, names)]
         if clash:
             raise self._fail(f"groups has a column {clash[0]!r} of its own. Rename the group column, and fit again.")
-        return named(groups.table.map_rows(KeyValues(self._without_groups()), names), groups.names, names)
+        values = KeyValues(self._without_groups())
+        rows = groups.history.map_keys(values, names) if groups.history else groups.table.map_rows(values, names)
+        return named(rows, groups.names, names)
 
     @property
     def numGroups(self) -> int:
@@ -73,7 +79,8 @@ class GroupModel(HasGroups, ScalerModel[S]):
         Parameters
         ----------
         *key
-            A value for each of ``groupCols``, in their order; None for null.
+            A value for each of ``groupCols``, in their order; None for null. With ``asOf``, then a value of that column,
+            which need not have been seen in fit: the model is of the group's rows before it.
 
         Returns
         -------
@@ -83,12 +90,14 @@ class GroupModel(HasGroups, ScalerModel[S]):
         Raises
         ------
         ParamError
-            If there is no such key, or the model was fitted without ``groupCols``.
+            If there is no such key, or the model was fitted without ``groupCols`` and ``asOf``.
         """
         groups = self._needed_groups("group")
         if len(key) != len(groups.keys):
             raise self._fail(f"a key has {len(groups.keys)} values, of {groups.described}. Got {len(key)}.")
-        statistic = groups.table.of_key(key)
+        statistic = groups.history.before(key) if groups.history else groups.table.of_key(key)
+        if statistic is None and groups.history:
+            raise self._fail(f"nothing is known of {', '.join(map(repr, key))}: no row of this group came before.")
         if statistic is None:
             raise self._fail(f"there is no group {', '.join(map(repr, key))}. The keys are in groups.")
         model = self._without_groups()
@@ -98,14 +107,15 @@ class GroupModel(HasGroups, ScalerModel[S]):
 
     def _needed_groups(self, what: str) -> Groups:
         if self._groups is None:
-            raise self._fail(f"{what} is for models fitted with groupCols. Fit with them.")
+            raise self._fail(f"{what} is for models fitted with groupCols or asOf. Fit with them.")
         return self._groups
 
     def _without_groups(self: G) -> G:
         """Return the model of all rows alone."""
         model = self.copy()
         model._groups = None
-        model.clear(model.groupCols)
+        for of_groups in (model.groupCols, model.asOf):
+            model.clear(of_groups)
         return model
 
     def _merged(self, others: Sequence[Any]) -> Groups | None:
@@ -126,20 +136,21 @@ class GroupModel(HasGroups, ScalerModel[S]):
         names = self._group_names() or groups.names
         if len(names) != len(groups.keys):
             raise self._fail(f"groupCols are {names}, but the model was fitted by {groups.described}. Name as many.")
-        keys = group_keys(df, names)
+        keys = group_keys(df, names, as_of=groups.as_of)
         for now, then in zip(keys, groups.keys, strict=True):
             if now.type != then.type:
                 raise ColumnTypeError(
-                    f"Group column '{now.name}' is of type {now.type.simpleString()}, but the model was fitted on "
+                    f"Column '{now.name}' is of type {now.type.simpleString()}, but the model was fitted on "
                     f"{then.type.simpleString()}. Cast it to the type in fit."
                 )
         return keys
 
     def _plan(self, df: DataFrame | None = None) -> Plan:
         plan = super()._plan(df)
+        for name, fitted in (("groupCols", self._groups), ("asOf", self._groups and self._groups.as_of)):
+            if self.isSet(name) and not fitted:
+                raise self._fail(f"{name} is set, but the model was fitted without it. Fit with it, or clear it.")
         if self._groups is None:
-            if self._group_names():
-                raise self._fail("groupCols is set, but the model was fitted without it. Fit with it, or clear it.")
             return plan
         features = [slice(0, self.numFeatures)] if self._assembles else slices_of(plan.inputs)
         by_key = self._by_key(df, features, inverse=False)
@@ -166,23 +177,39 @@ class GroupModel(HasGroups, ScalerModel[S]):
         """Return the maps of all keys."""
         if gpu.effective_device(self.getDevice(), df.sparkSession) != "cpu":
             LOG.info("%s: transform by key runs on the CPU.", type(self).__name__)
-        maps = KeyMaps(self, inverse=inverse)
+        keys, unseen = self._keys_in(df), self.getHandleUnseen()
+        maps = KeyMaps(self, inverse=inverse, least=self.getMinGroupCount())
+        refuse, replaces = unseen == "error", unseen == "global"
         with translate_job_errors():
+            if groups.history is not None:
+                table, as_of = self._as_of_table(groups.history, inverse=inverse, unseen=replaces)
+                return MapTable(table, groups.table.small, keys, None, refuse, as_of)
             table = groups.table.map_rows(maps, NUMBERS)
-        unseen = self.getHandleUnseen()
-        return MapTable(
-            table,
-            groups.table.small,
-            self._keys_in(df),
-            maps.of_all if unseen == "global" else None,
-            unseen == "error",
-        )
+        return MapTable(table, groups.table.small, keys, maps.of_all if replaces else None, refuse)
+
+    def _as_of_table(self, history: History, *, inverse: bool, unseen: bool) -> tuple[DataFrame, AsOf]:
+        """Return the maps of what was known before."""
+        of_keys, of_all = self._maps_before(history, inverse=inverse), None
+        if history.grouped:
+            of_all = history.of_all.map_rows(self._maps_before(history.of_all, inverse=inverse), NUMBERS)
+        as_of = AsOf(history.values_sql, len(history.values), history.step, of_all, unseen)
+        return history.map_rows(of_keys, NUMBERS), as_of
+
+    def _maps_before(self, history: History, *, inverse: bool) -> KeyMaps:
+        least = self.getMinGroupCount() if history.grouped else 1
+        return KeyMaps(self, inverse=inverse, least=least, ahead=False)
 
     def _check_groups(self) -> None:
         """Refuse ranges that overflow, of any key."""
-        if self._groups is not None:
-            with translate_job_errors():
-                self._groups.table.check_rows(KeyMaps(self, inverse=False))
+        if self._groups is None:
+            return
+        with translate_job_errors():
+            history = self._groups.history
+            if history is not None:
+                history.values  # noqa: B018  # refuses too many, and rows without one
+                history.check(self._maps_before(history, inverse=False))
+            else:
+                self._groups.table.check_rows(KeyMaps(self, inverse=False, least=self.getMinGroupCount()))
 
     def _refuse_groups(self, what: str) -> None:
         if self._groups is not None:
@@ -194,7 +221,7 @@ class GroupModel(HasGroups, ScalerModel[S]):
         extra, content = super()._saved()
         if self._groups is None:
             return extra, content
-        entries = {"groups": to_json(self._groups.keys), "entries": len(self._source)}
+        entries = {"groups": to_json(self._groups.keys), "entries": len(self._source), "asOf": self._groups.as_of}
         total = set_of_one(type(self._source))([self._source])
         return {**extra, **entries}, SavedTable(self._groups.table, tuple(self._groups.names), total)
 
@@ -212,7 +239,9 @@ class GroupModel(HasGroups, ScalerModel[S]):
         if content.total is None:
             raise storage.MalformedError("total is missing")
         super()._restore(extra, content.total.statistics[0])
-        self._groups = Groups(keys_of(extra), content.table)
+        self._groups = Groups(
+            keys_of(extra), content.table, storage.typed_entry({"asOf": False, **extra}, "asOf", bool)
+        )
 
     def _overview(self) -> tuple[str, Features | None]:
         text, features = super()._overview()

@@ -11,7 +11,7 @@ from sparkscale.errors import ParamError
 from sparkscale.scalers._statistics import NAMES
 from sparkscale.spark import storage
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.keys import KeyColumn, resolve_group
+from sparkscale.spark.keys import KeyColumn, ordered, resolve_group
 from sparkscale.spark.names import folded, same_path
 from sparkscale.spark.saved_tables import Form, key_data_type
 from sparkscale.statistics import StatisticSet
@@ -19,8 +19,10 @@ from sparkscale.statistics import StatisticSet
 __all__ = ["form_of", "group_keys", "keys_of", "to_json"]
 
 
-def group_keys(df: DataFrame, names: Sequence[str], scaled: Sequence[FeatureColumn] = ()) -> list[KeyColumn]:
-    """Look up the columns of keys.
+def group_keys(
+    df: DataFrame, names: Sequence[str], scaled: Sequence[FeatureColumn] = (), *, as_of: bool = False
+) -> list[KeyColumn]:
+    """Look up the columns of keys; the last of them orders the rows if they are scaled as of its values.
 
     Raises
     ------
@@ -29,14 +31,15 @@ def group_keys(df: DataFrame, names: Sequence[str], scaled: Sequence[FeatureColu
     """
     keys = [resolve_group(df, name) for name in names]
     for k, key in enumerate(keys):
+        param = "asOf" if as_of and k == len(keys) - 1 else "groupCols"
         same = [other for other in keys[:k] if other.path == key.path or folded(other.name) == folded(key.name)]
         if same:
             raise ParamError(f"groupCols: '{same[0].name}' and '{key.name}' have one name. Name each column once.")
         if any(same_path(df, key.path, column.path) for column in scaled):
-            raise ParamError(f"groupCols: column '{key.name}' is also an input. Group by one column, and scale others.")
+            raise ParamError(f"{param}: column '{key.name}' is also an input. Scale the other columns alone.")
         if folded(key.name) in map(folded, NAMES):
-            raise ParamError(f"groupCols: '{key.name}' is the name of a statistic. Rename the column.")
-    return keys
+            raise ParamError(f"{param}: '{key.name}' is the name of a statistic. Rename the column.")
+    return [*keys[:-1], ordered(keys[-1])] if as_of else keys
 
 
 def to_json(keys: Sequence[KeyColumn]) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ from sparkscale.scalers._groups import Groups, set_of_one
 from sparkscale.scalers._statistics import name_of, source_of
 from sparkscale.scalers.profile import Profile
 from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.keys import ordered
 from sparkscale.statistics import CoMoments, Mergeable, Quantiles
 
 __all__ = ["Learned", "profiled", "refuse_batches", "taken"]
@@ -67,7 +68,10 @@ def taken(
     if not groups:
         return Learned(columns, statistic)
     by_key = profile.by(*groups)
-    return Learned(columns, statistic, Groups(by_key._keys, by_key._table.select(source, selected, features)))
+    as_of = scaler._as_of() is not None
+    if as_of:
+        ordered(by_key._keys[-1])
+    return Learned(columns, statistic, Groups(by_key._keys, by_key._table.select(source, selected, features), as_of))
 
 
 def refuse_batches(scaler: Any) -> None:
@@ -122,8 +126,9 @@ def _check_options(scaler: Any, profile: Profile, columns: tuple[FeatureColumn, 
         )
     unknown = [name for name in scaler._group_names() if name not in profile.groupCols]
     if unknown:
+        param = "asOf" if unknown[0] == scaler._as_of() else "groupCols"
         raise scaler._fail(
-            f"groupCols: {unknown[0]!r} is no key of the profile, whose keys are "
+            f"{param}: {unknown[0]!r} is no key of the profile, whose keys are "
             f"{', '.join(map(repr, profile.groupCols)) or 'none'}. Add it to groupCols in Profile.of."
         )
 

@@ -72,6 +72,10 @@ class BatchNorm(BatchNormParams, Scaler[BatchNormModel]):
         error.
     minGroupCount : int, default=1
         A feature with fewer valid values in a group gets the map of all rows.
+    asOf : str, optional
+        Column of dates, timestamps or numbers, such as the day of a row: a row is scaled by the rows before it alone, whose
+        value there is smaller; with ``groupCols`` by those of its group. "All rows" above are then those of all groups
+        before it. Where there are none, results are null, or under ``handleUnseen="error"`` an error.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
@@ -153,6 +157,7 @@ class BatchNorm(BatchNormParams, Scaler[BatchNormModel]):
         groupCols: list[str] | None = None,
         handleUnseen: str = "global",
         minGroupCount: int = 1,
+        asOf: str | None = None,
         device: str = "cpu",
     ) -> None:
         super().__init__()
@@ -168,7 +173,7 @@ class BatchNorm(BatchNormParams, Scaler[BatchNormModel]):
     def _check_params(self) -> None:
         super()._check_params()
         if self._group_names() and self.getStatistics() != "population":
-            raise self._fail(f"groupCols need statistics='population'. Got {self.getStatistics()!r}.")
+            raise self._fail(f"groupCols and asOf need statistics='population'. Got {self.getStatistics()!r}.")
 
     @property
     def _statistic_class(self) -> type[Mergeable]:

@@ -180,6 +180,10 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
         error.
     minGroupCount : int, default=1
         A feature with fewer valid values in a group gets the map of all rows.
+    asOf : str, optional
+        Column of dates, timestamps or numbers, such as the day of a row: a row is scaled by the rows before it alone, whose
+        value there is smaller; with ``groupCols`` by those of its group. "All rows" above are then those of all groups
+        before it. Where there are none, results are null, or under ``handleUnseen="error"`` an error.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where statistics and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
 
@@ -238,6 +242,7 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
         groupCols: list[str] | None = None,
         handleUnseen: str = "global",
         minGroupCount: int = 1,
+        asOf: str | None = None,
         device: str = "cpu",
     ) -> None:
         super().__init__()

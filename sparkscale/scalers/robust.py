@@ -58,6 +58,11 @@ class _RobustParams(HasQuantiles, HasConstant, HasClipRange, HasGroups):
 
     def _check_params(self) -> None:
         super()._check_params()
+        if self.isSet("asOf"):
+            raise self._fail(
+                "asOf is not for RobustScaler: the quantiles of the rows before each value may not fit in memory. Scale by "
+                "another statistic, such as StandardScaler does, or leave asOf out."
+            )
         if self.getUnitVariance() and not (self.getLower() > 0 and self.getUpper() < 1):
             raise self._fail(
                 "unitVariance needs lower and upper between 0 and 1, since normal data have no bounds. "
@@ -218,6 +223,9 @@ class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):
         error.
     minGroupCount : int, default=1
         A feature with fewer valid values in a group gets the map of all rows.
+    asOf : str, optional
+        Not available: the quantiles of the rows before each value may not fit in memory. Setting it is a ParamError; the
+        other scalers that take ``groupCols`` have it.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU. The quantiles
         are always computed on the CPU.
@@ -288,6 +296,7 @@ class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):
         groupCols: list[str] | None = None,
         handleUnseen: str = "global",
         minGroupCount: int = 1,
+        asOf: str | None = None,
         device: str = "cpu",
     ) -> None:
         super().__init__()

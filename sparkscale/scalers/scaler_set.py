@@ -112,7 +112,7 @@ class ScalerSet(HtmlReprMixin, Writable, Estimator["ScalerSetModel"]):
                 check_outputs(dataset, scaler._output_names(), scaler._input_names(), scaler._indicator_names())
                 columns = resolve(dataset, scaler._input_names())
                 scaler._check_columns(columns)
-                group_keys(dataset, scaler._group_names(), columns)
+                group_keys(dataset, scaler._group_names(), columns, as_of=scaler._as_of() is not None)
             computed = Profile._of(dataset, **_profile_of(scalers), keys_are_scaled=True)
             if computed is None:
                 raise EmptyDataError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, reduce
 from operator import and_
+from types import MappingProxyType
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
@@ -86,15 +87,31 @@ class Frame:
         self._temporary.append(output)
         return output
 
-    def join(self, table: DataFrame, key: str, table_key: str) -> None:
-        """Left join a table on a key; its columns are temporary."""
-        self.df = self.df.join(table, on=self.df[key] == table[table_key], how="left")
-        self._temporary += table.columns
+    def join(
+        self,
+        table: DataFrame,
+        *,
+        equal: Mapping[str, str] = MappingProxyType({}),
+        null_safe: Mapping[str, str] = MappingProxyType({}),
+        within: tuple[str, str, str] | None = None,
+    ) -> None:
+        """Left join a table; its columns are temporary.
 
-    def join_all(self, table: DataFrame, keys: Mapping[str, str]) -> None:
-        """Left join a table on pairs of keys, where null equals null; its columns are temporary."""
-        equal = [self.df[key].eqNullSafe(table[table_key]) for key, table_key in keys.items()]
-        self.df = self.df.join(table, on=reduce(and_, equal), how="left")
+        Parameters
+        ----------
+        table : pyspark.sql.DataFrame
+            The table.
+        equal, null_safe : dict of str to str
+            Columns of the frame, and those of the table that they must equal; in the latter, null equals null.
+        within : tuple of three str, optional
+            A column of the frame, and the two of the table that it must lie between.
+        """
+        conditions = [self.df[key].eqNullSafe(table[other]) for key, other in null_safe.items()]
+        conditions += [self.df[key] == table[other] for key, other in equal.items()]
+        if within:
+            value, first, last = within
+            conditions.append(self.df[value].between(table[first], table[last]))
+        self.df = self.df.join(table, on=reduce(and_, conditions), how="left")
         self._temporary += table.columns
 
     def where(self, conditions: Sequence[str]) -> None:

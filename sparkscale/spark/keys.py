@@ -24,9 +24,10 @@ from sparkscale.errors import ColumnTypeError
 from sparkscale.spark import sql
 from sparkscale.spark.names import Place, by_name, single_place
 
-__all__ = ["KeyColumn", "key_struct", "resolve_group", "resolve_key"]
+__all__ = ["ORDERED_TYPES", "KeyColumn", "key_struct", "ordered", "resolve_group", "resolve_key"]
 
-KEY_TYPES = (BooleanType, DateType, NumericType, StringType, TimestampNTZType, TimestampType)
+ORDERED_TYPES = (DateType, NumericType, TimestampNTZType, TimestampType)
+KEY_TYPES = (*ORDERED_TYPES, BooleanType, StringType)
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,29 @@ def resolve_key(df: DataFrame, name: str) -> KeyColumn:
     if isinstance(place.type, TimestampType):
         # Python cannot tell the repeated hour of a clock change apart; compare microseconds.
         return KeyColumn(name, LongType(), place.path, "unix_micros({})")
-    if not isinstance(place.type, FloatType | DoubleType):
-        return KeyColumn(name, place.type, place.path)
-    pattern = f"(nanvl({{}}, NULL) + {place.type.simpleString()}(0))"  # of -0.0 it makes 0.0
-    return KeyColumn(name, place.type, place.path, pattern)
+    return _without_nan(KeyColumn(name, place.type, place.path))
+
+
+def ordered(key: KeyColumn) -> KeyColumn:
+    """Return a key whose values order rows, with null for NaN.
+
+    Raises
+    ------
+    ColumnTypeError
+        If it does not hold dates, timestamps or numbers.
+    """
+    if not isinstance(key.type, ORDERED_TYPES):
+        raise ColumnTypeError(
+            f"asOf: column '{key.name}' is of type {key.type.simpleString()}, which says nothing of when a row was known: "
+            "it must hold dates, timestamps or numbers. Cast it."
+        )
+    return _without_nan(key)
+
+
+def _without_nan(key: KeyColumn) -> KeyColumn:
+    if not isinstance(key.type, FloatType | DoubleType):
+        return replace(key, pattern="{}")
+    return replace(key, pattern=f"(nanvl({{}}, NULL) + {key.type.simpleString()}(0))")  # of -0.0 it makes 0.0
 
 
 def _place(df: DataFrame, name: str, types: tuple[type[DataType], ...], what: str, more: str) -> Place:

@@ -32,6 +32,20 @@ class InRows(Statistic):
     def merge_rows(self: R, numbers: npt.NDArray[np.intp]) -> R:
         """Merge consecutive statistics that have the same number, where the arrays have one row per statistic."""
 
+    def running(self: R, numbers: npt.NDArray[np.intp]) -> R:
+        """Merge each of the statistics with all before it that have the same number; those of a number are consecutive."""
+        starts, rows = run_starts(numbers), np.arange(len(numbers))
+        places = rows - np.repeat(starts, np.diff(np.append(starts, len(numbers))))
+        merged, distance = self, 1  # each one with the others at a smaller distance
+        while distance <= places.max(initial=0):
+            later = rows[places >= distance]
+            pairs = merged.take(np.stack([later - distance, later], axis=1).ravel())
+            pairs = pairs.merge_rows(np.repeat(np.arange(len(later)), 2))
+            order = rows.copy()
+            order[later] = len(rows) + np.arange(len(later))
+            merged, distance = type(self).concat([merged, pairs]).take(order), 2 * distance
+        return merged
+
     @classmethod
     def merge_ordered(
         cls: type[R], statistics: Sequence[R], rows: npt.NDArray[np.intp], numbers: npt.NDArray[np.intp]

@@ -30,6 +30,7 @@ __all__ = [
     "encoded",
     "key_of_number",
     "key_type",
+    "lists_of_rows",
     "statistics_type",
     "units_until",
 ]
@@ -66,6 +67,11 @@ def encoded(keys: pa.Array, statistic: StatisticSet) -> pa.RecordBatch:
 def _list_array(lengths: npt.NDArray[np.intp], values: npt.NDArray[np.float64]) -> pa.ListArray:
     offsets = np.append(0, np.cumsum(lengths))
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values, pa.float64()))
+
+
+def lists_of_rows(matrix: npt.NDArray[Any]) -> pa.ListArray:
+    """Return the rows of a matrix as lists."""
+    return _list_array(np.full(len(matrix), matrix.shape[1]), matrix.ravel())
 
 
 def decoded(batch: pa.RecordBatch, statistic_class: type[StatisticSet]) -> StatisticSet:
@@ -177,7 +183,7 @@ class MappedRows:
         for batch in slices(batches):
             if batch.num_rows:
                 results = self.function(batch.column("b"), decoded(batch, self.statistic_class))
-                lists = {n: _list_array(np.full(len(v), v.shape[1]), v.ravel()) for n, v in results.items()}
+                lists = {name: lists_of_rows(values) for name, values in results.items()}
                 yield pa.RecordBatch.from_pydict({"b": batch.column("b"), **lists})
 
 

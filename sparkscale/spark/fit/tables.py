@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -222,6 +223,16 @@ class StatisticTable:
             if len(rows):
                 return decoded(batch, self.statistic_class).of_row(int(rows[0]))
         return None
+
+    def less(self, field: int, value: Any) -> StatisticTable | None:
+        """Return the rows whose value of a key column is less than another; ``None`` if its type cannot hold that."""
+        limit = key_array(value, self.key_type[field].dataType)
+        if limit is None:
+            return None
+        if self.local is None:
+            return self.of(self.df.where(F.col("b")[f"k{field}"] < F.lit(value)))
+        less = pc.less(self.local.column("b").combine_chunks().field(field), limit[0])
+        return self.of_local(self.local.take(pa.array(np.flatnonzero(less.to_numpy(zero_copy_only=False)))))
 
     def chosen(self, names: Sequence[str], condition: str) -> StatisticTable:
         """Return the rows that fulfil a condition, SQL text in which the key columns have these names."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pyspark.sql import DataFrame
@@ -17,9 +17,10 @@ from sparkscale.spark.frame import Frame
 from sparkscale.spark.keys import KeyColumn, key_struct
 from sparkscale.spark.transform.column_map import Array, Entries, FittedMap
 
-__all__ = ["NUMBERS", "ByKey", "Joined", "MapTable", "join_maps"]
+__all__ = ["NUMBERS", "AsOf", "ByKey", "Joined", "MapTable", "join_maps"]
 
 NUMBERS = ("center", "scale", "offset", "fill", "zero")
+SEARCH = 16  # into how many pieces each step of the search divides what is left
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,8 @@ class MapTable:
         The lists of a key that is not in the table; ``None`` if its results are null.
     refuse : bool
         Whether such a key makes the job fail.
+    as_of : AsOf, optional
+        If the maps of a key depend on how far its rows go back: what the last of ``keys`` says of it.
     """
 
     table: DataFrame
@@ -46,46 +49,128 @@ class MapTable:
     keys: Sequence[KeyColumn]
     unseen: dict[str, Array] | None
     refuse: bool
+    as_of: AsOf | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class AsOf:
+    """The maps of what was known before, of which each holds at some places of a value; see `fit.history.History`.
+
+    Parameters
+    ----------
+    values : str
+        The values, ascending, as an SQL array.
+    count : int
+        Their number.
+    step : int
+        The number of places in a span. The table also has columns ``span``, ``first`` and ``last``.
+    of_all : pyspark.sql.DataFrame or None
+        The maps of the rows of all keys, for spans of one place; they replace what is NaN in the map of a key.
+    unseen : bool
+        Whether they also replace the map of a key before which nothing was known.
+    """
+
+    values: str
+    count: int
+    step: int
+    of_all: DataFrame | None
+    unseen: bool
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Names of the columns with the numbers of each row's key; null for a key without a map."""
+    """Names of the columns with the numbers of each row's key; null for a key without a map.
+
+    What is NaN among them is taken from ``of_all``, if there is such a map.
+    """
 
     center: str
     scale: str
     offset: str
     fill: str
     zero: str
+    of_all: Joined | None = None
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Joined:
+        """Return the columns that have these names, in the order of ``NUMBERS``."""
+        center, scale, offset, fill, zero = names
+        return cls(center, scale, offset, fill, zero)
 
 
 def join_maps(frame: Frame, maps: MapTable) -> Joined:
     """Join the numbers of each row's key to the frame."""
-    keys = frame.read(list(maps.keys))
+    keys, as_of = frame.read(list(maps.keys)), maps.as_of
     added = frame.add_all([key.sql for key in keys])
-    names = {name: temp_column_name() for name in (*NUMBERS, *(f"k{i}" for i in range(len(keys))))}
-    columns = [F.col("b")[f"k{i}"].alias(names[f"k{i}"]) for i in range(len(keys))]
-    table = maps.table.select(*columns, *(F.col(name).alias(names[name]) for name in NUMBERS))
     # Spark underestimates lists, and might broadcast more than the driver can hold.
-    table = F.broadcast(table) if maps.small else table.hint("merge")
-    frame.join_all(table, {key: names[f"k{i}"] for i, key in enumerate(added)})
-    if not (maps.unseen or maps.refuse):
-        return Joined(*(names[n] for n in NUMBERS))
-    unseen = {name: _list(maps.unseen[name]) if maps.unseen else _refusal(keys) for name in NUMBERS}
-    return Joined(*frame.add_all([f"coalesce({names[n]}, {unseen[n]})" for n in NUMBERS]))
+    broadcast = F.broadcast if maps.small else lambda table: table.hint("merge")
+    if as_of is None:
+        joined = _joined(frame, broadcast(maps.table), added)
+        unseen = {name: _list(maps.unseen[name]) for name in NUMBERS} if maps.unseen else None
+    else:
+        *added, value = added
+        place = _place(frame, value, as_of)
+        joined, unseen = _joined(frame, broadcast(maps.table), added, place, as_of.step), None
+        if as_of.of_all is not None:
+            of_all = _joined(frame, F.broadcast(as_of.of_all), [], place)
+            unseen = vars(of_all) if as_of.unseen else None
+            joined = replace(joined, of_all=of_all)
+    if maps.refuse:
+        unseen = dict.fromkeys(NUMBERS, _refusal(keys, as_of))
+    if unseen is None:
+        return joined
+    names = frame.add_all([f"coalesce({getattr(joined, n)}, {unseen[n]})" for n in NUMBERS])
+    return replace(Joined.of(names), of_all=joined.of_all)
+
+
+def _joined(frame: Frame, table: DataFrame, keys: Sequence[str], place: str | None = None, step: int = 1) -> Joined:
+    """Join a table on keys, and of those of a key the row for a place, if there is one."""
+    columns = {f"k{i}": F.col("b")[f"k{i}"] for i in range(len(keys))} | {name: F.col(name) for name in NUMBERS}
+    if place is not None:
+        columns |= {name: F.col(name) for name in ("span", "first", "last")}
+    names = {name: temp_column_name() for name in columns}
+    table = table.select(*(column.alias(names[name]) for name, column in columns.items()))
+    null_safe = {key: names[f"k{i}"] for i, key in enumerate(keys)}
+    if place is None:
+        frame.join(table, null_safe=null_safe)
+    else:
+        span = {frame.add(f"int({place} div {step})"): names["span"]}
+        frame.join(table, equal=span, null_safe=null_safe, within=(place, names["first"], names["last"]))
+    return Joined.of([names[name] for name in NUMBERS])
+
+
+def _place(frame: Frame, value: str, as_of: AsOf) -> str:
+    """Add the number of values that are less than the row's, by a search in an ordered array.
+
+    Each step divides what is left by 16, in a column of its own, which Spark computes once.
+    """
+    values, place = frame.add_all([as_of.values, f"CASE WHEN {value} IS NOT NULL THEN 0 END"])
+    distance = 1
+    while distance * SEARCH <= as_of.count:
+        distance *= SEARCH
+    while distance:
+        steps = (distance * k for k in reversed(range(1, SEARCH)))
+        cases = (f"WHEN get({values}, {place} + {n - 1}) < {value} THEN {place} + {n}" for n in steps)
+        place = frame.add(f"CASE {' '.join(cases)} ELSE {place} END")
+        distance //= SEARCH
+    return place
 
 
 def _list(values: Array) -> str:
     return array_literal(values) if len(values) else "cast(array() AS array<double>)"
 
 
-def _refusal(keys: Sequence[KeyColumn]) -> str:
+def _refusal(keys: Sequence[KeyColumn], as_of: AsOf | None) -> str:
     columns = ", ".join(f"'{k.name}'" for k in keys)
+    if as_of is None:
+        reason, remedy = "was not seen in fit", "Fit on it, or set handleUnseen."
+    else:
+        reason, remedy = "has no row in fit that came before", "Fit on earlier rows, or set handleUnseen."
     return failure(
         GroupError,
         "Group ",
         f"string({key_struct(keys)})",
-        f" of {columns} was not seen in fit, which handleUnseen='error' refuses. Fit on it, or set handleUnseen.",
+        f" of {columns} {reason}, which handleUnseen='error' refuses. {remedy}",
         "array<double>",
     )
 
@@ -144,7 +229,8 @@ class ByKey(FittedMap):
     def _number(self, name: str, feature: str) -> str:
         entry = self.entry.format(feature)
         place = entry if self.start == 0 else f"{self.start}" if entry == "0" else f"{self.start} + {entry}"
-        return f"get({getattr(self.joined, name)}, {place})"
+        own, of_all = f"get({getattr(self.joined, name)}, {place})", self.joined.of_all
+        return own if of_all is None else f"nanvl({own}, get({getattr(of_all, name)}, {place}))"
 
     def entries(self) -> Entries | None:
         """See `ColumnMap`."""

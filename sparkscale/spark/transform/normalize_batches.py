@@ -59,7 +59,7 @@ def normalize_batches(
     key = frame.add(key_text(batches.key))
     scales = batches.scales(frame.df, of_batch)
     names = {name: temp_column_name() for name in scales.columns}
-    frame.join(scales.withColumnsRenamed(names), key, names["b"])
+    frame.join(scales.withColumnsRenamed(names), equal={key: names["b"]})
     unknown = failure(
         BatchError,
         "Batch ",

@@ -1,0 +1,241 @@
+"""What was known before: the statistics of each group up to every value of the last key column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql.types import IntegerType, StructField, StructType
+
+from sparkscale.errors import ParamError
+from sparkscale.spark import arrow, sql, tasks
+from sparkscale.spark.arrow import numbered
+from sparkscale.spark.fit.key_runs import slices, whole_keys
+from sparkscale.spark.fit.local_rows import Task, on_driver
+from sparkscale.spark.fit.table_rows import LISTS, CheckedRows, RowFunction, decoded, key_type, lists_of_rows
+from sparkscale.spark.fit.tables import StatisticTable
+from sparkscale.statistics import StatisticSet
+from sparkscale.statistics._reductions import run_starts
+
+__all__ = ["History"]
+
+MOST_VALUES = 100_000  # of the last key column: the driver holds them, and a query contains them
+
+
+@dataclass(frozen=True)
+class History:
+    """A table by groups and by a value that orders the rows of each group, such as a day.
+
+    The place of any value is the number of the table's different values before it. So a statistic of the rows up to a
+    value holds at the places from the next one to that of the group's next value.
+
+    Parameters
+    ----------
+    table : StatisticTable
+        The table; the last of its key columns holds the values.
+    name : str
+        The name of that column, for messages.
+    """
+
+    table: StatisticTable
+    name: str
+
+    @property
+    def _last(self) -> int:
+        return len(self.table.key_type) - 1
+
+    @cached_property
+    def _rows_of_driver(self) -> pa.Table | None:
+        """The rows, if the driver holds them: group ``b``, value ``t`` and the statistics, in this order."""
+        rows = self.table.local
+        if rows is None or not rows.num_rows:
+            return None
+        *groups, values = rows.column("b").combine_chunks().flatten()
+        groups = groups or [pa.array(np.zeros(len(values), np.int32))]
+        group = pa.StructArray.from_arrays(groups, self._group_type.names)
+        order = np.lexsort([_ranks(values), numbered(group)[0]])
+        rows = rows.set_column(0, "b", group).add_column(1, "t", values)
+        return rows.take(pa.array(order)).combine_chunks()
+
+    @property
+    def grouped(self) -> bool:
+        """Whether there are groups, so that the rows of all of them are more than those of one."""
+        return self._last > 0
+
+    @cached_property
+    def of_all(self) -> History:
+        """The same of the rows of all groups together."""
+        return History(self.table.projected([self._last]), self.name) if self.grouped else self
+
+    @cached_property
+    def values(self) -> pa.Array:
+        """The different values, ascending.
+
+        Raises
+        ------
+        ParamError
+            If there are too many, or a row has none.
+        """
+        table = self.of_all.table
+        if table.rows > MOST_VALUES:
+            raise ParamError(
+                f"asOf: '{self.name}' has {table.rows:,} different values, more than {MOST_VALUES:,}. Round it, such as to "
+                "days."
+            )
+        batches = [table.local] if table.local is not None else arrow.batches(sql.select(table.df, "b"))
+        chunks = [batch.column("b").cast(batch.column("b").type) for batch in batches if batch.num_rows]
+        keys = pa.concat_arrays([c for chunk in chunks for c in getattr(chunk, "chunks", [chunk])]).field(0)
+        missing = pc.is_null(keys, nan_is_null=True)
+        if pc.any(missing).as_py():
+            raise ParamError(f"asOf: some rows have no '{self.name}': it is null or NaN. Drop these rows, or fill it.")
+        return keys.take(pc.sort_indices(keys))
+
+    @property
+    def values_sql(self) -> str:
+        """The values as an SQL array."""
+        texts = ",".join(map(str, pc.cast(self.values, pa.string()).to_pylist()))
+        data_type = self.table.key_type.fields[-1].dataType.simpleString()
+        return f"cast(split('{texts}', ',') AS array<{data_type}>)"
+
+    @cached_property
+    def step(self) -> int:
+        """How many places form a span: those that each row of the table stands for, on average.
+
+        Then rows that hold in several spans, and are repeated for each, double the table at most.
+        """
+        rows = max(self.table.rows, 1)
+        return -(-self._groups() * len(self.values) // rows)
+
+    def _groups(self) -> int:
+        if not self.grouped:
+            return 1
+        if self._rows_of_driver is not None:
+            return len(numbered(self._rows_of_driver.column("b").combine_chunks())[1])
+        (batch,) = arrow.batches(sql.select(self.table.df, f"count(DISTINCT {self._group_sql}) AS n"))
+        return int(batch.column("n")[0].as_py())
+
+    @property
+    def _group_sql(self) -> str:
+        fields = ", ".join(f"b.k{i} AS k{i}" for i in range(self._last))
+        return f"struct({fields})" if self.grouped else "struct(0 AS k0)"
+
+    @property
+    def _group_type(self) -> StructType:
+        types = [field.dataType for field in self.table.key_type.fields[:-1]]
+        return key_type(types or [IntegerType()])
+
+    def map_rows(self, function: RowFunction, names: Sequence[str]) -> DataFrame:
+        """Return what a function computes from the statistics up to each value, as rows for the places where they hold.
+
+        A row has the group ``b``, the number of a span, the first and the last place, and lists of numbers by name.
+        """
+        integers = [StructField(name, IntegerType()) for name in ("span", "first", "last")]
+        lists = [StructField(name, LISTS) for name in names]
+        schema = StructType([StructField("b", self._group_type), *integers, *lists])
+        return self._mapped(_KnownBefore(self.table.statistic_class, function, self.values, self.step), schema)
+
+    def map_keys(self, function: RowFunction, names: Sequence[str]) -> DataFrame:
+        """Return key ``b`` and what a function computes from the statistics up to each value, as lists by name."""
+        schema = StructType([StructField("b", self.table.key_type), *(StructField(name, LISTS) for name in names)])
+        return self._mapped(_KnownAt(self.table.statistic_class, function, self._last), schema)
+
+    def check(self, function: RowFunction) -> None:
+        """Apply a function to the statistics up to each value, for the errors that it raises."""
+        if self._rows_of_driver is not None:
+            on_driver(_KnownAt(self.table.statistic_class, function, self._last), self._rows_of_driver)
+        else:
+            self.map_keys(CheckedRows(function), ["n"]).write.format("noop").mode("overwrite").save()
+
+    def before(self, key: Sequence[Any]) -> StatisticSet | None:
+        """Return the statistics of a group's rows before a value, the last of the key; ``None`` if there are none."""
+        *group, value = key
+        before = self.table.less(self._last, value)
+        if before is None or not before.rows:
+            return None
+        if not self.grouped:
+            return before.total()
+        return before.projected(range(self._last)).of_key(group)
+
+    def _mapped(self, task: Task, schema: StructType) -> DataFrame:
+        if self._rows_of_driver is not None:
+            return self.table.spark.createDataFrame(on_driver(task, self._rows_of_driver), schema)
+        columns = [f"{self._group_sql} AS b", f"b.k{self._last} AS t", *self.table.statistic_class.classes]
+        rows = sql.select(self.table.df, *columns).repartition("b").sortWithinPartitions("b", "t")
+        return tasks.map_in_arrow(rows, task, schema)
+
+
+def _ranks(values: pa.Array) -> npt.NDArray[np.intp]:
+    """Return the rank of each value."""
+    distinct = pc.unique(values)
+    ordered = distinct.take(pc.sort_indices(distinct))
+    return _places(values, ordered)
+
+
+def _places(values: pa.Array, ordered: pa.Array) -> npt.NDArray[np.intp]:
+    """Return the place of each value among all of them."""
+    places: npt.NDArray[np.intp] = pc.index_in(values, value_set=ordered).to_numpy().astype(np.intp)
+    return places
+
+
+def _running(
+    batches: Iterator[pa.RecordBatch], statistic_class: type[StatisticSet]
+) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.intp], StatisticSet]]:
+    """Return batches of whole groups, the number of each row's group, and the statistics up to each row."""
+    for batch in whole_keys(slices(batches), lambda rows: [rows]):
+        if batch.num_rows:
+            groups, _ = numbered(batch.column("b"))
+            yield batch, groups, decoded(batch, statistic_class).running(groups)
+
+
+@dataclass(frozen=True, eq=False)
+class _KnownAt:
+    """A task that computes numbers from the statistics up to each row."""
+
+    statistic_class: type[StatisticSet]
+    function: RowFunction
+    groups: int
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Return the rows of the result."""
+        for batch, _, running in _running(batches, self.statistic_class):
+            fields = [*batch.column("b").flatten()[: self.groups], batch.column("t")]
+            keys = pa.StructArray.from_arrays(fields, [f"k{i}" for i in range(len(fields))])
+            results = self.function(keys, running)
+            yield pa.RecordBatch.from_pydict({"b": keys, **{n: lists_of_rows(v) for n, v in results.items()}})
+
+
+@dataclass(frozen=True, eq=False)
+class _KnownBefore:
+    """A task that computes numbers from the statistics up to each row, for the places where they hold."""
+
+    statistic_class: type[StatisticSet]
+    function: RowFunction
+    values: pa.Array
+    step: int
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Return the rows of the result."""
+        for batch, groups, running in _running(batches, self.statistic_class):
+            first = _places(batch.column("t"), self.values) + 1
+            last = np.append(first[1:] - 1, 0)
+            last[np.append(run_starts(groups)[1:], len(groups)) - 1] = len(self.values)
+            span = first // self.step
+            repeats = last // self.step - span + 1
+            rows = np.repeat(np.arange(len(first)), repeats)
+            spans = span[rows] + np.arange(len(rows)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+            numbers = self.function(batch.column("b"), running)
+            integers = {"span": spans, "first": first[rows], "last": last[rows]}
+            yield pa.RecordBatch.from_pydict(
+                {
+                    "b": batch.column("b").take(pa.array(rows)),
+                    **{name: pa.array(values, pa.int32()) for name, values in integers.items()},
+                    **{name: lists_of_rows(values[rows]) for name, values in numbers.items()},
+                }
+            )
