@@ -111,6 +111,7 @@ FITTED = {
     "featureNames",
     "invalidCounts",
     "inverseTransform",
+    "report",
     "merge",
     "numFeatures",
     "plot",
@@ -344,7 +345,17 @@ def new(names: set[str], base: type) -> set[str]:
 def test_all_lists_the_stages():
     """The package exports each scaler, its model, the inverse, sets, profiles, the sink of streams, the row-wise stages, and one function."""
     stages = sorted(
-        [*SCALERS, *MODELS, "InverseModel", "Profile", "ScalerSet", "ScalerSetModel", "StreamingFit", *ROWS]
+        [
+            *SCALERS,
+            *MODELS,
+            "Comparison",
+            "InverseModel",
+            "Profile",
+            "ScalerSet",
+            "ScalerSetModel",
+            "StreamingFit",
+            *ROWS,
+        ]
     )
 
     assert sparkscale.__all__ == [*stages, "columns"]
@@ -443,7 +454,7 @@ def test_the_inverse_model_has_the_promised_methods():
 def test_profiles_and_sets_have_the_promised_members():
     """A profile is a value with its options; a set is a stage."""
     options = {"groupCols", "handleInvalid", "inputCols", "relativeError", "statistics", "weightCol"}
-    ways = {"by", "decayed", "merge", "of", "replace", "summary", "table", "total", "where"}
+    ways = {"by", "compare", "decayed", "merge", "of", "replace", "summary", "table", "total", "where"}
     saved = {"load", "read", "save", "write"}
 
     assert public(sparkscale.Profile) == options | ways | saved | {"featureNames", "numFeatures", "numGroups"}

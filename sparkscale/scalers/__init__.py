@@ -5,6 +5,7 @@ from sparkscale.scalers.batch_norm import BatchNorm, BatchNormModel
 from sparkscale.scalers.clip_by_global_norm import ClipByGlobalNorm, ClipByGlobalNormModel
 from sparkscale.scalers.clip_by_norm import ClipByNorm
 from sparkscale.scalers.clip_by_value import ClipByValue
+from sparkscale.scalers.comparison import Comparison
 from sparkscale.scalers.group_norm import GroupNorm
 from sparkscale.scalers.instance_norm import InstanceNorm
 from sparkscale.scalers.layer_norm import LayerNorm
@@ -28,6 +29,7 @@ __all__ = [
     "ClipByGlobalNormModel",
     "ClipByNorm",
     "ClipByValue",
+    "Comparison",
     "GroupNorm",
     "InstanceNorm",
     "InverseModel",

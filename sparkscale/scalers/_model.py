@@ -19,6 +19,7 @@ from sparkscale.errors import EmptyDataError, RangeOverflowError, ScalingError
 from sparkscale.scalers._given import Given
 from sparkscale.scalers._inverse import InverseModel
 from sparkscale.scalers._learned import Array, LearnedModel
+from sparkscale.scalers._report import Reports
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.expression import Bounds
 from sparkscale.spark.transform.affine import Affine
@@ -40,7 +41,7 @@ M = TypeVar("M", bound="ScalerModel[Any]")
 V = TypeVar("V", AffineMap, Array)
 
 
-class ScalerModel(LearnedModel[S]):
+class ScalerModel(Reports, LearnedModel[S]):
     """Base of the fitted models. A subclass computes its map from numbers, and has attributes for these."""
 
     _repr_params: tuple[str, ...] = ()

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from pyspark.sql import DataFrame, SparkSession
 
 from sparkscale.errors import ParamError
+from sparkscale.layout import Layout
 from sparkscale.scalers import _saved_columns as saved_columns
 from sparkscale.scalers._keys import form_of, keys_of, to_json
 from sparkscale.scalers._persistence import Content, Saved, SavedTable
@@ -129,6 +132,14 @@ class ProfileBase(Saved):
             return content
         session = SparkSession.getActiveSession() or SparkSession.builder.getOrCreate()
         return StatisticTable.of_one(session, content)
+
+    def _features_of(self, columns: Sequence[FeatureColumn], layout: Layout | None = None) -> npt.NDArray[np.intp]:
+        """Return the features of some columns; with a layout, those of each channel."""
+        ends = np.cumsum([0, *(c.size or 0 for c in self._columns)])
+        starts = dict(zip(self.inputCols, ends, strict=False))
+        if layout is None:
+            return np.concatenate([starts[c.name] + np.arange(c.size or 0) for c in columns])
+        return np.concatenate([starts[c.name] + layout.features() for c in columns], axis=1)
 
     def _described(self) -> dict[str, Any]:
         """Return what profiles must share to be merged, by name."""

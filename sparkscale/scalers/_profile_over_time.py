@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from sparkscale.scalers._compare import compare
 from sparkscale.scalers._decay import decayed
 from sparkscale.scalers._profile_base import ProfileBase
+from sparkscale.scalers.comparison import Comparison
 
 __all__ = ["ProfileOverTime"]
 
@@ -60,3 +62,47 @@ class ProfileOverTime(ProfileBase):
         DenseVector([2.0])
         """
         return self._with(decayed(self, halfLife, by, at))
+
+    def compare(
+        self, other: ProfileOverTime, *, by: list[str] | None = None, thresholds: dict[str, float] | None = None
+    ) -> Comparison:
+        """Return how the rows of another profile differ from those of this one, without a job over rows.
+
+        What the statistics do not tell is NaN, with a note: the shift of the mean and the ratio of spreads need moments on
+        both sides; the population stability index needs quantiles on both; the share of values out of range needs extrema
+        or quantiles here and quantiles there, within their rank error, or extrema there that lie in the range.
+
+        Parameters
+        ----------
+        other : Profile
+            Of the same columns, in any order.
+        by : list of str, optional
+            Key columns of both profiles, to compare the rows of each key. By default, all rows are compared.
+        thresholds : dict of str to float, optional
+            What to flag; see `Comparison`.
+
+        Returns
+        -------
+        Comparison
+            A table with figures of each feature, and of each key with ``by``.
+
+        Raises
+        ------
+        ParamError
+            If the columns differ, ``by`` names no key of both, a threshold cannot be used, or there are more keys than the
+            driver holds.
+        ParamTypeError
+            If ``other`` is no profile.
+
+        Examples
+        --------
+        >>> from sparkscale import Profile
+        >>> df = spark.createDataFrame([("a", 1.0), ("a", 3.0), ("b", 5.0), ("b", 7.0)], "site string, x double")
+        >>> sites = Profile.of(df, inputCols=["x"], groupCols=["site"])
+        >>> a, b = sites.where("site = 'a'"), sites.where("site = 'b'")
+        >>> a.compare(b).table[["newCount", "meanShift", "flags"]]
+                 newCount  meanShift      flags
+        feature
+        x               2   2.828427  meanShift
+        """
+        return compare(self, other, by, thresholds)

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from sparkscale.scalers._columns import ColumnParams
 from sparkscale.scalers._groups import Groups, set_of_one
 from sparkscale.scalers._statistics import name_of, source_of
@@ -60,7 +57,7 @@ def taken(
     wanted: type[Any],
 ) -> Learned:
     """Return a statistic of some columns of a profile, of all rows and of each key."""
-    source, features = source_of(profile.statistics, wanted), _features(scaler, profile, columns)
+    source, features = source_of(profile.statistics, wanted), profile._features_of(columns, scaler._layout())
     assert source is not None  # noqa: S101  # checked by the caller, or there when the profile was saved
     selected = set_of_one(wanted)
     total: Any = profile.total()._held
@@ -131,13 +128,3 @@ def _check_options(scaler: Any, profile: Profile, columns: tuple[FeatureColumn, 
             f"{param}: {unknown[0]!r} is no key of the profile, whose keys are "
             f"{', '.join(map(repr, profile.groupCols)) or 'none'}. Add it to groupCols in Profile.of."
         )
-
-
-def _features(scaler: Any, profile: Profile, columns: tuple[FeatureColumn, ...]) -> npt.NDArray[np.intp]:
-    """Return the features of the columns in the profile; with a layout, those of each channel."""
-    ends = np.cumsum([0, *(c.size or 0 for c in profile._columns)])
-    starts = dict(zip(profile.inputCols, ends, strict=False))
-    layout = scaler._layout()
-    if layout is None:
-        return np.concatenate([starts[c.name] + np.arange(c.size or 0) for c in columns])
-    return np.concatenate([starts[c.name] + layout.features() for c in columns], axis=1)

@@ -143,6 +143,13 @@ class StatisticTable:
         """Return the statistics of the only row."""
         return decoded(arrow.batches(self.df)[0], self.statistic_class).of_row(0)
 
+    def collected(self) -> tuple[pa.Array, StatisticSet]:
+        """Return all keys and their statistics, one row each; for tables that the driver can hold."""
+        rows = self.local if self.local is not None else pa.Table.from_batches(arrow.batches(self.df))
+        rows = rows.combine_chunks()
+        (batch,) = rows.to_batches() or [pa.RecordBatch.from_pylist([], rows.schema)]
+        return batch.column("b"), decoded(batch, self.statistic_class)
+
     def merged(self, *others: StatisticTable) -> StatisticTable:
         """Return the keys of all tables, with the statistics of a key merged in the order of the operands."""
         if not others:

@@ -1,0 +1,74 @@
+"""Columns that tell which values lie outside a range, that of all rows or of a row's key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from sparkscale.spark.columns import FeatureColumn, temp_column_name
+from sparkscale.spark.expression import FINITE, array_literal, elementwise
+from sparkscale.spark.frame import Frame
+from sparkscale.spark.keys import KeyColumn
+from sparkscale.spark.transform.column_map import Array
+from sparkscale.spark.transform.vectors import as_array
+
+__all__ = ["add_outside"]
+
+
+def add_outside(
+    df: DataFrame,
+    columns: Sequence[FeatureColumn],
+    ranges: tuple[Array, Array] | DataFrame,
+    keys: Sequence[KeyColumn] = (),
+) -> tuple[DataFrame, list[str]]:
+    """Add a column for each input, with 0 where a valid value lies outside the range of its feature, and null elsewhere.
+
+    Parameters
+    ----------
+    df : pyspark.sql.DataFrame
+        The data.
+    columns : sequence of FeatureColumn
+        Its columns, with their sizes.
+    ranges : pair of numpy.ndarray, or pyspark.sql.DataFrame
+        The least and the largest value of each feature, or of each key ``b`` the lists ``low`` and ``high``; nothing is
+        outside the range of an unknown key.
+    keys : sequence of KeyColumn
+        The columns that make up a key.
+
+    Returns
+    -------
+    pyspark.sql.DataFrame
+        The data with these columns.
+    list of str
+        Their names.
+    """
+    frame = Frame(df)
+    columns = frame.read(list(columns))
+    if isinstance(ranges, DataFrame):
+        low, high = _joined(frame, ranges, frame.read(list(keys)))
+    else:
+        low, high = frame.add_all([array_literal(values) for values in ranges])
+    outputs = {}
+    for column, start in zip(columns, accumulate((c.size or 0 for c in columns), initial=0), strict=False):
+        scalar = column.kind == "scalar"
+        source, place = (column.sql, f"{start}") if scalar else (as_array(frame, column, "keep"), f"i + {start}")
+        x = f"double({source if scalar else 'x'})"
+        outside = (
+            f"CASE WHEN {FINITE.format(x=x)} AND ({x} < get({low}, {place}) OR {x} > get({high}, {place})) THEN 0D END"
+        )
+        outputs[temp_column_name()] = outside if scalar else elementwise(source, outside)
+    frame.add_named(outputs)
+    return frame.finish(), [*outputs]
+
+
+def _joined(frame: Frame, ranges: DataFrame, keys: Sequence[KeyColumn]) -> tuple[str, str]:
+    """Join the range of each row's key."""
+    added = frame.add_all([key.sql for key in keys])
+    names = {name: temp_column_name() for name in ("low", "high", *(f"k{i}" for i in range(len(keys))))}
+    columns = {"low": F.col("low"), "high": F.col("high")} | {f"k{i}": F.col("b")[f"k{i}"] for i in range(len(keys))}
+    table = ranges.select(*(column.alias(names[name]) for name, column in columns.items()))
+    frame.join(F.broadcast(table), null_safe={key: names[f"k{i}"] for i, key in enumerate(added)})
+    return names["low"], names["high"]
