@@ -25,7 +25,7 @@ from pyspark.sql import SparkSession
 import sparkscale
 from commands import refused, run
 from processes import undisturbed
-from sparkscale import MinMaxScalerModel, StandardScaler, StandardScalerModel
+from sparkscale import MinMaxScalerModel, Profile, StandardScaler, StandardScalerModel
 from sparkscale.cli import main
 from sparkscale.cli.params import SCALERS, given_params
 from sparkscale.scalers._persistence import StageReader
@@ -676,3 +676,61 @@ def test_a_terminal_shows_progress(printed: tuple[str, int, bytes]) -> None:
 
     assert code == 0, text
     assert {"--master": b"[Stage ", "--remote": b"% Complete ("}[where] in before and b"mean" in model, text
+
+
+def test_profiles_are_computed_shown_and_compared(spark, folder, tmp_path):
+    """By key, as ``Profile.of`` and ``compare`` do; ``--check`` tells by its status whether a figure is flagged."""
+    rows, first, second, html = (tmp_path / name for name in ("rows.csv", "first", "second", "report.html"))
+    rows.write_text("day,shop,x,w\n" + "".join(f"2024-01-0{k % 3 + 1},s{k % 2},{k},{k % 4}\n" for k in range(30)))
+    options = ["--columns", "numeric", "--exclude", "w", "--weight-col", "w", "--group-cols", "day, shop"]
+    printed = run("profile", rows, *options, "--statistics", "moments,quantiles", "--output", first, "--json").stdout
+    run("profile", folder / "rows.parquet", "--columns", "a", "--output", second)
+    profile = Profile.load(str(first))
+    same = run("compare", first, first, "--by", "shop", "--check").stdout
+    flagged = run("compare", second, second, "--threshold", "invalid=0", "--html", html, "--json").stdout
+    run("fit", folder / "rows.parquet", "--scaler", "min-max", "--columns", "a", "--output", tmp_path / "model")
+
+    assert json.loads(printed)["groupCols"] == ["day", "shop"] and json.loads(printed)["numGroups"] == 6
+    assert (profile.weightCol, profile.inputCols, profile.statistics) == ("w", ["x"], ["moments", "quantiles"])
+    assert [key.type.simpleString() for key in profile._keys] == ["date", "string"]
+    assert same.startswith("Comparison of 1 features of 2 keys: 0 flagged")
+    assert json.loads(flagged)["features"][0]["psi"] is None
+    assert html.read_text().startswith("<div><div><b>Comparison</b>")
+    assert "Profile of 1 features by day, shop: 6 keys" in run("show", first).stdout
+    assert json.loads(run("show", second, "--json").stdout)["features"][0]["max"] == 7.0
+    assert run("compare", second, first, "--threshold", "psi=high", code=2)
+    assert "which has no compare. Name a profile." in refused("compare", tmp_path / "model", second)
+    assert "the columns differ" in refused("compare", second, first)
+    assert "'drift' has no threshold" in refused("compare", second, second, "--threshold", "drift=1")
+    run("profile", folder / "rows.parquet", "--columns", "a_b", "--output", first, "--overwrite")
+    run(
+        "fit",
+        rows,
+        "--scaler",
+        "standard",
+        "--columns",
+        "numeric",
+        "--group-cols",
+        "shop",
+        "--as-of",
+        "day",
+        "--output",
+        second,
+        "--overwrite",
+    )
+    run("transform", second, rows, tmp_path / "scaled.parquet")
+    assert spark.read.parquet(str(tmp_path / "scaled.parquet")).where("x_scaled IS NULL").count() == 10
+
+
+@pytest.mark.usefixtures("spark")
+def test_a_check_fails_if_a_figure_is_flagged(tmp_path):
+    """With a status of its own."""
+    paths = []
+    for k in (0, 100):
+        rows = tmp_path / f"{k}.csv"
+        rows.write_text("x\n" + "".join(f"{k + n}\n" for n in range(5)))
+        paths.append(tmp_path / f"{k}.profile")
+        run("profile", rows, "--columns", "x", "--output", paths[-1])
+
+    assert "1 flagged" in run("compare", *paths, "--check", code=3).stdout
+    assert "1 flagged" in run("compare", *paths).stdout

@@ -319,9 +319,14 @@ READS = {"--format", "--read-option"}
 WRITES = {"--output-format", "--overwrite", "--write-option"}
 OF_INVERSE = {"--columns", "--input-col", "--input-cols", "--output-col", "--output-cols"}
 COMMANDS = {  # fit has the scaler's Params beside these
+    "compare": SESSION | {"FIRST", "SECOND", "--by", "--check", "--html", "--threshold"},
     "fit": SESSION | READS | {"INPUT", "--columns", "--exclude", "--output", "--overwrite", "--scaler"},
     "inverse": SESSION | READS | WRITES | OF_INVERSE | {"INPUT", "MODEL", "OUTPUT"},
     "merge": SESSION | {"MODEL MODEL...", "--output", "--overwrite"},
+    "profile": SESSION
+    | READS
+    | {"INPUT", "--columns", "--exclude", "--group-cols", "--handle-invalid", "--output", "--overwrite"}
+    | {"--relative-error", "--statistics", "--weight-col"},
     "show": SESSION | {"MODEL", "--sql"},
     "transform": SESSION | READS | WRITES | {"INPUT", "MODEL", "OUTPUT"},
     "update": SESSION | READS | {"INPUT", "MODEL", "--output", "--overwrite"},

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from sparkscale.cli import tables
 from sparkscale.cli.formats import format_of
-from sparkscale.cli.printing import print_model
+from sparkscale.cli.printing import print_comparison, print_model, print_profile
 from sparkscale.cli.session import open_session
 from sparkscale.errors import PersistenceError
+from sparkscale.scalers import InverseModel, Profile
 from sparkscale.scalers._map_model import MapModel
 from sparkscale.scalers._persistence import StageReader
 from sparkscale.spark.sql import quoted
 
-__all__ = ["fit", "inverse", "merge", "show", "transform", "update"]
+__all__ = ["compare", "fit", "inverse", "merge", "profile", "show", "transform", "update"]
 
 
 def fit(
@@ -33,9 +35,9 @@ def fit(
         tables.check_free(spark, output, "parquet", overwrite=options["overwrite"])
         table = tables.read(spark, source, options["format"], options["read_options"])
         stage.setParams(**params)
-        weights, batches = _columns_of(stage, "weightCol"), _columns_of(stage, "batchCol")
-        names = table.matching(*patterns, without=[*weights, *batches])
-        model = _set_inputs(stage, names).fit(table.typed([*names, *weights], batches))
+        weights, keys = _columns_of(stage, "weightCol"), _keys_of(stage)
+        names = table.matching(*patterns, without=[*weights, *keys])
+        model = _set_inputs(stage, names).fit(table.typed([*names, *weights], keys))
         _save(model, output, options["overwrite"])
         print_model(model, output, as_json=options["as_json"])
 
@@ -65,18 +67,56 @@ def update(path: str, source: str, output: str, options: Mapping[str, Any]) -> N
     with open_session(options) as spark:
         tables.check_free(spark, output, "parquet", overwrite=options["overwrite"])
         model = _load(path, "update")
-        weights, batches = _columns_of(model, "weightCol"), _columns_of(model, "batchCol")
+        weights, keys = _columns_of(model, "weightCol"), _keys_of(model)
         table = tables.read(spark, source, options["format"], options["read_options"])
-        updated = model.update(table.typed([*model._input_names(), *weights], batches))
+        updated = model.update(table.typed([*model._input_names(), *weights], keys))
         _save(updated, output, options["overwrite"])
         print_model(updated, output, as_json=options["as_json"])
+
+
+def profile(
+    patterns: tuple[Sequence[str], Sequence[str]],
+    arguments: Mapping[str, Any],
+    source: str,
+    output: str,
+    options: Mapping[str, Any],
+) -> None:
+    """Profile the columns that match the first patterns, but not the second ones, with these arguments of ``Profile.of``."""
+    with open_session(options) as spark:
+        tables.check_free(spark, output, "parquet", overwrite=options["overwrite"])
+        table = tables.read(spark, source, options["format"], options["read_options"])
+        weights, keys = [name for name in [arguments["weightCol"]] if name], arguments["groupCols"] or []
+        names = table.matching(*patterns, without=[*weights, *keys])
+        computed = Profile.of(table.typed([*names, *weights], keys), inputCols=names, **arguments)
+        _save(computed, output, options["overwrite"])
+        print_profile(computed, output, as_json=options["as_json"])
+
+
+def compare(
+    first: str,
+    second: str,
+    by: list[str] | None,
+    thresholds: Mapping[str, float],
+    html: str | None,
+    options: Mapping[str, Any],
+) -> bool:
+    """Compare the profiles at two paths, and return whether a figure is flagged."""
+    with open_session(options):
+        profiles = [_load(path, "compare") for path in (first, second)]
+        comparison = profiles[0].compare(profiles[1], by=by, thresholds=thresholds)
+        if html:
+            Path(html).write_text(comparison.html(), encoding="utf-8")
+        print_comparison(comparison, as_json=options["as_json"])
+        return not comparison.flagged.empty
 
 
 def show(path: str, options: Mapping[str, Any], *, sql: bool) -> None:
     """Print the stage at a path, or its map as SQL."""
     with open_session(options):
         stage = _load(path, "toSQL" if sql else None)
-        if not sql:
+        if isinstance(stage, Profile):
+            print_profile(stage, path, as_json=options["as_json"])
+        elif not sql:
             print_model(stage, path, as_json=options["as_json"])
         elif options["as_json"]:
             click.echo(json.dumps(stage.toSQL()))
@@ -93,7 +133,7 @@ def _map_table(load: Callable[[], Any], source: str, output: str, options: Mappi
         stage = load()
         inputs, outputs = _inputs_and_outputs(stage)
         keep_text = format_of(output, options["output_format"]) == "csv"
-        scaled = table.with_text(stage.transform(table.typed(inputs, keep_text=keep_text)), outputs)
+        scaled = table.with_text(stage.transform(table.typed(inputs, _groups_of(stage), keep_text=keep_text)), outputs)
         tables.write(scaled, output, options["output_format"], options["write_options"], overwrite=options["overwrite"])
         added = [name for name in scaled.columns if name not in table.df.columns]
         if options["as_json"]:
@@ -105,6 +145,17 @@ def _map_table(load: Callable[[], Any], source: str, output: str, options: Mappi
 def _columns_of(stage: Any, param: str) -> list[str]:
     """Return the column that a Param names, if the stage has the Param and it is set."""
     return [stage.getOrDefault(param)] if stage.hasParam(param) and stage.isSet(param) else []
+
+
+def _keys_of(stage: Any) -> list[str]:
+    """Return the columns whose values fit compares and orders."""
+    return [*_columns_of(stage, "batchCol"), *_groups_of(stage)]
+
+
+def _groups_of(stage: Any) -> list[str]:
+    """Return the columns by which a stage scales."""
+    names: list[str] = (stage.forward if isinstance(stage, InverseModel) else stage)._group_names()
+    return names
 
 
 def _set_inputs(stage: Any, names: list[str]) -> Any:
@@ -124,8 +175,9 @@ def _inputs_and_outputs(stage: Any) -> tuple[list[str], list[str]]:
 def _load(path: str, method: str | None) -> Any:
     """Load a stage, and refuse it if it lacks the method."""
     stage = StageReader().load(path)
+    what = "a profile" if method == "compare" else "a fitted model"
     if method and not hasattr(stage, method):
-        raise PersistenceError(f"'{path}' holds a {type(stage).__name__}, which has no {method}. Name a fitted model.")
+        raise PersistenceError(f"'{path}' holds a {type(stage).__name__}, which has no {method}. Name {what}.")
     return stage
 
 

@@ -7,10 +7,20 @@ from typing import Any
 import click
 
 import sparkscale
-from sparkscale.cli.options import mapping_options, overwrite_option, read_options, session_options
+from sparkscale.cli.options import (
+    columns_options,
+    list_of_names,
+    mapping_options,
+    number_pairs_option,
+    overwrite_option,
+    read_options,
+    session_options,
+)
 from sparkscale.cli.params import SCALERS, FitCommand, InverseCommand, given_params
 
 __all__ = ["main"]
+
+FLAGGED = 3  # exit status
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,14 +32,7 @@ def main() -> None:
 @main.command(cls=FitCommand)
 @click.argument("source", metavar="INPUT")
 @click.option("--scaler", type=click.Choice(list(SCALERS)), required=True, help="With --help: its options.")
-@click.option(
-    "--columns",
-    multiple=True,
-    required=True,
-    help="Columns to scale: names or glob patterns, comma-separated, or `numeric` for every numeric column except weight "
-    "and batch columns. Repeatable.",
-)
-@click.option("--exclude", multiple=True, help="Columns to leave out, in the same form. Repeatable.")
+@columns_options
 @click.option("--output", required=True, help="Where the model goes.")
 @overwrite_option
 @read_options
@@ -41,8 +44,13 @@ def fit(
     """Learn a model from the table INPUT."""
     from sparkscale.cli import actions
 
-    patterns, excluded = ([p.strip() for value in values for p in value.split(",")] for values in (columns, exclude))
-    actions.fit(ctx.meta["stage"], given_params(ctx), (patterns, excluded), source, output, options)
+    actions.fit(ctx.meta["stage"], given_params(ctx), _patterns(columns, exclude), source, output, options)
+
+
+def _patterns(columns: tuple[str, ...], exclude: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Return the names and patterns of columns to use, and of those to leave out."""
+    used, excluded = ([p.strip() for value in values for p in value.split(",")] for values in (columns, exclude))
+    return used, excluded
 
 
 @main.command()
@@ -91,6 +99,67 @@ def update(model: str, source: str, output: str | None, **options: Any) -> None:
     from sparkscale.cli import actions
 
     actions.update(model, source, output or model, options)
+
+
+@main.command()
+@click.argument("source", metavar="INPUT")
+@columns_options
+@click.option("--group-cols", callback=list_of_names, metavar="TEXT,...", help="Columns whose values are keys.")
+@click.option(
+    "--statistics",
+    callback=list_of_names,
+    metavar="TEXT,...",
+    help="Some of moments, extrema, squares, coMoments, quantiles. Default: moments,extrema.",
+)
+@click.option("--weight-col", help="Column of row weights.")
+@click.option("--handle-invalid", default="keep", show_default=True, help="keep, skip, error or keepNaN.")
+@click.option("--relative-error", type=click.FLOAT, default=0.001, show_default=True, help="Of the ranks of quantiles.")
+@click.option("--output", required=True, help="Where the profile goes.")
+@overwrite_option
+@read_options
+@session_options
+def profile(source: str, columns: tuple[str, ...], exclude: tuple[str, ...], output: str, **options: Any) -> None:
+    """Compute statistics of the table INPUT, which can be merged, compared, and fitted to."""
+    from sparkscale.cli import actions
+
+    arguments = {
+        "groupCols": options["group_cols"],
+        "statistics": options["statistics"],
+        "weightCol": options["weight_col"],
+        "handleInvalid": options["handle_invalid"],
+        "relativeError": options["relative_error"],
+    }
+    actions.profile(_patterns(columns, exclude), arguments, source, output, options)
+
+
+@main.command()
+@click.argument("first")
+@click.argument("second")
+@click.option("--by", callback=list_of_names, metavar="TEXT,...", help="Key columns, to compare the rows of each key.")
+@number_pairs_option(
+    "--threshold", "thresholds", "What to flag: invalid, outOfRange, meanShift, spreadRatio or psi. Repeatable."
+)
+@click.option("--html", metavar="PATH", help="Also write the table as HTML to this file.")
+@click.option("--check", is_flag=True, help="Exit with status 3 if a figure is flagged.")
+@session_options
+@click.pass_context
+def compare(
+    ctx: click.Context,
+    /,
+    first: str,
+    second: str,
+    by: list[str] | None,
+    thresholds: dict[str, float],
+    html: str | None,
+    *,
+    check: bool,
+    **options: Any,
+) -> None:
+    """Print how the profile SECOND differs from the profile FIRST."""
+    from sparkscale.cli import actions
+
+    if actions.compare(first, second, by, thresholds, html, options) and check:
+        ctx.exit(FLAGGED)
 
 
 @main.command()

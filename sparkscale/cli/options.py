@@ -10,7 +10,15 @@ import click
 
 from sparkscale.cli.formats import FORMATS
 
-__all__ = ["mapping_options", "overwrite_option", "read_options", "session_options"]
+__all__ = [
+    "columns_options",
+    "list_of_names",
+    "mapping_options",
+    "number_pairs_option",
+    "overwrite_option",
+    "read_options",
+    "session_options",
+]
 
 
 def _parse_pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -19,6 +27,24 @@ def _parse_pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, 
         if not (key and equals):
             raise click.BadParameter(f"{key!r} is not KEY=VALUE.", ctx, param)
     return {key: value for key, _, value in pairs}
+
+
+def _parse_numbers(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, float]:
+    pairs = _parse_pairs(ctx, param, values)
+    try:
+        return {name: float(value) for name, value in pairs.items()}
+    except ValueError as failure:
+        raise click.BadParameter(f"{failure}.", ctx, param) from None
+
+
+def list_of_names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
+    """Return comma-separated names as a list."""
+    return None if value is None else [name.strip() for name in value.split(",")]
+
+
+def number_pairs_option(flag: str, name: str, text: str) -> Callable[[Any], Any]:
+    """Return an option of a name and a number, which may be repeated."""
+    return click.option(flag, name, multiple=True, metavar="NAME=NUMBER", callback=_parse_numbers, help=text)
 
 
 def _check_master(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -56,6 +82,16 @@ session_options = _combined(
 read_options = _combined(
     click.option("--format", type=click.Choice(FORMATS), help="Input format. Default: from the file extension."),
     _pairs_option("--read-option", "read_options", "For Spark's reader."),
+)
+columns_options = _combined(
+    click.option(
+        "--columns",
+        multiple=True,
+        required=True,
+        help="Columns to use: names or glob patterns, comma-separated, or `numeric` for every numeric column except those "
+        "of weights, groups and batches. Repeatable.",
+    ),
+    click.option("--exclude", multiple=True, help="Columns to leave out, in the same form. Repeatable."),
 )
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace the output if it exists, once the new one is complete."

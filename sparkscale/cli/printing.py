@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-__all__ = ["print_model"]
+__all__ = ["print_comparison", "print_model", "print_profile"]
 
 
 def print_model(model: Any, path: str, *, as_json: bool) -> None:
@@ -17,8 +17,7 @@ def print_model(model: Any, path: str, *, as_json: bool) -> None:
     rows = None if summary is None else model.count
     params = {p.name: model.getOrDefault(p) for p in model.params if model.isSet(p)}
     if as_json:
-        records = [] if summary is None else summary.reset_index().to_dict("records")
-        features = [{name: _finite_or_none(value) for name, value in record.items()} for record in records]
+        features = [] if summary is None else _records(summary)
         described = {"class": type(model).__name__, "path": path, "uid": model.uid, "rows": rows, "params": params}
         click.echo(json.dumps({**described, "features": features}))
     elif summary is None:
@@ -26,6 +25,34 @@ def print_model(model: Any, path: str, *, as_json: bool) -> None:
     else:
         click.echo(f"{model!r}, rows={rows}")
         click.echo(summary.to_string(float_format="{:.6g}".format))
+
+
+def print_profile(profile: Any, path: str, *, as_json: bool) -> None:
+    """Print what a profile holds, and the statistics of all its keys together."""
+    summary = profile.summary()
+    if as_json:
+        keys = {"groupCols": profile.groupCols, "numGroups": profile.numGroups}
+        described = {"class": "Profile", "path": path, "statistics": profile.statistics, **keys}
+        click.echo(json.dumps({**described, "features": _records(summary)}))
+    else:
+        click.echo(f"{profile!r}")
+        click.echo(summary.to_string(float_format="{:.6g}".format))
+
+
+def print_comparison(comparison: Any, *, as_json: bool) -> None:
+    """Print the figures of a comparison."""
+    if as_json:
+        click.echo(
+            json.dumps({"thresholds": comparison.thresholds, "features": _records(comparison.table)}, default=str)
+        )
+    else:
+        click.echo(f"{comparison!r}")
+        click.echo(comparison.table.to_string(float_format="{:.4g}".format))
+
+
+def _records(table: Any) -> list[dict[str, Any]]:
+    records = table.reset_index().to_dict("records")
+    return [{name: _finite_or_none(value) for name, value in record.items()} for record in records]
 
 
 def _finite_or_none(value: Any) -> Any:
