@@ -105,6 +105,15 @@ def test_extrema_in_the_range_need_no_quantiles():
     assert result.figures["outOfRange"].tolist() == [[0.0]]
 
 
+def test_a_sketch_that_lost_the_extrema_still_counts_them():
+    """Values out of range are at least as many as the extrema that are."""
+    first, second = np.arange(1, 1001.0)[:, None], np.concatenate([np.arange(1, 1001.0), [0.5, 2000.0]])[:, None]
+    sides = [set_of(["quantiles"], 0.5).of(DenseBlock(rows)).as_row() for rows in (first, second)]
+
+    assert len(sides[1]["quantiles"].values) < 100
+    assert drift(*sides).figures["outOfRange"][0, 0] >= 2 / 1002
+
+
 def test_co_moments_have_the_mean_and_spread_of_moments():
     """Of rows without an invalid value."""
     sides = [[of(rows[:, :3], name) for rows in (FIRST, SECOND[1:10])] for name in ("moments", "coMoments")]

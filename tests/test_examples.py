@@ -47,6 +47,19 @@ def test_flights_per_carrier(run):
     assert "336,776 of 336,776 flights; 35 groups, equal to those of the whole year" in output
 
 
+@pytest.mark.classic_only  # to save time: the parts are tested on Spark Connect
+def test_flights_over_time(run):
+    """A stream that was killed between publication and commit is as a scan; December is compared; days do not look ahead."""
+    output = run("flights_over_time.py")
+    assert "killed: 5 batches were committed" in output
+    assert "16 carriers, equal to those of a scan of 336,776 flights" in output
+    assert (
+        "VX      dep_delay   4663       468       0.002     -0.160        0.378 0.109                 spreadRatio"
+        in output
+    )
+    assert "846 flights of 10 July, scaled by those before; 831 flights have none before them" in output
+
+
 @pytest.mark.third_party  # scikit-learn has the table
 @pytest.mark.classic_only
 def test_logistic_regression(run):

@@ -82,17 +82,17 @@ def _out_of_range(first: StatisticSet, second: StatisticSet, outside: Array | No
     low, high = first[own].min, first[own].max
     if outside is not None:
         return np.asarray(outside / second.count)
-    if "quantiles" in second.classes:
-        quantiles = second["quantiles"].raveled()
-        beyond = quantiles.below(low.ravel()) + quantiles.above(high.ravel())
-        return np.asarray(beyond.reshape(low.shape) / second.count)
     other = source_of([*second.classes], Extrema)
     if other is None:
         note(True, "the second has no extrema")
         return unknown
-    inside = (second[other].min >= low) & (second[other].max <= high)
-    note(~inside, "values lie out of range, and their share needs quantiles of the second")
-    return np.where(inside, 0.0, np.nan)
+    at_least = (second[other].min < low).astype(float) + (second[other].max > high)
+    if "quantiles" in second.classes:
+        quantiles = second["quantiles"].raveled()
+        beyond = (quantiles.below(low.ravel()) + quantiles.above(high.ravel())).reshape(low.shape)
+        return np.asarray(np.where(at_least > 0, np.maximum(beyond, at_least), 0.0) / second.count)
+    note(at_least > 0, "values lie out of range, and their share needs quantiles of the second")
+    return np.where(at_least > 0, np.nan, 0.0)
 
 
 def _moments(first: StatisticSet, second: StatisticSet, note: Any) -> dict[str, Array]:
