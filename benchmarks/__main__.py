@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import sparkscale
-from benchmarks import by_key, data, small
+from benchmarks import by_key, data, over_time, small
 from benchmarks.timing import Action, Measure, noop, options_of, report, session
 from sparkscale.spark.fit import aggregates, merging
 
@@ -230,6 +230,12 @@ def main() -> None:
         ),
         "1,000,000 keys of 3": lambda: by_key.many_keys_case(spark, folder, rows(1_000_000)),
         "sets and profiles, 500,000 x 64": lambda: by_key.set_case(data.vectors(spark, folder, 64, rows(500_000))),
+        "as of a day, 4,000,000 rows of 3, 365 days, 100 keys": lambda: over_time.as_of_case(
+            spark, folder, rows(4_000_000), 100, 365
+        ),
+        "a batch of a stream, 100,000 x 10": lambda: over_time.batch_case(
+            data.scalars(spark, folder, 10, rows(100_000)), folder
+        ),
         "small, 1,000 rows of 10": lambda: small.rows_case(spark, folder, 1000),
         "search, breast_cancer in 3 folds over 4 settings": lambda: small.search_case(spark),
     }

@@ -20,7 +20,6 @@ from sparkscale.spark.transform.column_map import Array, Entries, FittedMap
 __all__ = ["NUMBERS", "AsOf", "ByKey", "Joined", "MapTable", "join_maps"]
 
 NUMBERS = ("center", "scale", "offset", "fill", "zero")
-SEARCH = 16  # into how many pieces each step of the search divides what is left
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,19 +139,16 @@ def _joined(frame: Frame, table: DataFrame, keys: Sequence[str], place: str | No
 
 
 def _place(frame: Frame, value: str, as_of: AsOf) -> str:
-    """Add the number of values that are less than the row's, by a search in an ordered array.
+    """Add the number of values that are less than the row's, by a binary search.
 
-    Each step divides what is left by 16, in a column of its own, which Spark computes once.
+    Each step is a column of its own, which Spark computes once. Steps that divide by 16 give a method that is too long for
+    the JVM to compile: transform of 4 million rows by 365 values took 37 s instead of 2.7.
     """
     values, place = frame.add_all([as_of.values, f"CASE WHEN {value} IS NOT NULL THEN 0 END"])
-    distance = 1
-    while distance * SEARCH <= as_of.count:
-        distance *= SEARCH
-    while distance:
-        steps = (distance * k for k in reversed(range(1, SEARCH)))
-        cases = (f"WHEN get({values}, {place} + {n - 1}) < {value} THEN {place} + {n}" for n in steps)
-        place = frame.add(f"CASE {' '.join(cases)} ELSE {place} END")
-        distance //= SEARCH
+    distance = 1 << as_of.count.bit_length()
+    while distance := distance // 2:
+        less = f"get({values}, {place} + {distance - 1}) < {value}"
+        place = frame.add(f"CASE WHEN {less} THEN {place} + {distance} ELSE {place} END")
     return place
 
 
