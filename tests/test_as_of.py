@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import reduce
 from typing import Any
 
 import numpy as np
 import pytest
+from pyspark.ml.functions import array_to_vector
 from pyspark.sql import functions as F
 
 from frames import cells
@@ -23,7 +24,7 @@ from sparkscale import (
     StandardScalerModel,
 )
 from sparkscale.blocks import DenseBlock
-from sparkscale.errors import ColumnNotFoundError, ColumnTypeError, ParamError
+from sparkscale.errors import ColumnNotFoundError, ColumnTypeError, ParamError, ParamTypeError
 from sparkscale.spark.fit import history, tables
 from test_groups import PLAIN, assert_close, outputs, without_null_rows
 
@@ -196,7 +197,7 @@ def test_a_row_before_which_nothing_was_known(df, early):
 
     assert of_nothing.count() == df.where(first_day).count() > 0
     assert of_group.count() == not_before.count() > of_nothing.count()
-    with pytest.raises(Exception, match=r"has no row in fit that came before, which handleUnseen='error' refuses"):
+    with pytest.raises(Exception, match=r"has no value in fit that came before, which handleUnseen='error' refuses"):
         model.copy({model.handleUnseen: "error"}).transform(df).collect()
 
 
@@ -216,9 +217,49 @@ def test_what_a_model_tells_of_a_group(df, early):
     assert of_all.group(START + timedelta(1)).count == df.where(f"day = date'{START}'").count()
     assert [r.day for r in of_all.groups.orderBy("day").collect()] == [START + timedelta(d) for d in range(8)]
     np.testing.assert_allclose(model.mean, StandardScaler(inputCols=["x", "a"]).fit(early).mean, rtol=1e-12)
-    for key in (("b", START), ("c", START + timedelta(3)), ("b", "a day"), ("b", None)):
+    for key in (("b", START), ("c", START + timedelta(3))):
         with pytest.raises(ParamError, match="no row of this group came before"):
             model.group(*key)
+    for value in ("2024-01-03", None, 3, datetime(2024, 1, 3, 12)):  # noqa: DTZ001  # no date
+        with pytest.raises(ParamTypeError, match=r"asOf: 'day' is of type date\. Got"):
+            model.group("b", value)
+
+
+def test_what_came_before_a_time_is_the_same_wherever_the_statistics_are(spark, monkeypatch):
+    """Whatever the time zones of Python and of the session are; a value is never cut to the type of the column."""
+    rows = [("a", n, datetime(2024, 1, 1, n), 3.0**n) for n in (1, 2, 3)]  # noqa: DTZ001
+    frame = spark.createDataFrame(rows, "g string, n int, t timestamp_ntz, x double")
+    for held in (1 << 26, 0):
+        monkeypatch.setattr(tables, "HELD_BYTES", held)
+        by_time = StandardScaler(inputCol="x", groupCols=["g"], asOf="t").fit(frame)
+        by_number = StandardScaler(inputCol="x", asOf="n").fit(frame)
+
+        assert by_time.group("a", datetime(2024, 1, 1, 3)).mean[0] == pytest.approx(6.0)  # noqa: DTZ001
+        assert by_time.group("a", datetime(2024, 1, 1, 2, 30)).mean[0] == pytest.approx(6.0)  # noqa: DTZ001
+        assert by_number.group(4).mean[0] == pytest.approx(13.0)
+        with pytest.raises(ParamTypeError, match=r"asOf: 'n' is of type int\. Got 3\.5"):
+            by_number.group(3.5)
+
+
+@pytest.mark.core
+def test_a_feature_of_which_nothing_is_known_is_null(spark):
+    """Though rows came before, as long as all their values are missing; a vector has NaN."""
+    rows = [(1, None, [None, 1.0]), (2, 3.0, [4.0, 2.0]), (3, 5.0, [4.0, 3.0])]
+    frame = spark.createDataFrame(rows, "n int, x double, a array<double>").withColumn("v", array_to_vector("a"))
+    for groups in ({}, {"groupCols": ["g"]}):
+        keyed = frame.withColumn("g", F.lit(1))
+        scaler = MaxAbsScaler(inputCols=["x", "a"], asOf="n", **groups)
+        first, second, third = cells(
+            scaler.fit(keyed).transform(keyed.withColumn("id", F.col("n"))), "x_scaled", "a_scaled"
+        )
+
+        assert first == [None, None] and second == [None, [None, 2.0]] and third == [5 / 3, [1.0, 1.5]]
+        with pytest.raises(Exception, match="has no value in fit that came before"):
+            scaler.copy({scaler.handleUnseen: "error"}).fit(keyed).transform(keyed.where("n > 1")).collect()
+    filled = MaxAbsScaler(inputCols=["x"], asOf="n", fillInvalid=7.0).fit(frame).transform(frame.where("n = 3"))
+    assert filled.first().x_scaled == 5 / 3
+    vectors = MaxAbsScaler(inputCol="v", asOf="n").fit(frame.where("n > 1")).transform(frame.where("n > 1"))
+    assert [row.v_scaled is None for row in vectors.orderBy("n").collect()] == [True, False]
 
 
 def test_a_stream_is_scaled_as_of_its_days(spark, df, early, tmp_path):
@@ -262,6 +303,10 @@ def test_what_cannot_be_scaled_as_of_a_day_is_refused(df, early, monkeypatch):
     for frame, column in ((without, "day"), (df, "double")):
         with pytest.raises(ParamError, match=f"asOf: some rows have no '{column}': it is null or NaN"):
             StandardScaler(inputCols=["x"], asOf=column).fit(frame)
+    with pytest.raises(ParamError, match="asOf: some rows have no 'day'"):
+        model.update(without)
+    with pytest.raises(ParamError, match="differ: as of day date and day date"):
+        model.merge(StandardScaler(inputCols=["x"], groupCols=["day"]).fit(early))
     with pytest.raises(ParamError, match="asOf is not for RobustScaler: the quantiles"):
         RobustScaler(inputCol="x", asOf="day").fit(df)
     with pytest.raises(ParamError, match="asOf is set, but the model was fitted without it"):

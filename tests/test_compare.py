@@ -60,17 +60,14 @@ def test_figures_are_those_of_their_definitions():
     assert figures["outOfRange"][0] == np.mean((new < x.min()) | (new > x.max())) > 0
     np.testing.assert_allclose(figures["meanShift"][0], (new.mean() - x.mean()) / x.std(ddof=1), rtol=1e-12)
     np.testing.assert_allclose(figures["spreadRatio"][0], new.std(ddof=1) / x.std(ddof=1), rtol=1e-12)
+    shifted = drift(of(FIRST[:, [2]]), of(SECOND[:, [1]])).figures
+    assert shifted["meanShift"] == shifted["spreadRatio"] == np.inf  # of a constant that is one no more
     for k in (0, 1):
         valid = SECOND[:, k][np.isfinite(SECOND[:, k])]
         np.testing.assert_allclose(figures["psi"][k], index_of(FIRST[:, k], valid), rtol=1e-9)
     assert [figures[name][2] for name in FIGURES] == [0, 0, 1, 0]
     assert np.isnan([figures[name][3] for name in FIGURES]).all()
-    assert result.notes[0].tolist() == [
-        "",
-        "",
-        "the first is constant, and without a unit",
-        "no valid value in the first",
-    ]
+    assert result.notes[0].tolist() == ["", "", "", "no valid value in the first"]
 
 
 @pytest.mark.parametrize(
@@ -193,6 +190,8 @@ def test_profiles_are_compared_without_a_job(sides):
     assert by_shop.table.index.names == ["shop", "feature"] and len(by_shop.table) == 15
     for name in FIGURES:
         np.testing.assert_allclose(by_shop.table.loc["a"][name], alone.table[name], rtol=1e-9, err_msg=name)
+    empty = first.compare(second.where("shop = 'z'"), by=["shop"])
+    assert set(empty.table["note"]) == {"no valid value in the second"}
     assert set(by_shop.table.loc["c"]["note"]) == {"no valid value in the first"}
     assert "psi" in by_shop.thresholds and alone.thresholds["psi"] == 10
     assert repr(by_shop).startswith("Comparison of 5 features of 3 keys: ")

@@ -422,7 +422,7 @@ def test_what_no_longer_fits_is_refused(spark, df):
     model, other = scaler.fit(df), scaler.copy().setGroupCols(["string"]).fit(df)
     tiny = spark.createDataFrame([("a", 5e-324), ("a", 0.0), ("b", 1.0), ("b", 2.0)], "k string, x double")
 
-    with pytest.raises(ParamError, match="groupCols of the models differ: long bigint and string string"):
+    with pytest.raises(ParamError, match="groupCols or asOf of the models differ: long bigint and string string"):
         model.merge(other)
     with pytest.raises(ParamError, match="groupCols of the models differ: long bigint and none"):
         model.merge(StandardScaler(inputCol="x").fit(df))

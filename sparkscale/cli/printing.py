@@ -42,9 +42,8 @@ def print_profile(profile: Any, path: str, *, as_json: bool) -> None:
 def print_comparison(comparison: Any, *, as_json: bool) -> None:
     """Print the figures of a comparison."""
     if as_json:
-        click.echo(
-            json.dumps({"thresholds": comparison.thresholds, "features": _records(comparison.table)}, default=str)
-        )
+        thresholds = {name: _finite_or_none(limit) for name, limit in comparison.thresholds.items()}
+        click.echo(json.dumps({"thresholds": thresholds, "features": _records(comparison.table)}, default=str))
     else:
         click.echo(f"{comparison!r}")
         click.echo(comparison.table.to_string(float_format="{:.4g}".format))

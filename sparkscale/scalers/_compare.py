@@ -41,7 +41,7 @@ class Side:
             return cls(None, held.as_row())
         if not held.small:
             raise ParamError(
-                f"{what}: {held.rows:,} keys are more than the driver holds. Name fewer columns in by, or choose keys by where."
+                f"{what}: {held.rows:,} keys are more than the driver holds. Name fewer columns in by, or compare fewer keys."
             )
         with translate_job_errors():
             return cls(*held.collected())

@@ -106,7 +106,6 @@ def _moments(first: StatisticSet, second: StatisticSet, note: Any) -> dict[str, 
         return {"meanShift": unknown, "spreadRatio": unknown}
     (mean, std), (new_mean, new_std) = pairs[0], pairs[1]
     constant = std == 0
-    note(constant, "the first is constant, and without a unit")
     shift = np.where(constant & (new_mean == mean), 0.0, (new_mean - mean) / std)
     return {"meanShift": shift, "spreadRatio": np.where(constant & (new_std == 0), 1.0, new_std / std)}
 

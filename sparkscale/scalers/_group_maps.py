@@ -40,19 +40,24 @@ class KeyMaps:
         The model.
     inverse : bool
         Whether to return the inverse maps.
-    least : int
-        With fewer valid values, a feature of a key gets the map of all rows.
+    least : int, optional
+        With fewer valid values, a feature of a key gets the map of all rows; by default ``minGroupCount``.
     ahead : bool
         Whether that map is known; otherwise the numbers of such a feature are NaN.
     """
 
-    def __init__(self, model: Any, *, inverse: bool, least: int, ahead: bool = True) -> None:
-        self._model, self._inverse, self._least = model._without_groups(), inverse, least
+    def __init__(self, model: Any, *, inverse: bool, least: int | None = None, ahead: bool = True) -> None:
+        self._model, self._inverse, self._least = (
+            model._without_groups(),
+            inverse,
+            model.getMinGroupCount() if least is None else least,
+        )
         self._affine, self._fill = self._model._entry_map(), self._model._fill()
         if not ahead:
             unknown = np.full(len(self._affine), np.nan)
             self._affine = AffineMap(unknown, unknown, unknown)
-            self._fill = None if self._fill is None else unknown
+            if self._fill is not None and self._model.getOrDefault("fillInvalid") == "center":
+                self._fill = unknown
 
     @property
     def of_all(self) -> dict[str, Array]:

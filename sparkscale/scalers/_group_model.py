@@ -122,7 +122,7 @@ class GroupModel(HasGroups, ScalerModel[S]):
         by = [m._groups.described if m._groups else "none" for m in (self, *others)]
         if len(set(by)) > 1:
             raise self._fail(
-                f"groupCols of the models differ: {' and '.join(dict.fromkeys(by))}. Fit by the same to merge."
+                f"groupCols or asOf of the models differ: {' and '.join(dict.fromkeys(by))}. Fit by the same to merge."
             )
         return self._groups and self._with_tables([other._groups.table for other in others])
 
@@ -178,7 +178,7 @@ class GroupModel(HasGroups, ScalerModel[S]):
         if gpu.effective_device(self.getDevice(), df.sparkSession) != "cpu":
             LOG.info("%s: transform by key runs on the CPU.", type(self).__name__)
         keys, unseen = self._keys_in(df), self.getHandleUnseen()
-        maps = KeyMaps(self, inverse=inverse, least=self.getMinGroupCount())
+        maps = KeyMaps(self, inverse=inverse)
         refuse, replaces = unseen == "error", unseen == "global"
         with translate_job_errors():
             if groups.history is not None:
@@ -192,11 +192,12 @@ class GroupModel(HasGroups, ScalerModel[S]):
         of_keys, of_all = self._maps_before(history, inverse=inverse), None
         if history.grouped:
             of_all = history.of_all.map_rows(self._maps_before(history.of_all, inverse=inverse), NUMBERS)
-        as_of = AsOf(history.values_sql, len(history.values), history.step, of_all, unseen)
+        small = history.of_all.table.small
+        as_of = AsOf(history.values_sql, len(history.values), history.step, of_all, small, unseen)
         return history.map_rows(of_keys, NUMBERS), as_of
 
     def _maps_before(self, history: History, *, inverse: bool) -> KeyMaps:
-        least = self.getMinGroupCount() if history.grouped else 1
+        least = None if history.grouped else 1  # without groups there are no other rows
         return KeyMaps(self, inverse=inverse, least=least, ahead=False)
 
     def _check_groups(self) -> None:
@@ -209,7 +210,7 @@ class GroupModel(HasGroups, ScalerModel[S]):
                 history.values  # noqa: B018  # refuses too many, and rows without one
                 history.check(self._maps_before(history, inverse=False))
             else:
-                self._groups.table.check_rows(KeyMaps(self, inverse=False, least=self.getMinGroupCount()))
+                self._groups.table.check_rows(KeyMaps(self, inverse=False))
 
     def _refuse_groups(self, what: str) -> None:
         if self._groups is not None:

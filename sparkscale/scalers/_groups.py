@@ -113,7 +113,10 @@ class Groups:
     @property
     def described(self) -> str:
         """The key columns and their types, for a message."""
-        return ", ".join(f"{key.name} {key.type.simpleString()}" for key in self.keys) or "none"
+        keys = [f"{key.name} {key.type.simpleString()}" for key in self.keys]
+        if self.as_of:
+            keys[-1] = f"as of {keys[-1]}"
+        return ", ".join(keys) or "none"
 
 
 def set_of_one(statistic_class: type[Any]) -> type[StatisticSet]:

@@ -72,6 +72,7 @@ def report(model: Any, dataset: Any, by: Any, thresholds: Any) -> Comparison:
         raise model._fail("report compares statistics of all rows, and the model holds those of mini-batches.")
     check_dataset(dataset, whole="report")
     held, keys = _by(what, model, dataset, names)
+    first = Side.of(what, held)
     columns = as_fitted(resolve(dataset, model._input_names()), model._renamed())
     flags: list[str] = []
     if isinstance(statistic, Extrema):
@@ -90,9 +91,7 @@ def report(model: Any, dataset: Any, by: Any, thresholds: Any) -> Comparison:
     if new is None:
         raise EmptyDataError(f"{what}: there is no row, or every row has weight 0.")
     order = new._features_of(columns, model._layout())
-    return compared(
-        Side.of(what, held), Side.of(what, new._held), order, model._entries(), names, limits, counted=bool(flags)
-    )
+    return compared(first, Side.of(what, new._held), order, model._entries(), names, limits, counted=bool(flags))
 
 
 def _ranges(keys: pa.Array, rows: StatisticSet) -> dict[str, npt.NDArray[np.float64]]:

@@ -12,17 +12,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql.types import IntegerType, StructField, StructType
 
-from sparkscale.errors import ParamError
+from sparkscale.errors import ParamError, ParamTypeError
 from sparkscale.spark import arrow, sql, tasks
 from sparkscale.spark.arrow import numbered
-from sparkscale.spark.fit.key_runs import slices, whole_keys
-from sparkscale.spark.fit.local_rows import Task, on_driver
+from sparkscale.spark.fit.key_runs import slices
+from sparkscale.spark.fit.local_rows import Task, key_array, key_literal, on_driver
 from sparkscale.spark.fit.table_rows import LISTS, CheckedRows, RowFunction, decoded, key_type, lists_of_rows
 from sparkscale.spark.fit.tables import StatisticTable
 from sparkscale.statistics import StatisticSet
-from sparkscale.statistics._reductions import run_starts
 
 __all__ = ["History"]
 
@@ -90,7 +90,7 @@ class History:
                 "days."
             )
         batches = [table.local] if table.local is not None else arrow.batches(sql.select(table.df, "b"))
-        chunks = [batch.column("b").cast(batch.column("b").type) for batch in batches if batch.num_rows]
+        chunks = [batch.column("b") for batch in batches if batch.num_rows]
         keys = pa.concat_arrays([c for chunk in chunks for c in getattr(chunk, "chunks", [chunk])]).field(0)
         missing = pc.is_null(keys, nan_is_null=True)
         if pc.any(missing).as_py():
@@ -156,12 +156,28 @@ class History:
     def before(self, key: Sequence[Any]) -> StatisticSet | None:
         """Return the statistics of a group's rows before a value, the last of the key; ``None`` if there are none."""
         *group, value = key
-        before = self.table.less(self._last, value)
-        if before is None or not before.rows:
+        before = self._less(value)
+        if before is None:
+            data_type = self.table.key_type.fields[-1].dataType.simpleString()
+            raise ParamTypeError(
+                f"asOf: '{self.name}' is of type {data_type}. Got {value!r}. Pass a value of this type."
+            )
+        if not before.rows:
             return None
         if not self.grouped:
             return before.total()
         return before.projected(range(self._last)).of_key(group)
+
+    def _less(self, value: Any) -> StatisticTable | None:
+        """Return the rows whose value is less than another one; ``None`` if the type of the column cannot hold that."""
+        table, data_type = self.table, self.table.key_type.fields[-1].dataType
+        limit = None if value is None else key_array(value, data_type)
+        if limit is None:
+            return None
+        if table.local is None:
+            return table.of(table.df.where(F.col("b")[f"k{self._last}"] < key_literal(limit, data_type)))
+        less = pc.less(table.local.column("b").combine_chunks().field(self._last), limit[0])
+        return table.of_local(table.local.take(pa.array(np.flatnonzero(less.to_numpy(zero_copy_only=False)))))
 
     def _mapped(self, task: Task, schema: StructType) -> DataFrame:
         if self._rows_of_driver is not None:
@@ -184,14 +200,40 @@ def _places(values: pa.Array, ordered: pa.Array) -> npt.NDArray[np.intp]:
     return places
 
 
-def _running(
-    batches: Iterator[pa.RecordBatch], statistic_class: type[StatisticSet]
-) -> Iterator[tuple[pa.RecordBatch, npt.NDArray[np.intp], StatisticSet]]:
-    """Return batches of whole groups, the number of each row's group, and the statistics up to each row."""
-    for batch in whole_keys(slices(batches), lambda rows: [rows]):
-        if batch.num_rows:
-            groups, _ = numbered(batch.column("b"))
-            yield batch, groups, decoded(batch, statistic_class).running(groups)
+@dataclass(frozen=True, eq=False)
+class _Running:
+    """Rows in the order of their groups and values, with the statistics of each group up to each row.
+
+    The last row is there for the others, and comes again as the first one of the next rows; ``complete`` are the rows
+    before it, and in the end all of them.
+    """
+
+    groups: pa.Array
+    values: pa.Array
+    statistics: StatisticSet
+    complete: int
+
+    @classmethod
+    def of(cls, batches: Iterator[pa.RecordBatch], statistic_class: type[StatisticSet]) -> Iterator[_Running]:
+        """Merge the rows in one pass, which holds a slice of them and the statistics so far."""
+        last: _Running | None = None
+        for batch in slices(batches):
+            if not batch.num_rows:
+                continue
+            groups, values, statistics = batch.column("b"), batch.column("t"), decoded(batch, statistic_class)
+            if last is not None:
+                groups, values = pa.concat_arrays([last.groups, groups]), pa.concat_arrays([last.values, values])
+                statistics = statistic_class.concat([last.statistics, statistics])
+            running, end = statistics.running(numbered(groups)[0]), len(groups) - 1
+            if end:
+                yield cls(groups, values, running, end)
+            last = cls(groups.slice(end), values.slice(end), running.take(np.array([end])), 1)
+        if last is not None:
+            yield last
+
+    def results(self, function: RowFunction, keys: pa.Array) -> dict[str, npt.NDArray[Any]]:
+        """Return what a function computes from the complete rows."""
+        return dict(function(keys, self.statistics.take(np.arange(self.complete))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,10 +246,10 @@ class _KnownAt:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Return the rows of the result."""
-        for batch, _, running in _running(batches, self.statistic_class):
-            fields = [*batch.column("b").flatten()[: self.groups], batch.column("t")]
-            keys = pa.StructArray.from_arrays(fields, [f"k{i}" for i in range(len(fields))])
-            results = self.function(keys, running)
+        for rows in _Running.of(batches, self.statistic_class):
+            fields = [*rows.groups.flatten()[: self.groups], rows.values]
+            keys = pa.StructArray.from_arrays(fields, [f"k{i}" for i in range(len(fields))])[: rows.complete]
+            results = rows.results(self.function, keys)
             yield pa.RecordBatch.from_pydict({"b": keys, **{n: lists_of_rows(v) for n, v in results.items()}})
 
 
@@ -222,20 +264,22 @@ class _KnownBefore:
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Return the rows of the result."""
-        for batch, groups, running in _running(batches, self.statistic_class):
-            first = _places(batch.column("t"), self.values) + 1
-            last = np.append(first[1:] - 1, 0)
-            last[np.append(run_starts(groups)[1:], len(groups)) - 1] = len(self.values)
+        for running in _Running.of(batches, self.statistic_class):
+            groups, complete = numbered(running.groups)[0], running.complete
+            first = _places(running.values, self.values) + 1
+            goes_on = np.append(groups[1:] == groups[:-1], False)
+            last = np.where(goes_on, np.append(first[1:] - 1, 0), len(self.values))[:complete]
+            first = first[:complete]
             span = first // self.step
             repeats = last // self.step - span + 1
-            rows = np.repeat(np.arange(len(first)), repeats)
+            rows = np.repeat(np.arange(complete), repeats)
             spans = span[rows] + np.arange(len(rows)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-            numbers = self.function(batch.column("b"), running)
+            results = running.results(self.function, running.groups[:complete])
             integers = {"span": spans, "first": first[rows], "last": last[rows]}
             yield pa.RecordBatch.from_pydict(
                 {
-                    "b": batch.column("b").take(pa.array(rows)),
+                    "b": running.groups.take(pa.array(rows)),
                     **{name: pa.array(values, pa.int32()) for name, values in integers.items()},
-                    **{name: lists_of_rows(values[rows]) for name, values in numbers.items()},
+                    **{name: lists_of_rows(values[rows]) for name, values in results.items()},
                 }
             )

@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_type
-from pyspark.sql.types import DataType, TimestampType
+from pyspark.sql.types import (
+    BinaryType,
+    DataType,
+    DateType,
+    IntegerType,
+    IntegralType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampNTZType,
+    TimestampType,
+)
 
+from sparkscale.spark import sql
 from sparkscale.spark.arrow import numbered
-from sparkscale.spark.fit.table_rows import MergedRows
+from sparkscale.spark.fit.table_rows import MergedRows, encoded, key_of_number, key_type, statistics_type
 from sparkscale.statistics import StatisticSet
 
-__all__ = ["Task", "key_array", "merged_rows", "on_driver", "projected_rows", "replaced_rows"]
+__all__ = [
+    "Task",
+    "frame_of",
+    "key_array",
+    "key_literal",
+    "merged_rows",
+    "on_driver",
+    "projected_rows",
+    "replaced_rows",
+]
 
 Task = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
@@ -63,6 +87,9 @@ def key_array(value: Any, data_type: DataType) -> pa.Array | None:
     """
     if isinstance(value, float):
         value += 0.0
+    cut = isinstance(data_type, IntegralType) and isinstance(value, float | Decimal) and value != value // 1
+    if cut or (value is not None and not _is_of(value, data_type)):
+        return None
     try:
         if not isinstance(data_type, TimestampType):
             return pa.array([value], to_arrow_type(data_type))
@@ -71,3 +98,27 @@ def key_array(value: Any, data_type: DataType) -> pa.Array | None:
         return pa.array([value], pa.timestamp("us", "UTC"))
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError):
         return None
+
+
+def _is_of(value: Any, data_type: DataType) -> bool:
+    """Whether a value is a date or a time, if the type is one; Arrow also takes numbers of days or of microseconds."""
+    if isinstance(data_type, DateType):
+        return isinstance(value, date) and not isinstance(value, datetime)
+    return isinstance(value, datetime) or not isinstance(data_type, TimestampNTZType | TimestampType)
+
+
+def key_literal(key: pa.Array, data_type: DataType) -> Column:
+    """Return one value of a key as a literal of its type, whatever the time zones of Python and of the session are."""
+    value = key[0].as_py()
+    if value is None or isinstance(data_type, BinaryType | StringType):
+        return F.lit(value)
+    return sql.expr(f"cast('{pc.cast(key, pa.string())[0].as_py()}' AS {data_type.simpleString()})")
+
+
+def frame_of(spark: SparkSession, statistic: StatisticSet) -> DataFrame:
+    """Return a DataFrame of one row, whose key is 0."""
+    batch = encoded(key_of_number(0), statistic.as_row())
+    schema = StructType([StructField("b", key_type([IntegerType()])), *statistics_type(type(statistic)).fields])
+    if hasattr(DataFrame, "toArrow"):
+        return spark.createDataFrame(pa.Table.from_batches([batch]), schema)
+    return spark.createDataFrame(batch.to_pylist(), schema)  # PySpark 3.5

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -22,7 +21,16 @@ from sparkscale.spark import arrow, sql, tasks
 from sparkscale.spark.arrow import numbered
 from sparkscale.spark.columns import temp_column_name
 from sparkscale.spark.fit import scan
-from sparkscale.spark.fit.local_rows import Task, key_array, merged_rows, on_driver, projected_rows, replaced_rows
+from sparkscale.spark.fit.local_rows import (
+    Task,
+    frame_of,
+    key_array,
+    key_literal,
+    merged_rows,
+    on_driver,
+    projected_rows,
+    replaced_rows,
+)
 from sparkscale.spark.fit.table_rows import (
     LISTS,
     CheckedRows,
@@ -33,8 +41,6 @@ from sparkscale.spark.fit.table_rows import (
     SelectedRows,
     Total,
     decoded,
-    encoded,
-    key_of_number,
     key_type,
     statistics_type,
 )
@@ -44,15 +50,6 @@ __all__ = ["HELD_BYTES", "StatisticTable"]
 
 HELD_BYTES = 1 << 26  # of a table that the driver collects and holds
 KEY_BYTES = 64  # assumed of a key
-
-
-def _frame_of(spark: SparkSession, statistic: StatisticSet) -> DataFrame:
-    """Return a DataFrame of one row, whose key is 0."""
-    batch = encoded(key_of_number(0), statistic.as_row())
-    schema = StructType([StructField("b", key_type([IntegerType()])), *statistics_type(type(statistic)).fields])
-    if hasattr(DataFrame, "toArrow"):
-        return spark.createDataFrame(pa.Table.from_batches([batch]), schema)
-    return spark.createDataFrame(batch.to_pylist(), schema)  # PySpark 3.5
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ class StatisticTable:
     @classmethod
     def of_one(cls, spark: SparkSession, statistic: StatisticSet) -> StatisticTable:
         """Return the table of one row, without a key."""
-        return cls(_frame_of(spark, statistic), key_type([IntegerType()]), type(statistic), len(statistic), 1)
+        return cls(frame_of(spark, statistic), key_type([IntegerType()]), type(statistic), len(statistic), 1)
 
     @property
     def schema(self) -> StructType:
@@ -147,7 +144,10 @@ class StatisticTable:
         """Return all keys and their statistics, one row each; for tables that the driver can hold."""
         rows = self.local if self.local is not None else pa.Table.from_batches(arrow.batches(self.df))
         rows = rows.combine_chunks()
-        (batch,) = rows.to_batches() or [pa.RecordBatch.from_pylist([], rows.schema)]
+        if not rows.num_rows:
+            nothing = self.statistic_class.missing(self.features, 0).as_row().take(np.zeros(0, np.intp))
+            return pa.array([], rows.schema.field("b").type), nothing
+        (batch,) = rows.to_batches()
         return batch.column("b"), decoded(batch, self.statistic_class)
 
     def merged(self, *others: StatisticTable) -> StatisticTable:
@@ -221,7 +221,8 @@ class StatisticTable:
         if self.local is not None:
             batches = self.local.to_batches()
         else:
-            equal = [F.col("b")[f.name].eqNullSafe(F.lit(v)) for f, v in zip(self.key_type.fields, values, strict=True)]
+            fields = zip(self.key_type.fields, arrays, strict=True)
+            equal = [F.col("b")[f.name].eqNullSafe(key_literal(array, f.dataType)) for f, array in fields]
             batches = arrow.batches(self.df.where(F.lit(True) if not equal else reduce(and_, equal)))
         for batch in batches:
             keys = batch.column("b").cast(key.type)
@@ -230,16 +231,6 @@ class StatisticTable:
             if len(rows):
                 return decoded(batch, self.statistic_class).of_row(int(rows[0]))
         return None
-
-    def less(self, field: int, value: Any) -> StatisticTable | None:
-        """Return the rows whose value of a key column is less than another; ``None`` if its type cannot hold that."""
-        limit = key_array(value, self.key_type[field].dataType)
-        if limit is None:
-            return None
-        if self.local is None:
-            return self.of(self.df.where(F.col("b")[f"k{field}"] < F.lit(value)))
-        less = pc.less(self.local.column("b").combine_chunks().field(field), limit[0])
-        return self.of_local(self.local.take(pa.array(np.flatnonzero(less.to_numpy(zero_copy_only=False)))))
 
     def chosen(self, names: Sequence[str], condition: str) -> StatisticTable:
         """Return the rows that fulfil a condition, SQL text in which the key columns have these names."""

@@ -19,6 +19,7 @@ from sparkscale.spark.transform.column_map import Array, Entries, FittedMap
 
 __all__ = ["NUMBERS", "AsOf", "ByKey", "Joined", "MapTable", "join_maps"]
 
+NULL = "cast(NULL AS double)"
 NUMBERS = ("center", "scale", "offset", "fill", "zero")
 
 
@@ -53,7 +54,7 @@ class MapTable:
 
 @dataclass(frozen=True, eq=False)
 class AsOf:
-    """The maps of what was known before, of which each holds at some places of a value; see `fit.history.History`.
+    """How a row finds the map of what was known before its value: by the place of the value; see `fit.history.History`.
 
     Parameters
     ----------
@@ -65,14 +66,17 @@ class AsOf:
         The number of places in a span. The table also has columns ``span``, ``first`` and ``last``.
     of_all : pyspark.sql.DataFrame or None
         The maps of the rows of all keys, for spans of one place; they replace what is NaN in the map of a key.
+    small : bool
+        Whether to send these to every executor.
     unseen : bool
-        Whether they also replace the map of a key before which nothing was known.
+        Whether they also replace the map of a key of which nothing was known.
     """
 
     values: str
     count: int
     step: int
     of_all: DataFrame | None
+    small: bool
     unseen: bool
 
 
@@ -80,7 +84,8 @@ class AsOf:
 class Joined:
     """Names of the columns with the numbers of each row's key; null for a key without a map.
 
-    What is NaN among them is taken from ``of_all``, if there is such a map.
+    What is NaN among them is taken from ``of_all``, if there is such a map. If a feature is still NaN, nothing is known of
+    it: ``unknown`` is then the result, as SQL.
     """
 
     center: str
@@ -89,6 +94,7 @@ class Joined:
     fill: str
     zero: str
     of_all: Joined | None = None
+    unknown: str | None = None
 
     @classmethod
     def of(cls, names: Sequence[str]) -> Joined:
@@ -101,25 +107,30 @@ def join_maps(frame: Frame, maps: MapTable) -> Joined:
     """Join the numbers of each row's key to the frame."""
     keys, as_of = frame.read(list(maps.keys)), maps.as_of
     added = frame.add_all([key.sql for key in keys])
-    # Spark underestimates lists, and might broadcast more than the driver can hold.
-    broadcast = F.broadcast if maps.small else lambda table: table.hint("merge")
+    table = _hinted(maps.table, small=maps.small)
     if as_of is None:
-        joined = _joined(frame, broadcast(maps.table), added)
+        joined = _joined(frame, table, added)
         unseen = {name: _list(maps.unseen[name]) for name in NUMBERS} if maps.unseen else None
     else:
         *added, value = added
         place = _place(frame, value, as_of)
-        joined, unseen = _joined(frame, broadcast(maps.table), added, place, as_of.step), None
+        joined, unseen = _joined(frame, table, added, place, as_of.step), None
         if as_of.of_all is not None:
-            of_all = _joined(frame, F.broadcast(as_of.of_all), [], place)
+            of_all = _joined(frame, _hinted(as_of.of_all, small=as_of.small), [], place)
             unseen = vars(of_all) if as_of.unseen else None
             joined = replace(joined, of_all=of_all)
+        joined = replace(joined, unknown=_refusal(keys, as_of, "double") if maps.refuse else NULL)
     if maps.refuse:
-        unseen = dict.fromkeys(NUMBERS, _refusal(keys, as_of))
+        unseen = dict.fromkeys(NUMBERS, _refusal(keys, as_of, "array<double>"))
     if unseen is None:
         return joined
     names = frame.add_all([f"coalesce({getattr(joined, n)}, {unseen[n]})" for n in NUMBERS])
-    return replace(Joined.of(names), of_all=joined.of_all)
+    return replace(Joined.of(names), of_all=joined.of_all, unknown=joined.unknown)
+
+
+def _hinted(table: DataFrame, *, small: bool) -> DataFrame:
+    """Tell Spark how to join a table: it underestimates lists, and might broadcast more than the driver can hold."""
+    return F.broadcast(table) if small else table.hint("merge")
 
 
 def _joined(frame: Frame, table: DataFrame, keys: Sequence[str], place: str | None = None, step: int = 1) -> Joined:
@@ -156,18 +167,18 @@ def _list(values: Array) -> str:
     return array_literal(values) if len(values) else "cast(array() AS array<double>)"
 
 
-def _refusal(keys: Sequence[KeyColumn], as_of: AsOf | None) -> str:
+def _refusal(keys: Sequence[KeyColumn], as_of: AsOf | None, sql_type: str) -> str:
     columns = ", ".join(f"'{k.name}'" for k in keys)
     if as_of is None:
         reason, remedy = "was not seen in fit", "Fit on it, or set handleUnseen."
     else:
-        reason, remedy = "has no row in fit that came before", "Fit on earlier rows, or set handleUnseen."
+        reason, remedy = "has no value in fit that came before", "Fit on earlier rows, or set handleUnseen."
     return failure(
         GroupError,
         "Group ",
         f"string({key_struct(keys)})",
         f" of {columns} {reason}, which handleUnseen='error' refuses. {remedy}",
-        "array<double>",
+        sql_type,
     )
 
 
@@ -205,11 +216,11 @@ class ByKey(FittedMap):
         fill = self._number("fill", feature) if self.fills else None
         mapped = self._mapped(without_nan(column, x, fill), feature)
         if scalar:
-            mapped = filled(clipped(mapped, self.bounds), fill)
+            mapped = self._known(column, filled(clipped(mapped, self.bounds), fill), feature)
         else:
             if self.bounds:  # mentions the mapped value several times
                 source, mapped = elementwise(source, mapped), clipped("x", self.bounds)
-            mapped = elementwise(source, filled(mapped, fill))
+            mapped = elementwise(source, self._known(column, filled(mapped, fill), feature))
         known = f"CASE WHEN {self.joined.center} IS NOT NULL THEN {mapped} END"
         return f"cast({known} AS {column.sql_type})" if column.single else known
 
@@ -217,6 +228,13 @@ class ByKey(FittedMap):
     def keeps_null(self) -> bool:
         """See `ColumnMap`."""
         return not self.fills
+
+    def _known(self, column: FeatureColumn, mapped: str, feature: str) -> str:
+        """Return the result, unless nothing is known of the feature; a vector has no null, and keeps NaN."""
+        unknown = self.joined.unknown
+        if unknown is None or (unknown == NULL and column.kind == "vector"):
+            return mapped
+        return f"CASE WHEN isnan({self._number('center', feature)}) THEN {unknown} ELSE {mapped} END"
 
     def _mapped(self, x: str, feature: str) -> str:
         center, scale, offset = (self._number(name, feature) for name in ("center", "scale", "offset"))
