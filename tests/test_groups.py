@@ -424,7 +424,7 @@ def test_what_no_longer_fits_is_refused(spark, df):
 
     with pytest.raises(ParamError, match="groupCols or asOf of the models differ: long bigint and string string"):
         model.merge(other)
-    with pytest.raises(ParamError, match="groupCols of the models differ: long bigint and none"):
+    with pytest.raises(ParamError, match="groupCols or asOf of the models differ: long bigint and none"):
         model.merge(StandardScaler(inputCol="x").fit(df))
     with pytest.raises(ColumnTypeError, match="Column 'long' is of type string, but the model was fitted on bigint"):
         model.transform(df.withColumn("long", F.lit("1")))

@@ -28,7 +28,6 @@ class HasGroups(ColumnParams):
         str,
     )
     minGroupCount = param("minGroupCount", "a feature with fewer valid values in a group gets the map of all rows", int)
-
     asOf = param(
         "asOf",
         "column of dates, timestamps or numbers: a row is scaled by the rows before it in this column alone",
