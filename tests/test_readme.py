@@ -24,7 +24,7 @@ BLOCK = re.compile(
 )
 TEXTS = [p for p in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))] if BLOCK.search(p.read_text(encoding="utf-8"))]
 ON_CONNECT = {"README.md", "quickstart.md", "saving.md"}  # other tests cover the rest there
-PATHS = re.compile(r"(?<![\w./])[\w-]+\.(?:parquet|csv|json|orc|model|profile)\b(?!\()")
+PATHS = re.compile(r"(?<![\w./])[\w-]+\.(?:parquet|csv|json|orc|model)\b(?!\()")
 
 
 THIRD_PARTY = re.compile(r"^(?:import|from) (?:keras|sklearn|torch)\b", re.MULTILINE)
