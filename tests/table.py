@@ -117,6 +117,7 @@ COMMON = {
     "addIndicator",
     "device",
     "groupCols",
+    "asOf",
     "handleUnseen",
     "minGroupCount",
     "handleEmpty",

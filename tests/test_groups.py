@@ -412,7 +412,7 @@ def test_params_that_cannot_be_used_are_refused(df, params, error, message):
 
 
 def test_mini_batches_have_no_groups():
-    with pytest.raises(ParamError, match="groupCols need statistics='population'"):
+    with pytest.raises(ParamError, match="groupCols and asOf need statistics='population'"):
         BatchNorm(inputCol="x", groupCols=["k"], statistics="moving", batchCol="b")._check_params()
 
 

@@ -74,9 +74,12 @@ def test_missing_socket_option_is_ignored(in_daemon):
         in_daemon(connection, tasks.begin)
 
 
-def test_imports_are_frozen_once_and_garbage_before(in_daemon, frozen, monkeypatch):
+def test_imports_are_frozen_once_and_garbage_before(in_daemon, frozen, monkeypatch, request):
     """At most a few times, and only where there are many objects: others' garbage is still collected."""
     monkeypatch.setenv("SPARK_REUSE_WORKER", "1")
+    request.addfinalizer(gc.enable)
+    gc.disable()  # so that nothing but the task collects garbage
+    gc.collect()
     monkeypatch.setattr(tasks, "MOST_OBJECTS", len(gc.get_objects()) + 1000)
     in_daemon(None, tasks.begin)
     assert frozen == []
