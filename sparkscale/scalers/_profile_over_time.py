@@ -100,9 +100,8 @@ class ProfileOverTime(ProfileBase):
         >>> df = spark.createDataFrame([("a", 1.0), ("a", 3.0), ("b", 5.0), ("b", 7.0)], "site string, x double")
         >>> sites = Profile.of(df, inputCols=["x"], groupCols=["site"])
         >>> a, b = sites.where("site = 'a'"), sites.where("site = 'b'")
-        >>> a.compare(b).table[["newCount", "meanShift", "flags"]]
-                 newCount  meanShift      flags
-        feature
-        x               2   2.828427  meanShift
+        >>> row = a.compare(b).table.loc["x"]
+        >>> print(f"{row.meanShift:.3f} {row.spreadRatio}", row["flags"])
+        2.828 1.0 meanShift
         """
         return compare(self, other, by, thresholds)

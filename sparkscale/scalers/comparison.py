@@ -57,8 +57,9 @@ class Comparison:
     >>> comparison = before.compare(after)
     >>> comparison
     Comparison of 1 features: 1 flagged
-    >>> comparison.table.loc["x", ["newInvalid", "meanShift", "spreadRatio", "flags"]].tolist()
-    [0.25, 2.0, 2.0, 'invalid, meanShift']
+    >>> row = comparison.table.loc["x"]
+    >>> print(row.newInvalid, row.meanShift, row.spreadRatio, row["flags"])
+    0.25 2.0 2.0 invalid, meanShift
     """
 
     def __init__(self, table: pd.DataFrame, thresholds: Mapping[str, float]) -> None:
