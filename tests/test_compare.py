@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from pyspark.ml.linalg import DenseVector, SparseVector, VectorUDT
-from pyspark.sql.types import StructType
 
 from conftest import jobs_so_far
 from sparkscale import (
@@ -160,7 +159,8 @@ def months(spark):
         for i, (x, y, c, _) in enumerate(matrix[:200].tolist()):
             vector = SparseVector(2, {0: x}) if i % 2 and not np.isnan(x) else DenseVector([x, c])
             rows.append((month, "abc"[i % (2 + month)], 1.0 + i % 3, x, [x, y], vector))
-    schema = StructType.fromDDL("month int, shop string, w double, x double, a array<double>").add("v", VectorUDT())
+    schema = spark.createDataFrame([], "month int, shop string, w double, x double, a array<double>").schema
+    schema = schema.add("v", VectorUDT())
     return spark.createDataFrame(rows, schema).cache()
 
 

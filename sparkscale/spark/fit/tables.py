@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_type
 from pyspark.sql.types import DoubleType, FloatType, IntegerType, StructField, StructType
 
 from sparkscale.errors import ParamError
@@ -142,12 +143,12 @@ class StatisticTable:
 
     def collected(self) -> tuple[pa.Array, StatisticSet]:
         """Return all keys and their statistics, one row each; for tables that the driver can hold."""
-        rows = self.local if self.local is not None else pa.Table.from_batches(arrow.batches(self.df))
-        rows = rows.combine_chunks()
-        if not rows.num_rows:
+        batches = arrow.batches(self.df) if self.local is None else self.local.to_batches()
+        batches = [batch for batch in batches if batch.num_rows]
+        if not batches:
             nothing = self.statistic_class.missing(self.features, 0).as_row().take(np.zeros(0, np.intp))
-            return pa.array([], rows.schema.field("b").type), nothing
-        (batch,) = rows.to_batches()
+            return pa.array([], to_arrow_type(self.key_type)), nothing
+        (batch,) = pa.Table.from_batches(batches).combine_chunks().to_batches()
         return batch.column("b"), decoded(batch, self.statistic_class)
 
     def merged(self, *others: StatisticTable) -> StatisticTable:
