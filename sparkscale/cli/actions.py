@@ -14,7 +14,7 @@ from sparkscale.cli.formats import format_of
 from sparkscale.cli.printing import print_comparison, print_model, print_profile
 from sparkscale.cli.session import open_session
 from sparkscale.errors import PersistenceError
-from sparkscale.scalers import InverseModel, Profile
+from sparkscale.scalers import Profile
 from sparkscale.scalers._map_model import MapModel
 from sparkscale.scalers._persistence import StageReader
 from sparkscale.spark.sql import quoted
@@ -133,7 +133,9 @@ def _map_table(load: Callable[[], Any], source: str, output: str, options: Mappi
         stage = load()
         inputs, outputs = _inputs_and_outputs(stage)
         keep_text = format_of(output, options["output_format"]) == "csv"
-        scaled = table.with_text(stage.transform(table.typed(inputs, _groups_of(stage), keep_text=keep_text)), outputs)
+        scaled = table.with_text(
+            stage.transform(table.typed(inputs, stage._group_names(), keep_text=keep_text)), outputs
+        )
         tables.write(scaled, output, options["output_format"], options["write_options"], overwrite=options["overwrite"])
         added = [name for name in scaled.columns if name not in table.df.columns]
         if options["as_json"]:
@@ -149,13 +151,7 @@ def _columns_of(stage: Any, param: str) -> list[str]:
 
 def _keys_of(stage: Any) -> list[str]:
     """Return the columns whose values fit compares and orders."""
-    return [*_columns_of(stage, "batchCol"), *_groups_of(stage)]
-
-
-def _groups_of(stage: Any) -> list[str]:
-    """Return the columns by which a stage scales."""
-    names: list[str] = (stage.forward if isinstance(stage, InverseModel) else stage)._group_names()
-    return names
+    return [*_columns_of(stage, "batchCol"), *stage._group_names()]
 
 
 def _set_inputs(stage: Any, names: list[str]) -> Any:
@@ -175,8 +171,8 @@ def _inputs_and_outputs(stage: Any) -> tuple[list[str], list[str]]:
 def _load(path: str, method: str | None) -> Any:
     """Load a stage, and refuse it if it lacks the method."""
     stage = StageReader().load(path)
-    what = "a profile" if method == "compare" else "a fitted model"
     if method and not hasattr(stage, method):
+        what = "a profile" if method == "compare" else "a fitted model"
         raise PersistenceError(f"'{path}' holds a {type(stage).__name__}, which has no {method}. Name {what}.")
     return stage
 

@@ -28,7 +28,7 @@ def print_model(model: Any, path: str, *, as_json: bool) -> None:
 
 
 def print_profile(profile: Any, path: str, *, as_json: bool) -> None:
-    """Print what a profile holds, and the statistics of all its keys together."""
+    """Print what a profile holds, and the statistics of all its rows."""
     summary = profile.summary()
     if as_json:
         keys = {"groupCols": profile.groupCols, "numGroups": profile.numGroups}

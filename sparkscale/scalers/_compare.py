@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sparkscale.errors import ParamError, ParamTypeError
 from sparkscale.scalers._columns import repeated
@@ -17,7 +16,7 @@ from sparkscale.scalers._drift import drift
 from sparkscale.scalers._profile_base import ProfileBase
 from sparkscale.scalers._shapes import described, shapes_of
 from sparkscale.scalers.comparison import Comparison, checked_thresholds
-from sparkscale.spark.arrow import numbered
+from sparkscale.spark.arrow import key_order, numbered
 from sparkscale.spark.fit.tables import StatisticTable
 from sparkscale.spark.jobs import translate_job_errors
 from sparkscale.statistics import StatisticSet
@@ -58,17 +57,15 @@ def compare(first: Any, second: Any, by: Any, thresholds: Any) -> Comparison:
         raise ParamError(
             f"{what}: the columns differ, {described(shapes)} and {described(theirs)}. Profile the same ones."
         )
-    sides = []
     both: list[tuple[Any, str]] = [(first, "first"), (second, "second")]
     for profile, side in both:
         check_keys(what, names, profile.groupCols, f"the {side} profile")
-        rolled = profile.by(*names)
-        sides.append((rolled, Side.of(what, rolled._held)))
-    types = [[key.type.simpleString() for key in profile._keys] for profile, _ in sides]
+    rolled_up = [profile.by(*names) for profile, _ in both]
+    types = [[key.type.simpleString() for key in profile._keys] for profile in rolled_up]
     if types[0] != types[1]:
         raise ParamError(f"{what}: the keys are of types {types[0]} and {types[1]}. Cast the columns to the same.")
-    order = second._features_of(first._columns)
-    return compared(sides[0][1], sides[1][1], order, first.featureNames, names, limits)
+    one, other = (Side.of(what, profile._held) for profile in rolled_up)
+    return compared(one, other, second._features_of(first._columns), first.featureNames, names, limits)
 
 
 def compared(
@@ -86,22 +83,15 @@ def compared(
     rows, new = first.rows, second.rows
     if first.keys is not None and second.keys is not None:
         numbers, distinct = numbered(pa.concat_arrays([first.keys, second.keys.cast(first.keys.type)]))
-        places = _ranks(distinct)[numbers]
+        order_of_keys = key_order(distinct)
+        places = np.argsort(order_of_keys)[numbers]
         rows = rows.scatter(places[: len(first.keys)], len(distinct))
         new = new.scatter(places[len(first.keys) :], len(distinct))
-        fields = distinct.take(pa.array(np.argsort(_ranks(distinct)))).flatten()
+        fields = distinct.take(pa.array(order_of_keys)).flatten()
         keys = {name: field.to_pylist() for name, field in zip(names, fields, strict=True)}
     outside = new.count[:, order.size :] if counted else None
     chosen = new.take_features(order) if order.ndim == 1 else new.pooled(order)
     return Comparison._of(drift(rows, chosen, outside), features, keys, thresholds)
-
-
-def _ranks(keys: pa.Array) -> Features:
-    """Return the place of each of some different keys in their order."""
-    table = pa.Table.from_arrays(keys.flatten(), [field.name for field in keys.type])
-    order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in table.column_names])
-    ranks: Features = np.argsort(order.to_numpy())
-    return ranks
 
 
 def checked_names(what: str, by: Any) -> list[str]:

@@ -45,11 +45,11 @@ def drift(first: StatisticSet, second: StatisticSet, outside: Array | None = Non
     outside : numpy.ndarray, optional
         The number of values of the second rows outside the range of the first ones, if they were counted.
     """
-    shape = first.count.shape
+    shape, both = first.count.shape, np.asarray((first.count > 0) & (second.count > 0))
     notes = np.full(shape, "", dtype=object)
 
     def note(which: Any, text: str) -> None:
-        notes[np.broadcast_to(which, shape) & _both(first, second)] += f"{text}; "
+        notes[np.broadcast_to(which, shape) & both] += f"{text}; "
 
     with np.errstate(all="ignore"):
         figures = {
@@ -64,12 +64,8 @@ def drift(first: StatisticSet, second: StatisticSet, outside: Array | None = Non
     notes[first.count == 0] = "no valid value in the first; "
     notes[second.count == 0] = "no valid value in the second; "
     for name in ("outOfRange", "meanShift", "spreadRatio", "psi"):
-        figures[name] = np.where(_both(first, second), figures[name], np.nan)
+        figures[name] = np.where(both, figures[name], np.nan)
     return Drift(figures, np.vectorize(lambda text: text.removesuffix("; "), otypes=[object])(notes))
-
-
-def _both(first: StatisticSet, second: StatisticSet) -> npt.NDArray[np.bool_]:
-    return np.asarray((first.count > 0) & (second.count > 0))
 
 
 def _out_of_range(first: StatisticSet, second: StatisticSet, outside: Array | None, note: Any) -> Array:

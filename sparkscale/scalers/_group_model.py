@@ -178,12 +178,12 @@ class GroupModel(HasGroups, ScalerModel[S]):
         if gpu.effective_device(self.getDevice(), df.sparkSession) != "cpu":
             LOG.info("%s: transform by key runs on the CPU.", type(self).__name__)
         keys, unseen = self._keys_in(df), self.getHandleUnseen()
-        maps = KeyMaps(self, inverse=inverse)
         refuse, replaces = unseen == "error", unseen == "global"
         with translate_job_errors():
             if groups.history is not None:
                 table, as_of = self._as_of_table(groups.history, inverse=inverse, unseen=replaces)
                 return MapTable(table, groups.table.small, keys, None, refuse, as_of)
+            maps = KeyMaps(self, inverse=inverse)
             table = groups.table.map_rows(maps, NUMBERS)
         return MapTable(table, groups.table.small, keys, maps.of_all if replaces else None, refuse)
 

@@ -191,6 +191,9 @@ class InverseModel(HasColumns, MapModel, Generic[F]):
         plan = Plan(inputs, outputs, maps, forward.handle_invalid, shape, forward.device, features, replaced)
         return replace(plan, groups=groups)
 
+    def _group_names(self) -> list[str]:
+        return self.forward._group_names()
+
     def _refuse_groups(self, what: str) -> None:
         self.forward._refuse_groups(what)
 

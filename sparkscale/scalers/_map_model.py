@@ -31,6 +31,10 @@ class MapModel(HtmlReprMixin, Writable, Model):
         """
         return None
 
+    def _group_names(self) -> list[str]:
+        """Return the names of the columns whose values are keys, if there are any."""
+        return []
+
     def _refuse_groups(self, what: str) -> None:
         """Refuse what is of one map, if each key has its own."""
 

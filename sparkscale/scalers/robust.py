@@ -60,8 +60,7 @@ class _RobustParams(HasQuantiles, HasConstant, HasClipRange, HasGroups):
         super()._check_params()
         if self.isSet("asOf"):
             raise self._fail(
-                "asOf is not for RobustScaler: the quantiles of the rows before each value may not fit in memory. Scale by "
-                "another statistic, such as StandardScaler does, or leave asOf out."
+                "asOf is not for RobustScaler: the quantiles of the rows before each value may not fit in memory. Leave it out."
             )
         if self.getUnitVariance() and not (self.getLower() > 0 and self.getUpper() < 1):
             raise self._fail(
@@ -224,8 +223,7 @@ class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):
     minGroupCount : int, default=1
         A feature with fewer valid values in a group gets the map of all rows.
     asOf : str, optional
-        Not available: the quantiles of the rows before each value may not fit in memory. Setting it is a ParamError; the
-        other scalers that take ``groupCols`` have it.
+        Not available, a ParamError: the quantiles of the rows before each value may not fit in memory.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU. The quantiles
         are always computed on the CPU.

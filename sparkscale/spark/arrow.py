@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
-__all__ = ["batches", "collect", "concat_batches", "iter_rows", "numbered"]
+__all__ = ["batches", "collect", "concat_batches", "iter_rows", "key_order", "numbered"]
 
 
 def concat_batches(
@@ -85,3 +86,12 @@ def numbered(keys: pa.Array) -> tuple[npt.NDArray[np.intp], pa.Array]:
             distinct = int(numbers.max(initial=-1)) + 1
     _, first, numbers = np.unique(numbers, return_index=True, return_inverse=True)
     return numbers, keys.take(pa.array(first))
+
+
+def key_order(keys: pa.StructArray) -> npt.NDArray[np.intp]:
+    """Return the places of keys in ascending order, field after field, with NaN and null last."""
+    fields = pa.Table.from_arrays(keys.flatten(), keys.type.names)
+    order: npt.NDArray[np.intp] = pc.sort_indices(
+        fields, sort_keys=[(name, "ascending") for name in keys.type.names]
+    ).to_numpy()
+    return order

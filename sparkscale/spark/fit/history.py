@@ -17,7 +17,7 @@ from pyspark.sql.types import IntegerType, StructField, StructType
 
 from sparkscale.errors import ParamError, ParamTypeError
 from sparkscale.spark import arrow, sql, tasks
-from sparkscale.spark.arrow import numbered
+from sparkscale.spark.arrow import key_order, numbered
 from sparkscale.spark.fit.key_runs import slices
 from sparkscale.spark.fit.local_rows import Task, key_array, key_literal, on_driver
 from sparkscale.spark.fit.table_rows import LISTS, CheckedRows, RowFunction, decoded, key_type, lists_of_rows
@@ -57,12 +57,12 @@ class History:
         rows = self.table.local
         if rows is None or not rows.num_rows:
             return None
-        *groups, values = rows.column("b").combine_chunks().flatten()
+        keys = rows.column("b").combine_chunks()
+        *groups, values = keys.flatten()
         groups = groups or [pa.array(np.zeros(len(values), np.int32))]
         group = pa.StructArray.from_arrays(groups, self._group_type.names)
-        order = np.lexsort([_ranks(values), numbered(group)[0]])
         rows = rows.set_column(0, "b", group).add_column(1, "t", values)
-        return rows.take(pa.array(order)).combine_chunks()
+        return rows.take(pa.array(key_order(keys))).combine_chunks()
 
     @property
     def grouped(self) -> bool:
@@ -71,7 +71,7 @@ class History:
 
     @cached_property
     def of_all(self) -> History:
-        """The same of the rows of all groups together."""
+        """The same of the rows of all groups, as one group."""
         return History(self.table.projected([self._last]), self.name) if self.grouped else self
 
     @cached_property
@@ -89,13 +89,11 @@ class History:
                 f"asOf: '{self.name}' has {table.rows:,} different values, more than {MOST_VALUES:,}. Round it, such as to "
                 "days."
             )
-        batches = [table.local] if table.local is not None else arrow.batches(sql.select(table.df, "b"))
-        chunks = [batch.column("b") for batch in batches if batch.num_rows]
-        keys = pa.concat_arrays([c for chunk in chunks for c in getattr(chunk, "chunks", [chunk])]).field(0)
-        missing = pc.is_null(keys, nan_is_null=True)
-        if pc.any(missing).as_py():
+        batches = table.local.to_batches() if table.local is not None else arrow.batches(sql.select(table.df, "b"))
+        values = pa.concat_arrays([batch.column("b") for batch in batches if batch.num_rows]).field(0)
+        if pc.any(pc.is_null(values, nan_is_null=True)).as_py():
             raise ParamError(f"asOf: some rows have no '{self.name}': it is null or NaN. Drop these rows, or fill it.")
-        return keys.take(pc.sort_indices(keys))
+        return values.take(pc.sort_indices(values))
 
     @property
     def values_sql(self) -> str:
@@ -187,13 +185,6 @@ class History:
         return tasks.map_in_arrow(rows, task, schema)
 
 
-def _ranks(values: pa.Array) -> npt.NDArray[np.intp]:
-    """Return the rank of each value."""
-    distinct = pc.unique(values)
-    ordered = distinct.take(pc.sort_indices(distinct))
-    return _places(values, ordered)
-
-
 def _places(values: pa.Array, ordered: pa.Array) -> npt.NDArray[np.intp]:
     """Return the place of each value among all of them."""
     places: npt.NDArray[np.intp] = pc.index_in(values, value_set=ordered).to_numpy().astype(np.intp)
@@ -209,6 +200,7 @@ class _Running:
     """
 
     groups: pa.Array
+    numbers: npt.NDArray[np.intp]  # of the groups
     values: pa.Array
     statistics: StatisticSet
     complete: int
@@ -224,10 +216,11 @@ class _Running:
             if last is not None:
                 groups, values = pa.concat_arrays([last.groups, groups]), pa.concat_arrays([last.values, values])
                 statistics = statistic_class.concat([last.statistics, statistics])
-            running, end = statistics.running(numbered(groups)[0]), len(groups) - 1
+            numbers, end = numbered(groups)[0], len(groups) - 1
+            running = statistics.running(numbers)
             if end:
-                yield cls(groups, values, running, end)
-            last = cls(groups.slice(end), values.slice(end), running.take(np.array([end])), 1)
+                yield cls(groups, numbers, values, running, end)
+            last = cls(groups.slice(end), numbers[end:], values.slice(end), running.take(np.array([end])), 1)
         if last is not None:
             yield last
 
@@ -265,9 +258,9 @@ class _KnownBefore:
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Return the rows of the result."""
         for running in _Running.of(batches, self.statistic_class):
-            groups, complete = numbered(running.groups)[0], running.complete
+            complete = running.complete
             first = _places(running.values, self.values) + 1
-            goes_on = np.append(groups[1:] == groups[:-1], False)
+            goes_on = np.append(running.numbers[1:] == running.numbers[:-1], False)
             last = np.where(goes_on, np.append(first[1:] - 1, 0), len(self.values))[:complete]
             first = first[:complete]
             span = first // self.step

@@ -28,7 +28,7 @@ from pyspark.sql.types import (
 )
 
 from sparkscale.spark import sql
-from sparkscale.spark.arrow import numbered
+from sparkscale.spark.arrow import key_order, numbered
 from sparkscale.spark.fit.table_rows import MergedRows, encoded, key_of_number, key_type, statistics_type
 from sparkscale.statistics import StatisticSet
 
@@ -74,10 +74,9 @@ def replaced_rows(rows: pa.Table, new: pa.Table) -> pa.Table:
 def projected_rows(rows: pa.Table, fields: Sequence[int]) -> pa.Table:
     """Return the rows with some of the key columns, in the order of the whole keys, NaN and null last."""
     keys = rows.column("b").combine_chunks()
-    columns = {field.name: column for field, column in zip(keys.type, keys.flatten(), strict=True)}
-    order = pc.sort_indices(pa.table(columns), sort_keys=[(name, "ascending") for name in columns])
-    kept = pa.StructArray.from_arrays([columns[f"k{field}"] for field in fields], [f"k{i}" for i in range(len(fields))])
-    return rows.set_column(0, "b", kept).take(order)
+    columns = keys.flatten()
+    kept = pa.StructArray.from_arrays([columns[field] for field in fields], [f"k{i}" for i in range(len(fields))])
+    return rows.set_column(0, "b", kept).take(pa.array(key_order(keys)))
 
 
 def key_array(value: Any, data_type: DataType) -> pa.Array | None:

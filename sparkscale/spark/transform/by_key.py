@@ -17,7 +17,7 @@ from sparkscale.spark.frame import Frame
 from sparkscale.spark.keys import KeyColumn, key_struct
 from sparkscale.spark.transform.column_map import Array, Entries, FittedMap
 
-__all__ = ["NUMBERS", "AsOf", "ByKey", "Joined", "MapTable", "join_maps"]
+__all__ = ["NUMBERS", "AsOf", "ByKey", "Joined", "MapTable", "join_columns", "join_maps"]
 
 NULL = "cast(NULL AS double)"
 NUMBERS = ("center", "scale", "offset", "fill", "zero")
@@ -109,14 +109,16 @@ def join_maps(frame: Frame, maps: MapTable) -> Joined:
     added = frame.add_all([key.sql for key in keys])
     table = _hinted(maps.table, small=maps.small)
     if as_of is None:
-        joined = _joined(frame, table, added)
+        joined = Joined.of(join_columns(frame, table, added, NUMBERS))
         unseen = {name: _list(maps.unseen[name]) for name in NUMBERS} if maps.unseen else None
     else:
         *added, value = added
         place = _place(frame, value, as_of)
-        joined, unseen = _joined(frame, table, added, place, as_of.step), None
+        joined = Joined.of(join_columns(frame, table, added, NUMBERS, place, as_of.step))
+        unseen = None
         if as_of.of_all is not None:
-            of_all = _joined(frame, _hinted(as_of.of_all, small=as_of.small), [], place)
+            maps_of_all = _hinted(as_of.of_all, small=as_of.small)
+            of_all = Joined.of(join_columns(frame, maps_of_all, [], NUMBERS, place))
             unseen = vars(of_all) if as_of.unseen else None
             joined = replace(joined, of_all=of_all)
         joined = replace(joined, unknown=_refusal(keys, as_of, "double") if maps.refuse else NULL)
@@ -133,20 +135,37 @@ def _hinted(table: DataFrame, *, small: bool) -> DataFrame:
     return F.broadcast(table) if small else table.hint("merge")
 
 
-def _joined(frame: Frame, table: DataFrame, keys: Sequence[str], place: str | None = None, step: int = 1) -> Joined:
-    """Join a table on keys, and of those of a key the row for a place, if there is one."""
-    columns = {f"k{i}": F.col("b")[f"k{i}"] for i in range(len(keys))} | {name: F.col(name) for name in NUMBERS}
-    if place is not None:
-        columns |= {name: F.col(name) for name in ("span", "first", "last")}
-    names = {name: temp_column_name() for name in columns}
-    table = table.select(*(column.alias(names[name]) for name, column in columns.items()))
-    null_safe = {key: names[f"k{i}"] for i, key in enumerate(keys)}
+def join_columns(
+    frame: Frame, table: DataFrame, keys: Sequence[str], names: Sequence[str], place: str | None = None, step: int = 1
+) -> list[str]:
+    """Join columns of a table by its key ``b``, for a place if there is one, and return their temporary names.
+
+    Parameters
+    ----------
+    frame : Frame
+        The frame.
+    table : pyspark.sql.DataFrame
+        Key ``b``, and columns of these names; for places also ``span``, ``first`` and ``last``.
+    keys : sequence of str
+        The columns of the frame that make up a key.
+    names : sequence of str
+        The columns to join.
+    place : str, optional
+        A column of the frame, which chooses among the rows of a key.
+    step : int
+        The number of places in a span.
+    """
+    columns = {f"k{i}": F.col("b")[f"k{i}"] for i in range(len(keys))}
+    columns |= {name: F.col(name) for name in (*names, *(("span", "first", "last") if place else ()))}
+    hidden = {name: temp_column_name() for name in columns}
+    table = table.select(*(column.alias(hidden[name]) for name, column in columns.items()))
+    null_safe = {key: hidden[f"k{i}"] for i, key in enumerate(keys)}
     if place is None:
         frame.join(table, null_safe=null_safe)
     else:
-        span = {frame.add(f"int({place} div {step})"): names["span"]}
-        frame.join(table, equal=span, null_safe=null_safe, within=(place, names["first"], names["last"]))
-    return Joined.of([names[name] for name in NUMBERS])
+        span = {frame.add(f"int({place} div {step})"): hidden["span"]}
+        frame.join(table, equal=span, null_safe=null_safe, within=(place, hidden["first"], hidden["last"]))
+    return [hidden[name] for name in names]
 
 
 def _place(frame: Frame, value: str, as_of: AsOf) -> str:

@@ -12,6 +12,7 @@ from sparkscale.spark.columns import FeatureColumn, temp_column_name
 from sparkscale.spark.expression import FINITE, array_literal, elementwise
 from sparkscale.spark.frame import Frame
 from sparkscale.spark.keys import KeyColumn
+from sparkscale.spark.transform.by_key import join_columns
 from sparkscale.spark.transform.column_map import Array
 from sparkscale.spark.transform.vectors import as_array
 
@@ -48,7 +49,8 @@ def add_outside(
     frame = Frame(df)
     columns = frame.read(list(columns))
     if isinstance(ranges, DataFrame):
-        low, high = _joined(frame, ranges, frame.read(list(keys)))
+        added = frame.add_all([key.sql for key in frame.read(list(keys))])
+        low, high = join_columns(frame, F.broadcast(ranges), added, ("low", "high"))
     else:
         low, high = frame.add_all([array_literal(values) for values in ranges])
     outputs = {}
@@ -62,13 +64,3 @@ def add_outside(
         outputs[temp_column_name()] = outside if scalar else elementwise(source, outside)
     frame.add_named(outputs)
     return frame.finish(), [*outputs]
-
-
-def _joined(frame: Frame, ranges: DataFrame, keys: Sequence[KeyColumn]) -> tuple[str, str]:
-    """Join the range of each row's key."""
-    added = frame.add_all([key.sql for key in keys])
-    names = {name: temp_column_name() for name in ("low", "high", *(f"k{i}" for i in range(len(keys))))}
-    columns = {"low": F.col("low"), "high": F.col("high")} | {f"k{i}": F.col("b")[f"k{i}"] for i in range(len(keys))}
-    table = ranges.select(*(column.alias(names[name]) for name, column in columns.items()))
-    frame.join(F.broadcast(table), null_safe={key: names[f"k{i}"] for i, key in enumerate(added)})
-    return names["low"], names["high"]
