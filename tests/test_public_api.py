@@ -27,6 +27,7 @@ SCALERS = (
     "ClipByGlobalNorm",
     "MaxAbsScaler",
     "MinMaxScaler",
+    "QuantileTransformer",
     "RobustScaler",
     "SpectralNorm",
     "StandardScaler",
@@ -67,7 +68,7 @@ FIT = ("HandleEmpty",)  # of whatever is fitted
 QUANTILES = ("Lower", "Upper", "RelativeError", "Interpolation")
 FILL = (*FIT, "FillInvalid", "AddIndicator")
 BY_KEY = (*FILL, "AsOf", "GroupCols", "HandleUnseen", "MinGroupCount")
-GROUPED = ("BatchNorm", "MaxAbsScaler", "MinMaxScaler", "RobustScaler", "StandardScaler")
+GROUPED = ("BatchNorm", "MaxAbsScaler", "MinMaxScaler", "QuantileTransformer", "RobustScaler", "StandardScaler")
 OWN_PARAMS = {
     "BatchNorm": accessors(*BY_KEY, *LAYER, "Statistics"),
     "ClipByGlobalNorm": accessors(*FIT, "ClipNorm", "Formula"),
@@ -76,6 +77,7 @@ OWN_PARAMS = {
     ),
     "MaxAbsScaler": accessors(*BY_KEY, "HandleConstant", "Clip"),
     "MinMaxScaler": accessors(*BY_KEY, "HandleConstant", "Min", "Max", "Clip"),
+    "QuantileTransformer": accessors(*BY_KEY, "NQuantiles", "OutputDistribution", "RelativeError"),
     "SpectralNorm": accessors(*FIT),
     "StandardScaler": accessors(*BY_KEY, "HandleConstant", "WithMean", "WithStd", "Ddof", "WeightCol", "Clip"),
     "Whitener": accessors(*FIT, "Method", "Epsilon", "WithMean"),
@@ -97,13 +99,14 @@ OWN_ATTRIBUTES = {
     "RobustScaler": {"median", "of", "range"},
     "MaxAbsScaler": {"maxAbs", "of"},
     "MinMaxScaler": {"of", "originalMin", "originalMax"},
+    "QuantileTransformer": {"quantiles", "references"},
     "SpectralNorm": {"spectralNorm"},
     "StandardScaler": {"mean", "of", "std"},
     "Whitener": {"mean", "whiteningMatrix"},
     "Winsorizer": {"clippedCounts", "lowerBound", "upperBound"},
 }
 STAGE = {"copy", "write", "save", "read", "load", "explainParams"}
-MAPPING = {"affine", "inverse", "toSQL", "transform"}
+MAPPING = {"affine", "inverse", "map", "toSQL", "transform"}
 FITTED = {
     "constantFeatures",
     "count",
@@ -162,6 +165,13 @@ DEFAULTS = {
         "interpolation": "none",
         "clip": None,
     },
+    "QuantileTransformer": {
+        "handleInvalid": "keep",
+        "handleEmpty": "keep",
+        "nQuantiles": 1000,
+        "outputDistribution": "uniform",
+        "relativeError": 0.001,
+    },
     "SpectralNorm": {"handleInvalid": "keep", "handleEmpty": "keep"},
     "Winsorizer": {
         "handleInvalid": "keep",
@@ -207,9 +217,11 @@ MODULES = {  # beside the top level, what may be imported from where
         "global_norm",
         "group_norm",
         "instance_norm",
+        "inverse_quantile_transform",
         "layer_norm",
         "moments",
         "normalize",
+        "quantile_transform",
         "rms_norm",
         "spectral_norm",
         "whitening",
@@ -286,6 +298,7 @@ BOUNDS = {"max", "min"}
 MEMBERS = {
     "affine.AffineMap": {
         "apply",
+        "arrays",
         "center",
         "concat",
         "divides",
