@@ -115,6 +115,8 @@ EVERY_CHOICE = [(entry, choice) for entry in TABLE for choice in entry.choices]
 # Params of all scalers, or of many, that tests give by themselves.
 COMMON = {
     "addIndicator",
+    "dataFormat",
+    "shape",
     "device",
     "groupCols",
     "asOf",

@@ -62,11 +62,11 @@ def accessors(*names: str) -> set[str]:
     return {f"{verb}{name}" for verb in ("get", "set") for name in names}
 
 
-LAYER = ("Shape", "DataFormat", "Epsilon", "Momentum", "Gamma", "Beta", "BatchCol", "WeightCol")
+LAYER = ("Epsilon", "Momentum", "Gamma", "Beta", "BatchCol", "WeightCol")
 FIT = ("HandleEmpty",)  # of whatever is fitted
 QUANTILES = ("Lower", "Upper", "RelativeError", "Interpolation")
 FILL = (*FIT, "FillInvalid", "AddIndicator")
-BY_KEY = (*FILL, "AsOf", "GroupCols", "HandleUnseen", "MinGroupCount")
+BY_KEY = (*FILL, "AsOf", "GroupCols", "HandleUnseen", "MinGroupCount", "Shape", "DataFormat")
 GROUPED = ("BatchNorm", "MaxAbsScaler", "MinMaxScaler", "RobustScaler", "StandardScaler")
 OWN_PARAMS = {
     "BatchNorm": accessors(*BY_KEY, *LAYER, "Statistics"),
@@ -124,7 +124,6 @@ DEFAULTS = {
         "handleInvalid": "keep",
         "handleEmpty": "keep",
         "statistics": "population",
-        "dataFormat": "channelsFirst",
         "epsilon": 1e-5,
         "momentum": 0.1,
         "gamma": [1.0],
@@ -281,7 +280,7 @@ IN_ROWS = STATISTIC | {
     "weighted",
     "weights",
 }
-PER_FEATURE = IN_ROWS | {"chunk_features", "in_chunks", "raveled"}
+PER_FEATURE = IN_ROWS | {"chunk_features", "in_chunks", "pooled", "raveled"}
 BOUNDS = {"max", "min"}
 MEMBERS = {
     "affine.AffineMap": {
@@ -303,7 +302,7 @@ MEMBERS = {
     "statistics.Fold": {"NUMBERS", "PARTS", "add", "result"},
     "statistics.Mergeable": MERGEABLE,
     "statistics.Moments": PER_FEATURE
-    | {"m2", "mean", "origin", "pooled", "shift", "std", "unit", "variance", "weight", "weight_square"},
+    | {"m2", "mean", "origin", "shift", "std", "unit", "variance", "weight", "weight_square"},
     "statistics.MovingAverage": RUNNING | {"of_batch", "of_batches"},
     "statistics.RunningMoments": RUNNING,
     "statistics.PerFeature": PER_FEATURE,
@@ -312,7 +311,7 @@ MEMBERS = {
     | {"above", "below", "capacity", "quantile", "relative_error", "sizes", "values", "within", "zeros"},
     "statistics.Squares": PER_FEATURE | BOUNDS | {"norm", "square", "unit"},
     "statistics.Statistic": STATISTIC,
-    "statistics.StatisticSet": PER_FEATURE | {"classes", "of_classes", "pooled", "select", "statistics"},
+    "statistics.StatisticSet": PER_FEATURE | {"classes", "of_classes", "select", "statistics"},
 }
 SESSION = {"--conf", "--debug", "--json", "--master", "--remote"}
 READS = {"--format", "--read-option"}
@@ -474,7 +473,7 @@ def test_defaults_are_the_documented_ones(name):
     defaults = {p.name: scaler.getOrDefault(p) for p in scaler.params if scaler.hasDefault(p)}
 
     filling = {"fillInvalid": None, "addIndicator": False} if "getFillInvalid" in OWN_PARAMS[name] else {}
-    by_key = {"handleUnseen": "global", "minGroupCount": 1} if name in GROUPED else {}
+    by_key = {"handleUnseen": "global", "minGroupCount": 1, "dataFormat": "channelsFirst"} if name in GROUPED else {}
     assert defaults == {**DEFAULTS[name], **filling, **by_key, "device": "cpu"}
     assert [p.name for p in scaler.params if scaler.isSet(p)] == []
 

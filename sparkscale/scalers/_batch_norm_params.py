@@ -73,10 +73,8 @@ class BatchNormParams(HasWeight, HasEpsilon, HasShape, HasBias, HasMissing, HasG
         return np.broadcast_to(values, (channels,))
 
     def _check_columns(self, columns: Sequence[FeatureColumn]) -> None:
+        super()._check_columns(columns)
         layout = self._layout()
-        for column in columns:
-            if layout is not None and column.size is not None:
-                layout.check(column.name, column.size)
         channels = [layout.channels if layout else column.size for column in columns]
         if None not in channels:  # known before any job
             for name in ("gamma", "beta"):

@@ -96,6 +96,10 @@ class FitMixin(ColumnParams):
 
     def _check_columns(self, columns: Sequence[FeatureColumn]) -> None:
         """Refuse columns whose known sizes contradict Params."""
+        layout = self._layout()
+        for column in columns:
+            if layout is not None and column.size is not None:
+                layout.check(column.name, column.size)
 
     def _layout(self) -> Layout | None:
         """Return how arrays and vectors hold channels, of which each has one entry in the statistic."""

@@ -11,10 +11,10 @@ from pyspark.sql import DataFrame
 
 from sparkscale.display.html import Features
 from sparkscale.errors import ColumnTypeError
+from sparkscale.scalers._channel_model import ChannelModel
 from sparkscale.scalers._group_maps import KeyMaps, KeyValues
 from sparkscale.scalers._groups import Groups, HasGroups, set_of_one
 from sparkscale.scalers._keys import form_of, group_keys, keys_of, to_json
-from sparkscale.scalers._model import ScalerModel
 from sparkscale.scalers._persistence import Content, SavedTable
 from sparkscale.spark import gpu, storage
 from sparkscale.spark.fit.history import History
@@ -38,7 +38,7 @@ G = TypeVar("G", bound="GroupModel[Any]")
 NOT_JOINED = Joined("", "", "", "", "")
 
 
-class GroupModel(HasGroups, ScalerModel[S]):
+class GroupModel(HasGroups, ChannelModel[S]):
     """Base of the fitted models that may have one map per key, beside the map of all rows."""
 
     def __init__(self) -> None:

@@ -217,6 +217,8 @@ class LearnedModel(FitMixin, WithoutGroups, MapModel, Generic[S]):
                     f"only models of the same columns, in the same order, merge: {described(shapes)} differ from "
                     f"{described(theirs)}. Fit on the same columns."
                 )
+            if other._layout() != self._layout():
+                raise self._fail("the models have different shapes. Only models of one shape merge.")
             if other._skips != self._skips:
                 raise self._fail("only one of the models learned under handleInvalid='skip'. Fit both alike to merge.")
         groups = self._merged(others)

@@ -38,7 +38,6 @@ __all__ = ["Array", "ExtremaModel", "ScalerModel"]
 S = TypeVar("S", bound=Mergeable)
 E = TypeVar("E", bound=Extrema)
 M = TypeVar("M", bound="ScalerModel[Any]")
-V = TypeVar("V", AffineMap, Array)
 
 
 class ScalerModel(Reports, LearnedModel[S]):
@@ -55,14 +54,14 @@ class ScalerModel(Reports, LearnedModel[S]):
         """Return what ``summary`` shows of what was learned, by name."""
 
     def _bounds(self) -> Bounds:
-        """Return what results are clipped to, if they are: the lowest and the highest value of each feature."""
+        """Return what results are clipped to, if they are: the lowest and the highest value, by entry of the statistic."""
         return None
 
     def _same_bounds(self, bounds: Sequence[float] | None) -> Bounds:
-        """Return a lowest and a highest value, if they are given, for every feature."""
+        """Return a lowest and a highest value, if they are given, for every entry."""
         if bounds is None:
             return None
-        low, high = (np.full(self.numFeatures, bound) for bound in bounds)
+        low, high = (np.full(len(self._source) // self._of_keys, bound) for bound in bounds)
         return low, high
 
     def _collapses(self) -> npt.NDArray[np.bool_]:
@@ -73,14 +72,14 @@ class ScalerModel(Reports, LearnedModel[S]):
         """Return what ``fillInvalid="center"`` stands for, before the map, by entry of the statistic."""
         return self._needed("mean")  # unless a subclass has a center of its own
 
-    def _of_features(self, entries: V) -> V:
-        """Return a map or values by feature, where the statistic has fewer entries than there are features."""
-        return entries
+    def _entry_of_feature(self) -> slice | npt.NDArray[np.intp]:
+        """Return the entry of the statistic that each feature has."""
+        return slice(None)
 
     @property
     def affine(self) -> AffineMap:
         """The fitted map, usable without Spark: ``model.affine.apply(rows)``. It does not clip."""
-        return self._of_features(self._entry_map())
+        return self._entry_map()[self._entry_of_feature()]
 
     def _entry_map(self, ignored: npt.NDArray[np.bool_] | None = None) -> AffineMap:
         """Return the map by entry of the statistic; of entries that are ignored, whatever it is."""
@@ -142,8 +141,7 @@ class ScalerModel(Reports, LearnedModel[S]):
 
     def _column_maps(self, features: Sequence[slice]) -> list[ColumnMap]:
         """Return the map of each column's features."""
-        fill = self._fill()
-        of_all = Affine(self.affine, self._bounds(), None if fill is None else self._of_features(fill))
+        of_all = Affine(self._entry_map(), self._bounds(), self._fill()).part(self._entry_of_feature())
         return [of_all.part(of_column) for of_column in features]
 
     def _attributes(self, output: FeatureColumn) -> tuple[str, ...] | None:

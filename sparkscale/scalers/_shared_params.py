@@ -20,8 +20,10 @@ __all__ = [
     "HasConstant",
     "HasEpsilon",
     "HasGain",
+    "HasLayout",
     "HasShape",
     "HasWeight",
+    "check_axes",
 ]
 
 
@@ -169,13 +171,6 @@ class HasGain(ColumnParams):
         """Say why a row of another length is refused, as the end of a sentence."""
         return f", but gamma or beta has {self._length} values. Give one for each place, or correct the rows."
 
-    def _check_axes(self, name: str) -> None:
-        if self.isSet(name) and not are_lengths(self.getOrDefault(name)):
-            raise self._fail(
-                f"{name} must be a list of positive integers, whose product is at most {MAX_ARRAY_LENGTH}. "
-                f"Got {self.getOrDefault(name)}."
-            )
-
     def _check_params(self) -> None:
         super()._check_params()
         for name, values in self._gains().items():
@@ -199,8 +194,17 @@ class HasBias(HasGain):
         return self._set(beta=value)
 
 
-class HasShape(HasGain):
-    """Mixin for rows that are flattened tensors, whose channels have a gain each."""
+def check_axes(stage: ColumnParams, name: str) -> None:
+    """Refuse a Param that is not the lengths of axes."""
+    if stage.isSet(name) and not are_lengths(stage.getOrDefault(name)):
+        raise stage._fail(
+            f"{name} must be a list of positive integers, whose product is at most {MAX_ARRAY_LENGTH}. "
+            f"Got {stage.getOrDefault(name)}."
+        )
+
+
+class HasLayout(ColumnParams):
+    """Mixin for rows that are flattened tensors."""
 
     shape = param("shape", "shape of the tensor that a row holds flattened", list[int])
     dataFormat = param(
@@ -229,6 +233,14 @@ class HasShape(HasGain):
     def _layout(self) -> Layout | None:
         return Layout(tuple(self.getShape()), self.getDataFormat()) if self.isSet("shape") else None
 
+    def _check_params(self) -> None:
+        check_axes(self, "shape")
+        super()._check_params()
+
+
+class HasShape(HasLayout, HasGain):
+    """Mixin for rows that are flattened tensors, whose channels have a gain each."""
+
     @property
     def _first(self) -> bool:
         return self.getDataFormat() == "channelsFirst"
@@ -253,10 +265,6 @@ class HasShape(HasGain):
     @property
     def _length(self) -> int | None:
         return self._channels if self.isSet("shape") else super()._length
-
-    def _check_params(self) -> None:
-        self._check_axes("shape")
-        super()._check_params()
 
     def _reason(self) -> str:
         if not self.isSet("shape"):

@@ -17,14 +17,14 @@ from sparkscale.scalers._group_model import GroupModel
 from sparkscale.scalers._groups import HasGroups
 from sparkscale.scalers._missing import HasMissing
 from sparkscale.scalers._model import Array, ExtremaModel
-from sparkscale.scalers._shared_params import HasClip, HasConstant
+from sparkscale.scalers._shared_params import HasClip, HasConstant, HasLayout
 from sparkscale.spark.expression import Bounds
 from sparkscale.statistics import Extrema
 
 __all__ = ["MaxAbsScaler", "MaxAbsScalerModel"]
 
 
-class MaxAbsScalerModel(HasClip, HasConstant, HasMissing, GroupModel[Extrema], ExtremaModel[Extrema]):
+class MaxAbsScalerModel(HasLayout, HasClip, HasConstant, HasMissing, GroupModel[Extrema], ExtremaModel[Extrema]):
     """Model fitted by `MaxAbsScaler`, or made from given numbers by `of`."""
 
     _takes = {"maxAbs": Argument(0)}
@@ -93,7 +93,7 @@ class MaxAbsScalerModel(HasClip, HasConstant, HasMissing, GroupModel[Extrema], E
         return {"maxAbs": self._shown("maxAbs")}
 
 
-class MaxAbsScaler(HasClip, HasConstant, HasMissing, HasGroups, Scaler[MaxAbsScalerModel]):
+class MaxAbsScaler(HasLayout, HasClip, HasConstant, HasMissing, HasGroups, Scaler[MaxAbsScalerModel]):
     r"""Divide each feature by its largest absolute value; sparse vectors stay sparse.
 
     .. math:: y = x / \max |x|
@@ -124,6 +124,11 @@ class MaxAbsScaler(HasClip, HasConstant, HasMissing, HasGroups, Scaler[MaxAbsSca
     addIndicator : bool, default=False
         Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
         array with a number for each feature.
+    shape : list of int, optional
+        The shape of the tensor that each row of an array or vector holds, in C order, and whose channels have one statistic
+        each. Without it, each feature has one.
+    dataFormat : {"channelsFirst", "channelsLast"}, default="channelsFirst"
+        Whether the channels are the first dimension of ``shape`` or the last.
     groupCols : list of str, optional
         Columns whose values are keys: each key has a map of its own, fitted on its rows. Null and NaN are keys, too.
     handleUnseen : {"global", "null", "error"}, default="global"
@@ -182,6 +187,8 @@ class MaxAbsScaler(HasClip, HasConstant, HasMissing, HasGroups, Scaler[MaxAbsSca
         clip: bool = False,
         fillInvalid: float | str | None = None,
         addIndicator: bool = False,
+        shape: list[int] | None = None,
+        dataFormat: str = "channelsFirst",
         groupCols: list[str] | None = None,
         handleUnseen: str = "global",
         minGroupCount: int = 1,

@@ -17,14 +17,14 @@ from sparkscale.scalers._groups import HasGroups
 from sparkscale.scalers._missing import HasMissing
 from sparkscale.scalers._model import Array, ExtremaModel
 from sparkscale.scalers._params import P, param
-from sparkscale.scalers._shared_params import HasClip, HasConstant
+from sparkscale.scalers._shared_params import HasClip, HasConstant, HasLayout
 from sparkscale.spark.expression import Bounds
 from sparkscale.statistics import Extrema
 
 __all__ = ["MinMaxScaler", "MinMaxScalerModel"]
 
 
-class _MinMaxParams(HasClip, HasConstant, HasMissing, HasGroups):
+class _MinMaxParams(HasLayout, HasClip, HasConstant, HasMissing, HasGroups):
     min = param("min", "lower bound of the target range", float)
     max = param("max", "upper bound of the target range", float)
 
@@ -173,6 +173,11 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
     addIndicator : bool, default=False
         Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
         array with a number for each feature.
+    shape : list of int, optional
+        The shape of the tensor that each row of an array or vector holds, in C order, and whose channels have one statistic
+        each. Without it, each feature has one.
+    dataFormat : {"channelsFirst", "channelsLast"}, default="channelsFirst"
+        Whether the channels are the first dimension of ``shape`` or the last.
     groupCols : list of str, optional
         Columns whose values are keys: each key has a map of its own, fitted on its rows. Null and NaN are keys, too.
     handleUnseen : {"global", "null", "error"}, default="global"
@@ -239,6 +244,8 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
         clip: bool = False,
         fillInvalid: float | str | None = None,
         addIndicator: bool = False,
+        shape: list[int] | None = None,
+        dataFormat: str = "channelsFirst",
         groupCols: list[str] | None = None,
         handleUnseen: str = "global",
         minGroupCount: int = 1,
