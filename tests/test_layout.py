@@ -44,7 +44,7 @@ def test_rows_of_another_length_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [(), (0,), (3, -1), (2**70,), (2**16, 2**16), (2.0,), (float("nan"),), (True,)], ids=str
+    "shape", [(), (0,), (-1, 3), (2, -1, 3), (2**70,), (2**16, 2**16), (2.0,), (float("nan"),), (True,)], ids=str
 )
 def test_lengths_are_positive(shape: tuple[int, ...]) -> None:
     """And integers, one at least, and of no more features than an array of Spark can have."""

@@ -8,8 +8,11 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from sparkscale.layout import Layout
 from sparkscale.scalers._model import ScalerModel
+from sparkscale.scalers._report import plus
 from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.transform.apply import slices_of
 from sparkscale.statistics import Mergeable
 
 __all__ = ["ChannelModel"]
@@ -22,26 +25,41 @@ class ChannelModel(ScalerModel[S]):
 
     @property
     def count(self) -> int:
-        """Number of rows used in fit."""
+        """Number of rows used in fit; with a shape that holds -1, number of values of a channel."""
         layout = self._layout()
-        return super().count // (layout.places if layout else 1)
+        return super().count // (1 if layout is None or layout.is_open else layout.places)
+
+    def _layouts(self, layout: Layout) -> list[Layout]:
+        """Return the layout of the features of each column."""
+        return [layout.sized(column.size or 0) for column in self._columns]
 
     def _entry_of_feature(self) -> slice | npt.NDArray[np.intp]:
         layout = self._layout()
         if layout is None:
             return super()._entry_of_feature()
-        starts = np.arange(len(self._columns)) * layout.channels
-        return np.concatenate([start + layout.channel_of() for start in starts])
+        each = enumerate(self._layouts(layout))
+        return np.concatenate([k * layout.channels + one.channel_of() for k, one in each])
+
+    def _entry_sql(self, features: slice) -> str:
+        layout = self._layout()
+        if layout is None:
+            return super()._entry_sql(features)
+        column = [of_column.start for of_column in slices_of(self._columns)].index(features.start)
+        of_column = self._layouts(layout)[column]
+        if features.stop - features.start == of_column.size:
+            return plus(column * layout.channels, of_column.index_sql("{0}"))
+        channel = layout.index_sql(f"({{0}} % {layout.size})")  # in a vector of all columns
+        return f"int({{0}} div {layout.size}) * {layout.channels} + {channel}"
 
     def _features_of(self, entry: int) -> range:
         layout = self._layout()
         if layout is None:
             return super()._features_of(entry)
         column, channel = divmod(entry, layout.channels)
-        first, step = (
-            (channel * layout.places, 1) if layout.data_format == "channelsFirst" else (channel, layout.channels)
-        )
-        return range(column * layout.size + first, column * layout.size + first + step * layout.places, step)
+        start, of_column = slices_of(self._columns)[column].start, self._layouts(layout)[column]
+        features = start + of_column.features()[:, channel]
+        step = int(features[1] - features[0]) if len(features) > 1 else 1
+        return range(int(features[0]), int(features[-1]) + 1, step)
 
     def _entry_columns(self) -> Sequence[FeatureColumn]:
         layout = self._layout()
@@ -49,9 +67,14 @@ class ChannelModel(ScalerModel[S]):
             return self._columns
         return [FeatureColumn(f"{c.name}_channel", "array", size=layout.channels) for c in self._columns]
 
+    def _check_params(self) -> None:
+        super()._check_params()
+        layout = self._layout()
+        for column in self._columns:
+            of_rows = layout if layout and layout.is_open and column.kind == "array" else None
+            if column.layout != of_rows:
+                raise self._fail("shape or dataFormat was changed since fit. Set it back, or fit again.")
+
     def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
         super()._restore(extra, statistic)
-        layout = self._layout()
-        if layout is not None:
-            for column in self._columns:
-                layout.check(column.name, column.size or 0)
+        self._check_columns(self._columns)

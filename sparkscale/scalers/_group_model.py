@@ -162,15 +162,10 @@ class GroupModel(HasGroups, ChannelModel[S]):
     ) -> tuple[list[ColumnMap], MapTable | None] | None:
         if self._groups is None:
             return None
-        layout, bounds = self._layout(), None if inverse else self._bounds()
+        bounds = None if inverse else self._bounds()
         fills = not inverse and self.getOrDefault("fillInvalid") is not None
-        entry, starts = "{0}", [of_column.start for of_column in features]
-        if layout is not None:
-            channel = layout.index_sql(f"({{0}} % {layout.size})")
-            entry = f"int({{0}} div {layout.size}) * {layout.channels} + {channel}"
-            starts = [start // layout.size * layout.channels for start in starts]
-        by_key = ByKey(NOT_JOINED, not inverse, entry=entry, bounds=bounds, fills=fills)
-        maps: list[ColumnMap] = [replace(by_key, start=start) for start in starts]
+        by_key = ByKey(NOT_JOINED, not inverse, bounds=bounds, fills=fills)
+        maps: list[ColumnMap] = [replace(by_key, entry=self._entry_sql(of_column)) for of_column in features]
         return maps, None if df is None else self._map_table(df, self._groups, inverse=inverse)
 
     def _map_table(self, df: DataFrame, groups: Groups, *, inverse: bool) -> MapTable:

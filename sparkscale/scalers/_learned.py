@@ -276,7 +276,7 @@ class LearnedModel(FitMixin, WithoutGroups, MapModel, Generic[S]):
         return cls._saved_class(extra)
 
     def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
-        columns = saved_columns.from_json(storage.typed_entry(extra, "columns", list))
+        columns = self._described(saved_columns.from_json(storage.typed_entry(extra, "columns", list)))
         if statistic is None:
             statistic = Given.from_json(storage.typed_entry(extra, "given", dict), self._takes)
         self._learn(columns, statistic, skips=storage.typed_entry(extra, "skips", bool))

@@ -60,6 +60,7 @@ def taken(
     source, features = source_of(profile.statistics, wanted), profile._features_of(columns, scaler._layout())
     assert source is not None  # noqa: S101  # checked by the caller, or there when the profile was saved
     selected = set_of_one(wanted)
+    columns = tuple(scaler._described(columns))
     total: Any = profile.total()._held
     statistic = total.select(source, selected, features).statistics[0]
     if not groups:

@@ -206,6 +206,8 @@ def check_axes(stage: ColumnParams, name: str) -> None:
 class HasLayout(ColumnParams):
     """Mixin for rows that are flattened tensors."""
 
+    _may_be_open = True  # whether one length may be -1
+
     shape = param("shape", "shape of the tensor that a row holds flattened", list[int])
     dataFormat = param(
         "dataFormat", "the axis of the shape that is that of the channels: 'channelsFirst' or 'channelsLast'", str
@@ -234,12 +236,30 @@ class HasLayout(ColumnParams):
         return Layout(tuple(self.getShape()), self.getDataFormat()) if self.isSet("shape") else None
 
     def _check_params(self) -> None:
-        check_axes(self, "shape")
+        layout = self._open_layout()
+        if layout is None:
+            check_axes(self, "shape")
+        elif self._assembles:
+            raise self._fail(
+                f"rows of shape {self.getShape()} do not become one vector. Set outputCols instead of outputCol."
+            )
         super()._check_params()
+
+    def _open_layout(self) -> Layout | None:
+        """Return the layout if rows may have any number of places."""
+        if not (self._may_be_open and self.isSet("shape")):
+            return None
+        known = [n for n in self.getShape() if n != -1]
+        if len(known) == len(self.getShape()) or not (known == [] or are_lengths(known)):
+            return None
+        layout = self._layout()
+        return layout if layout and layout.is_open else None
 
 
 class HasShape(HasLayout, HasGain):
     """Mixin for rows that are flattened tensors, whose channels have a gain each."""
+
+    _may_be_open = False
 
     @property
     def _first(self) -> bool:

@@ -36,7 +36,10 @@ class State(Protocol):
 
 @dataclass(frozen=True)
 class Pool:
-    """How the features of arrays and vectors become entries of a statistic: pooled into channels with a layout."""
+    """How the features of arrays and vectors become entries of a statistic: pooled into channels with a layout.
+
+    Arrays of any length come as rows of channels, one for each place.
+    """
 
     layout: Layout | None = None
 
@@ -48,10 +51,11 @@ class Pool:
         SizeMismatchError
             If the length of the rows differs from that of the layout.
         """
-        if self.layout is None or group.column.kind == "scalar":
+        if self.layout is None or group.column.kind == "scalar" or group.column.layout is not None:
             return statistic
-        self._check(group, statistic.count.shape[-1])
-        return statistic.pooled(self.layout.features())
+        size = statistic.count.shape[-1]
+        self._check(group, size)
+        return statistic.pooled(self.layout.sized(size).features())
 
     def _check(self, group: Group, size: int) -> None:
         assert self.layout is not None  # noqa: S101  # checked by the caller
@@ -128,8 +132,7 @@ def add_batch(
             block = piece.with_rows(weights, runs)
             if runs is not None and not block.rows:
                 continue
-            kept = keep if keep is None or piece.rows is None else keep[piece.rows]
-            states[k].add(pool.of(_statistic(block, kept, group_class, worker), groups[k]), block.runs)
+            states[k].add(pool.of(_statistic(block, piece.of_rows(keep), group_class, worker), groups[k]), block.runs)
     return decoded
 
 
@@ -150,5 +153,5 @@ def _complete(pieces: Sequence[Piece], rows: int) -> Mask:
     """Return a mask of the rows without an invalid value."""
     complete = np.zeros(rows, dtype=bool)
     for piece in pieces:
-        complete[slice(None) if piece.rows is None else piece.rows] = piece.block.complete()
+        complete[slice(None) if piece.rows is None else piece.rows] = piece.complete()
     return complete

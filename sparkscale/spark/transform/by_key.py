@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from sparkscale.affine import AffineMap
 from sparkscale.errors import GroupError
+from sparkscale.spark import expression
 from sparkscale.spark.columns import FeatureColumn, temp_column_name
 from sparkscale.spark.expression import Bounds, array_literal, clipped, elementwise, failure, filled, without_nan
 from sparkscale.spark.frame import Frame
@@ -211,10 +212,8 @@ class ByKey(FittedMap):
         The columns with the numbers.
     divides : bool
         Whether to divide by the scale, or to multiply.
-    start : int
-        The entry of the first feature of the column.
     entry : str
-        The entry of feature ``{0}``, counted from those of the first one, as SQL.
+        The entry of feature ``{0}`` of the column, as SQL.
     bounds : pair of numpy.ndarray, optional
         The lowest and the highest result, the same for all features.
     fills : bool
@@ -223,7 +222,6 @@ class ByKey(FittedMap):
 
     joined: Joined
     divides: bool = True
-    start: int = 0
     entry: str = "{0}"
     bounds: Bounds = None
     fills: bool = False
@@ -231,15 +229,18 @@ class ByKey(FittedMap):
     def sql(self, column: FeatureColumn, source: str) -> str:
         """See `ColumnMap`."""
         scalar = column.kind == "scalar"
-        x, feature = (source, "0") if scalar else ("x", "i")
+        x, feature = (source, "0") if scalar else ("x", expression.feature_index(column))
         fill = self._number("fill", feature) if self.fills else None
         mapped = self._mapped(without_nan(column, x, fill), feature)
         if scalar:
             mapped = self._known(column, filled(clipped(mapped, self.bounds), fill), feature)
         else:
+            row = source
             if self.bounds:  # mentions the mapped value several times
                 source, mapped = elementwise(source, mapped), clipped("x", self.bounds)
-            mapped = elementwise(source, self._known(column, filled(mapped, fill), feature))
+            mapped = expression.with_places(
+                column, row, elementwise(source, self._known(column, filled(mapped, fill), feature))
+            )
         known = f"CASE WHEN {self.joined.center} IS NOT NULL THEN {mapped} END"
         return f"cast({known} AS {column.sql_type})" if column.single else known
 
@@ -260,8 +261,7 @@ class ByKey(FittedMap):
         return f"(double({x}) - {center}) {'/' if self.divides else '*'} {scale} + {offset}"
 
     def _number(self, name: str, feature: str) -> str:
-        entry = self.entry.format(feature)
-        place = entry if self.start == 0 else f"{self.start}" if entry == "0" else f"{self.start} + {entry}"
+        place = self.entry.format(feature)
         own, of_all = f"get({getattr(self.joined, name)}, {place})", self.joined.of_all
         return own if of_all is None else f"nanvl({own}, get({getattr(of_all, name)}, {place}))"
 
