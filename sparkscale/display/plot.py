@@ -32,7 +32,7 @@ def plot(model: Any, dataset: DataFrame, features: Sequence[str] | None, bins: i
         from sparkscale.display import drawing  # noqa: PLC0415  # Matplotlib is optional
     except ImportError as missing:
         raise ImportError('plot needs Matplotlib. Install it: pip install "sparkscale[plot]"') from missing
-    if isinstance(model.affine, MatrixMap):
+    if isinstance(model.map, MatrixMap):
         raise ParamError(
             f"{type(model).__name__}: every result depends on all features, so none has a before and an after. Plot the "
             "features of another scaler."

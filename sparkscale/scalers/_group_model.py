@@ -102,7 +102,7 @@ class GroupModel(HasGroups, ChannelModel[S]):
             raise self._fail(f"there is no group {', '.join(map(repr, key))}. The keys are in groups.")
         model = self._without_groups()
         model._learn(self._columns, next(iter(statistic.statistics)), skips=self._skips)
-        model.affine  # noqa: B018  # refuses a range that overflows
+        model.map  # noqa: B018  # refuses a range that overflows
         return model
 
     def _needed_groups(self, what: str) -> Groups:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from pyspark.sql import DataFrame
 
-from sparkscale.affine import AffineMap, MatrixMap
+from sparkscale.affine import MatrixMap
 from sparkscale.display.html import stage_html
 from sparkscale.errors import OutputColumnError, ParamError
 from sparkscale.scalers import _metadata as metadata
@@ -20,10 +20,8 @@ from sparkscale.spark import storage
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.names import unquoted
 from sparkscale.spark.saved_tables import Form
-from sparkscale.spark.transform.affine import Affine
 from sparkscale.spark.transform.apply import Plan, slices_of
 from sparkscale.spark.transform.column_map import ColumnMap
-from sparkscale.spark.transform.matrix import Matrix
 from sparkscale.spark.transform.outputs import Paths, check_outputs, paths_to_replace
 from sparkscale.statistics import Mergeable
 
@@ -141,15 +139,15 @@ class InverseModel(HasColumns, MapModel, Generic[F]):
         return self.forward.copy()
 
     @property
-    def affine(self) -> AffineMap:
+    def map(self) -> Any:
         """The inverse map of all features, regardless of ``columns``."""
-        return self.forward.affine.inverse()
+        return self.forward.map.inverse()
 
     def _plan(self, df: DataFrame | None = None) -> Plan:
-        forward, affine = self.forward._plan(), self.affine
+        forward, inverse = self.forward._plan(), self.map
         chosen = self._chosen([column.name for column in forward.inputs])
         restored = [forward.inputs[k] for k in chosen]
-        whole = forward.shape == "assemble" or isinstance(affine, MatrixMap)
+        whole = forward.shape == "assemble" or isinstance(inverse, MatrixMap)
         if whole and self.isSet("inputCols"):
             raise ParamError(
                 f"InverseModel: inputCols is set, but the model takes all its results in one column, by default "
@@ -180,14 +178,13 @@ class InverseModel(HasColumns, MapModel, Generic[F]):
         features = [all_features[k] for k in chosen]
         shape = "disassemble" if forward.shape == "assemble" else "pairs"
         maps: list[ColumnMap]
-        by_key = self.forward._by_key(df, [slice(0, len(affine))] if whole else features, inverse=True)
+        by_key = self.forward._by_key(df, [slice(0, len(inverse))] if whole else features, inverse=True)
         groups = None
         if by_key:
             maps, groups = by_key
-        elif isinstance(affine, MatrixMap):
-            maps = [Matrix(affine)]
         else:
-            maps = [Affine(affine)] if whole else [Affine(affine[of_column]) for of_column in features]
+            of_columns = [inverse] if whole else [inverse[of_column] for of_column in features]
+            maps = [self.forward._column_map(of_column) for of_column in of_columns]
         plan = Plan(inputs, outputs, maps, forward.handle_invalid, shape, forward.device, features, replaced)
         return replace(plan, groups=groups)
 

@@ -258,7 +258,7 @@ class LearnedModel(FitMixin, WithoutGroups, MapModel, Generic[S]):
         if groups:
             model._groups = groups  # type: ignore[attr-defined]  # of a GroupModel
         model._learn(self._columns, statistic, skips=self._skips)
-        model.affine  # noqa: B018  # refuses a range that overflows
+        model.map  # noqa: B018  # refuses a range that overflows
         model._check_groups()
         return model
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 from pyspark.ml import Model
 from pyspark.sql import DataFrame
 
 from sparkscale.affine import AffineMap
+from sparkscale.curves import Curve
 from sparkscale.display.html import HtmlReprMixin
+from sparkscale.errors import ParamError
 from sparkscale.scalers._persistence import Writable
+from sparkscale.spark.expression import Bounds
 from sparkscale.spark.names import check_dataset
+from sparkscale.spark.transform.affine import Affine
 from sparkscale.spark.transform.apply import Plan, to_sql, transform
 from sparkscale.spark.transform.by_key import MapTable
-from sparkscale.spark.transform.column_map import ColumnMap
+from sparkscale.spark.transform.column_map import Array, ColumnMap
 
 __all__ = ["MapModel"]
 
@@ -40,8 +45,26 @@ class MapModel(HtmlReprMixin, Writable, Model):
 
     @property
     @abstractmethod
+    def map(self) -> Any:
+        """The map of all features, usable without Spark: ``model.map.apply(rows)``. It neither clips nor fills."""
+
+    @property
     def affine(self) -> AffineMap:
-        """The map of all features."""
+        """The same as ``map``, of models whose map is affine.
+
+        Raises
+        ------
+        ParamError
+            If it is not.
+        """
+        fitted: AffineMap = self.map
+        if isinstance(fitted, Curve):
+            raise ParamError(f"{type(self).__name__}: the map is not affine. Use map.")
+        return fitted
+
+    def _column_map(self, fitted: Any, bounds: Bounds = None, fill: Array | None = None) -> ColumnMap:
+        """Return what applies the map of some features, or the inverse of one, to a column."""
+        return Affine(fitted, bounds, fill)
 
     @abstractmethod
     def _plan(self, df: DataFrame | None = None) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,21 +22,19 @@ from sparkscale.scalers._learned import Array, LearnedModel
 from sparkscale.scalers._report import Reports
 from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
 from sparkscale.spark.expression import Bounds
-from sparkscale.spark.transform.affine import Affine
 from sparkscale.spark.transform.apply import Plan, slices_of
 from sparkscale.spark.transform.column_map import ColumnMap
 from sparkscale.spark.transform.outputs import Paths, check_outputs
-from sparkscale.statistics import Extrema, Mergeable
+from sparkscale.statistics import Mergeable
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sparkscale.display.drawing import Picture
 
-__all__ = ["Array", "ExtremaModel", "ScalerModel"]
+__all__ = ["Array", "ScalerModel"]
 
 S = TypeVar("S", bound=Mergeable)
-E = TypeVar("E", bound=Extrema)
 M = TypeVar("M", bound="ScalerModel[Any]")
 
 
@@ -77,11 +75,11 @@ class ScalerModel(Reports, LearnedModel[S]):
         return slice(None)
 
     @property
-    def affine(self) -> AffineMap:
-        """The fitted map, usable without Spark: ``model.affine.apply(rows)``. It does not clip."""
+    def map(self) -> Any:
+        """The fitted map, usable without Spark: ``model.map.apply(rows)``. It neither clips nor fills."""
         return self._entry_map()[self._entry_of_feature()]
 
-    def _entry_map(self, ignored: npt.NDArray[np.bool_] | None = None) -> AffineMap:
+    def _entry_map(self, ignored: npt.NDArray[np.bool_] | None = None) -> Any:
         """Return the map by entry of the statistic; of entries that are ignored, whatever it is."""
         self._check_params()
         empty = self._empty
@@ -96,13 +94,18 @@ class ScalerModel(Reports, LearnedModel[S]):
                 f"{type(self).__name__}: the range, mean or variance of {', '.join(map(repr, self._names(broken, 5)))} "
                 "is not representable as a double. Convert the values to another unit first, or drop the column."
             )
-        if ignored is None and empty.any() and self.getHandleEmpty() == "error":
-            raise EmptyDataError(
-                f"{type(self).__name__}: no valid value in {', '.join(map(repr, self._names(empty, 5)))}, which "
-                "handleEmpty='error' refuses. Leave the feature out, or set handleEmpty to 'keep'."
-            )
+        if ignored is None:
+            self._check_empty()
         center, scale, offset = (np.where(empty, np.nan, values) for values in (center, scale, offset))
         return AffineMap(center, scale, offset)
+
+    def _check_empty(self) -> None:
+        """Refuse features without a valid value, if ``handleEmpty`` does."""
+        if self._empty.any() and self.getHandleEmpty() == "error":
+            raise EmptyDataError(
+                f"{type(self).__name__}: no valid value in {', '.join(map(repr, self._names(self._empty, 5)))}, which "
+                "handleEmpty='error' refuses. Leave the feature out, or set handleEmpty to 'keep'."
+            )
 
     def _fill(self, ignored: npt.NDArray[np.bool_] | None = None) -> Array | None:
         """Return what null and NaN become, by entry of the statistic; NaN where there is no center; see `_entry_map`."""
@@ -141,7 +144,8 @@ class ScalerModel(Reports, LearnedModel[S]):
 
     def _column_maps(self, features: Sequence[slice]) -> list[ColumnMap]:
         """Return the map of each column's features."""
-        of_all = Affine(self._entry_map(), self._bounds(), self._fill()).part(self._entry_of_feature())
+        of_entries: Any = self._column_map(self._entry_map(), self._bounds(), self._fill())
+        of_all = of_entries.part(self._entry_of_feature())
         return [of_all.part(of_column) for of_column in features]
 
     def _attributes(self, output: FeatureColumn) -> tuple[str, ...] | None:
@@ -201,9 +205,13 @@ class ScalerModel(Reports, LearnedModel[S]):
 
         With ``fillInvalid``, ``fill`` is what null and NaN become.
         """
-        affine, fill = self._entry_map(), self._fill()
-        filled = {} if fill is None else {"fill": fill}
-        return self._table(center=affine.center, scale=affine.scale, offset=affine.offset, **filled)
+        shown, fill = self._shown_map(), self._fill()
+        return self._table(**shown, **({} if fill is None else {"fill": fill}))
+
+    def _shown_map(self) -> dict[str, Array]:
+        """Return what ``summary`` shows of the map."""
+        affine = self._entry_map()
+        return {name: getattr(affine, name) for name in ("center", "scale", "offset")}
 
     def _table(self, **of_map: Array) -> pd.DataFrame:
         import pandas as pd  # noqa: PLC0415  # only tables need it
@@ -280,19 +288,3 @@ class ScalerModel(Reports, LearnedModel[S]):
         values = [f"uid={self.uid}", f"numFeatures={self.numFeatures if self._learned else 0}"]
         values += [f"{name}={str(self.getOrDefault(name)).lower()}" for name in self._repr_params]
         return f"{type(self).__name__}: {', '.join(values)}"
-
-
-class ExtremaModel(ScalerModel[E]):
-    """Base of the models of least and largest values."""
-
-    _statistic_class: type[Extrema] = Extrema
-
-    def _numbers_of(self, statistic: E) -> Mapping[str, Array]:
-        return {"originalMin": statistic.min, "originalMax": statistic.max}
-
-    def _spread(self) -> Array:
-        with np.errstate(all="ignore"):
-            return self._numbers["originalMax"] - self._numbers["originalMin"]
-
-    def _extent(self) -> Extent:
-        return Extent(self._numbers["originalMin"], self._numbers["originalMax"])

@@ -12,7 +12,7 @@ from sparkscale.errors import RangeOverflowError
 from sparkscale.kernels import global_norm
 from sparkscale.kernels.clipping import clip_factor
 from sparkscale.scalers._base import Scaler
-from sparkscale.scalers._model import ExtremaModel
+from sparkscale.scalers._extrema import ExtremaModel
 from sparkscale.scalers._shared_params import HasClipNorm
 from sparkscale.statistics import Squares
 

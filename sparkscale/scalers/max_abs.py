@@ -12,11 +12,12 @@ from pyspark.sql import DataFrame
 
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
+from sparkscale.scalers._extrema import ExtremaModel
 from sparkscale.scalers._given import Argument, Numbers
 from sparkscale.scalers._group_model import GroupModel
 from sparkscale.scalers._groups import HasGroups
 from sparkscale.scalers._missing import HasMissing
-from sparkscale.scalers._model import Array, ExtremaModel
+from sparkscale.scalers._model import Array
 from sparkscale.scalers._shared_params import HasClip, HasConstant, HasLayout
 from sparkscale.spark.expression import Bounds
 from sparkscale.statistics import Extrema

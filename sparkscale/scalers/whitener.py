@@ -17,6 +17,7 @@ from sparkscale.scalers._matrix import MIN_SQUARE_SUM, MatrixModel, roots
 from sparkscale.scalers._params import P, param
 from sparkscale.scalers._shared_params import HasEpsilon
 from sparkscale.spark.columns import FeatureColumn
+from sparkscale.spark.expression import Bounds
 from sparkscale.spark.transform.column_map import ColumnMap
 from sparkscale.spark.transform.matrix import Matrix
 
@@ -75,19 +76,27 @@ class WhitenerModel(_WhitenerParams, MatrixModel):
     @property
     def whiteningMatrix(self) -> DenseMatrix:
         """The matrix W of ``y = (x - mean) W``, features by results."""
-        matrix = self.affine.matrix
+        matrix = self.map.matrix
         return DenseMatrix(len(matrix), len(matrix), matrix.ravel(order="F"))
 
     @property
-    def affine(self) -> MatrixMap:  # type: ignore[override]  # no map of each feature by itself
-        """The fitted map, usable without Spark: ``model.affine.apply(rows)``."""
+    def map(self) -> MatrixMap:
+        """The fitted map, usable without Spark: ``model.map.apply(rows)``."""
         self._check_params()
         return self._once(
             self._solve, self.statistics.covariance, self.getMethod(), self.getEpsilon(), self.getWithMean()
         )
 
+    @property
+    def affine(self) -> MatrixMap:  # type: ignore[override]  # no map of each feature by itself
+        """The same as ``map``."""
+        return self.map
+
+    def _column_map(self, fitted: MatrixMap, bounds: Bounds = None, fill: Any = None) -> ColumnMap:
+        return Matrix(fitted)
+
     def _column_maps(self, features: Sequence[slice]) -> list[ColumnMap]:
-        return [Matrix(self.affine)]
+        return [self._column_map(self.map)]
 
     def _solve(self, covariance: np.ndarray) -> MatrixMap:
         largest = float(np.diagonal(self.statistics.comoments).max(initial=0.0))
@@ -101,7 +110,7 @@ class WhitenerModel(_WhitenerParams, MatrixModel):
         return MatrixMap(self.statistics.mean if self.getWithMean() else zero, forward.T, back.T, zero)
 
     def _map(self) -> Any:
-        return self.affine
+        return self.map
 
     def _attributes(self, output: FeatureColumn) -> tuple[str, ...] | None:
         return super()._attributes(output) if self.getMethod() == "zca" else None
