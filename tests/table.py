@@ -116,6 +116,7 @@ EVERY_CHOICE = [(entry, choice) for entry in TABLE for choice in entry.choices]
 COMMON = {
     "addIndicator",
     "dataFormat",
+    "maskValue",
     "shape",
     "device",
     "groupCols",

@@ -65,7 +65,7 @@ def accessors(*names: str) -> set[str]:
 LAYER = ("Epsilon", "Momentum", "Gamma", "Beta", "BatchCol", "WeightCol")
 FIT = ("HandleEmpty",)  # of whatever is fitted
 QUANTILES = ("Lower", "Upper", "RelativeError", "Interpolation")
-FILL = (*FIT, "FillInvalid", "AddIndicator")
+FILL = (*FIT, "FillInvalid", "AddIndicator", "MaskValue")
 BY_KEY = (*FILL, "AsOf", "GroupCols", "HandleUnseen", "MinGroupCount", "Shape", "DataFormat")
 GROUPED = ("BatchNorm", "MaxAbsScaler", "MinMaxScaler", "RobustScaler", "StandardScaler")
 OWN_PARAMS = {
@@ -472,7 +472,9 @@ def test_defaults_are_the_documented_ones(name):
     scaler = getattr(sparkscale, name)()
     defaults = {p.name: scaler.getOrDefault(p) for p in scaler.params if scaler.hasDefault(p)}
 
-    filling = {"fillInvalid": None, "addIndicator": False} if "getFillInvalid" in OWN_PARAMS[name] else {}
+    filling = (
+        {"fillInvalid": None, "addIndicator": False, "maskValue": None} if "getFillInvalid" in OWN_PARAMS[name] else {}
+    )
     by_key = {"handleUnseen": "global", "minGroupCount": 1, "dataFormat": "channelsFirst"} if name in GROUPED else {}
     assert defaults == {**DEFAULTS[name], **filling, **by_key, "device": "cpu"}
     assert [p.name for p in scaler.params if scaler.isSet(p)] == []

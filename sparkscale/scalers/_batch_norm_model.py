@@ -164,7 +164,7 @@ class BatchNormModel(BatchNormParams, GroupModel[Any]):
         Raises
         ------
         ParamError
-            If ``batchCol`` is not set, ``inputCols`` would be assembled into one vector, or ``fillInvalid`` is set.
+            If ``batchCol`` is not set, ``inputCols`` would be assembled into one vector, or ``fillInvalid`` or ``maskValue`` is set.
         BatchError
             While the job runs, in the message of Spark's exception: if ``batchCol`` is null in a row, or a batch has
             fewer than two valid values in a channel.
@@ -175,6 +175,8 @@ class BatchNormModel(BatchNormParams, GroupModel[Any]):
             raise self._fail("normalizeBatches makes one output a column. Set outputCols instead of outputCol.")
         if self.getFillInvalid() is not None:
             raise self._fail("normalizeBatches does not fill missing values. Set fillInvalid to None.")
+        if self.getMaskValue() is not None:
+            raise self._fail("normalizeBatches does not keep a mask. Set maskValue to None.")
         fitted = self._renamed()
         columns = as_fitted(resolve(dataset, [c.name for c in fitted]), fitted)
         outputs = self._output_names()

@@ -98,6 +98,11 @@ class FitMixin(ColumnParams):
         """Refuse columns whose known sizes contradict Params."""
         layout = self._layout()
         for column in columns:
+            if column.kind == "vector" and column.mask == 0:
+                raise self._fail(
+                    f"maskValue=0 is not for vectors such as '{column.name}', since those that are sparse do not store zeros. "
+                    "Convert the column to arrays (vector_to_array)."
+                )
             if layout is not None and column.size is not None and column.layout is None:
                 layout.check(column.name, column.size)
 
@@ -105,11 +110,16 @@ class FitMixin(ColumnParams):
         """Return how arrays and vectors hold channels, of which each has one entry in the statistic."""
         return None
 
+    def _mask(self) -> float | None:
+        """Return the value that counts as missing and is kept, if there is one."""
+        return None
+
     def _described(self, columns: Sequence[FeatureColumn]) -> list[FeatureColumn]:
         """Return columns as the Params describe them: the features of arrays of any length are their channels."""
-        layout = self._layout()
+        layout, mask = self._layout(), self._mask()
+        columns = [replace(c, mask=mask) for c in columns]
         if layout is None or not layout.is_open:
-            return list(columns)
+            return columns
         return [replace(c, size=layout.channels, layout=layout) if c.kind == "array" else c for c in columns]
 
     def _weight(self, df: DataFrame) -> FeatureColumn | None:

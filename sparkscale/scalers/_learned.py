@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -184,7 +185,7 @@ class LearnedModel(FitMixin, WithoutGroups, MapModel, Generic[S]):
         if len(names) != len(self._columns):
             raise self._fail(f"the model was fitted on {len(self._columns)} columns, and {len(names)} are named now.")
         pairs = zip(self._columns, names, strict=True)
-        return tuple(c if c.name == n else c.renamed(n) for c, n in pairs)
+        return tuple(replace(c if c.name == n else c.renamed(n), mask=self._mask()) for c, n in pairs)
 
     def merge(self: M, *others: M) -> M:
         """Return a new model, equal to one fitted on the data of all the models.

@@ -126,7 +126,7 @@ class ScalerModel(Reports, LearnedModel[S]):
             inputs = as_fitted(resolve(df, sources), inputs)
             replaced = check_outputs(df, names, sources, self._indicator_names())
         if self._assembles:
-            outputs = [FeatureColumn(names[0], "vector", False, size)]
+            outputs = [FeatureColumn(names[0], "vector", False, size, mask=self._mask())]
         else:
             outputs = [c.output(name) for c, name in zip(inputs, names, strict=True)]
         outputs = [replace(o, attributes=self._attributes(o)) for o in outputs]

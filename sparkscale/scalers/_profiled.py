@@ -73,7 +73,9 @@ def taken(
 
 
 def refuse_batches(scaler: Any) -> None:
-    """Refuse a scaler over mini-batches, of which a profile has none."""
+    """Refuse a scaler over mini-batches, of which a profile has none, or with a mask, which a profile has counted."""
+    if scaler._mask() is not None:
+        raise scaler._fail("maskValue is set, and a profile counts it as any other value. Fit on a DataFrame.")
     if scaler.hasParam("batchCol") and scaler.isSet("batchCol"):
         raise scaler._fail("batchCol is set, and a profile has no mini-batches. Fit on a DataFrame, or clear batchCol.")
     if scaler.hasParam("statistics") and scaler.getOrDefault("statistics") != "population":

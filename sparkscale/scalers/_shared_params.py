@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import prod
 from typing import Any
 
@@ -49,7 +50,7 @@ class HasClipRange(ColumnParams):
     clip = param("clip", "[low, high], in scaled units, to clip results to; None: do not clip", to_range)
 
     _defaults = {"clip": None}
-    _none_is_a_value = ("clip",)
+    _none_is_a_value: Collection[str] = ("clip",)
 
     def getClip(self) -> list[float] | None:
         """Return ``clip``."""

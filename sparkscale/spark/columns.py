@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import numpy as np
 from pyspark.sql import Column, DataFrame
 from pyspark.sql.types import (
     ArrayType,
@@ -59,6 +60,8 @@ class FeatureColumn:
         Whether the values are 0 or 1, as those of an output that tells which values are missing.
     layout : Layout or None
         How arrays of any length hold channels. The features are then the channels.
+    mask : float or None
+        A value that counts as missing, and is kept.
     """
 
     name: str
@@ -71,6 +74,7 @@ class FeatureColumn:
     integral: bool = False
     indicator: bool = False
     layout: Layout | None = None
+    mask: float | None = None
 
     @property
     def path(self) -> Sequence[str]:
@@ -90,6 +94,15 @@ class FeatureColumn:
         """The SQL type of the mapped column; vectors are arrays."""
         number = "tinyint" if self.indicator else "float" if self.single else "double"
         return number if self.kind == "scalar" else f"array<{number}>"
+
+    @property
+    def mask_value(self) -> float | None:
+        """The mask as the column holds it, in single precision if its values are; ``None`` if it cannot hold it."""
+        if self.mask is None or not self.single:
+            return self.mask
+        with np.errstate(over="ignore"):
+            rounded = float(np.float32(self.mask))
+        return rounded if np.isfinite(rounded) else None
 
     def read_from(self, source: str) -> FeatureColumn:
         """Return the column, to be read from a column of another name."""
@@ -267,7 +280,7 @@ def as_fitted(columns: Sequence[FeatureColumn], fitted: Sequence[FeatureColumn])
                 "Give it the same features as in fit, or fit again."
             )
     return [
-        replace(now, size=then.size, attributes=then.attributes or now.attributes, layout=then.layout)
+        replace(now, size=then.size, attributes=then.attributes or now.attributes, layout=then.layout, mask=then.mask)
         for now, then in zip(columns, fitted, strict=True)
     ]
 

@@ -33,11 +33,13 @@ __all__ = [
     "length_checked",
     "let",
     "literal",
+    "masked",
     "parameter",
     "rare",
     "refusal",
     "rendered",
     "scalar_map",
+    "unrounded",
     "with_places",
     "without_nan",
 ]
@@ -174,15 +176,31 @@ def indices_checked(column: FeatureColumn, source: str, result: str) -> str:
 
 
 def is_missing(column: FeatureColumn, x: str) -> str:
-    """Return a condition, never null, that a number of the column is null or NaN."""
-    return f"{x} IS NULL" if column.integral else f"({x} IS NULL OR isnan(double({x})))"
+    """Return a condition, never null, that a number of the column is null, NaN or the mask."""
+    masks = "" if column.mask_value is None else f" OR {x} = {literal(column.mask_value)}"
+    return f"({x} IS NULL{'' if column.integral else f' OR isnan(double({x}))'}{masks})"
+
+
+def masked(column: FeatureColumn, x: str, mapped: str) -> str:
+    """Return what a number of the column is mapped to: the mask, if it has one and this is it, to itself."""
+    if column.mask_value is None:
+        return mapped
+    mask = literal(column.mask_value)
+    return f"CASE WHEN {x} = {mask} THEN {mask} ELSE {mapped} END"
+
+
+def unrounded(column: FeatureColumn, x: str) -> str:
+    """Return a number of the column as a double, and the mask, which may have been rounded, as it was."""
+    if column.mask is None or column.mask == column.mask_value or column.mask_value is None:
+        return f"double({x})"
+    return f"CASE WHEN {x} = {literal(column.mask_value)} THEN {literal(column.mask)} ELSE double({x}) END"
 
 
 def scalar_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds, fill: Array | None) -> str:
     """Return the mapped scalar as SQL text."""
     filling = None if fill is None else parameter(fill, "")
     mapped = _mapped(without_nan(column, source, filling), affine, "")
-    mapped = filled(clipped(mapped, bounds), filling)
+    mapped = masked(column, source, filled(clipped(mapped, bounds), filling))
     return f"float({mapped})" if column.single else mapped
 
 
@@ -191,9 +209,10 @@ def array_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bou
     row, index = source, feature_index(column)
     filling = None if fill is None else parameter(fill, index)
     mapped = _mapped(without_nan(column, "x", filling), affine, index)
-    if bounds:  # mentions the mapped value several times
-        source, mapped = elementwise(source, mapped), clipped("x", bounds, index)
-    mapped = with_places(column, row, elementwise(source, filled(mapped, filling)))
+    if bounds and column.mask_value is None:  # mentions the mapped value several times
+        source, mapped, bounds = elementwise(source, mapped), clipped("x", bounds, index), None
+    mapped = masked(column, "x", filled(clipped(mapped, bounds, index), filling))
+    mapped = with_places(column, row, elementwise(source, mapped))
     return f"cast({mapped} AS array<float>)" if column.single else mapped
 
 

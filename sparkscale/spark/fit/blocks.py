@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -129,11 +129,20 @@ def add_batch(
     for k, pieces in enumerate(decoded):
         group_class = partials.class_of(statistic_class, k)
         for piece in pieces:
-            block = piece.with_rows(weights, runs)
+            block = masked(piece.with_rows(weights, runs), groups[k])
             if runs is not None and not block.rows:
                 continue
             states[k].add(pool.of(_statistic(block, piece.of_rows(keep), group_class, worker), groups[k]), block.runs)
     return decoded
+
+
+def masked(block: Block, group: Group) -> Block:
+    """Return a block with NaN in place of the masks of the columns."""
+    masks = [column.mask_value for column in (group.scalars or (group.column,))]
+    if all(mask is None for mask in masks):
+        return block
+    mask = np.array([np.nan if mask is None else mask for mask in masks])
+    return replace(block, values=np.where(block.values == mask, np.nan, block.values))
 
 
 def _statistic(block: Block, kept: Mask | None, statistic_class: type[Any], worker: gpu.Cpu) -> Any:

@@ -234,13 +234,13 @@ class ByKey(FittedMap):
         mapped = self._mapped(without_nan(column, x, fill), feature)
         if scalar:
             mapped = self._known(column, filled(clipped(mapped, self.bounds), fill), feature)
+            mapped = expression.masked(column, x, mapped)
         else:
-            row = source
-            if self.bounds:  # mentions the mapped value several times
-                source, mapped = elementwise(source, mapped), clipped("x", self.bounds)
-            mapped = expression.with_places(
-                column, row, elementwise(source, self._known(column, filled(mapped, fill), feature))
-            )
+            row, bounds = source, self.bounds
+            if bounds and column.mask_value is None:  # mentions the mapped value several times
+                source, mapped, bounds = elementwise(source, mapped), clipped("x", bounds), None
+            mapped = self._known(column, filled(clipped(mapped, bounds), fill), feature)
+            mapped = expression.with_places(column, row, elementwise(source, expression.masked(column, x, mapped)))
         known = f"CASE WHEN {self.joined.center} IS NOT NULL THEN {mapped} END"
         return f"cast({known} AS {column.sql_type})" if column.single else known
 

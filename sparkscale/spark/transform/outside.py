@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sparkscale.spark.columns import FeatureColumn, temp_column_name
-from sparkscale.spark.expression import FINITE, array_literal, elementwise, feature_index, with_places
+from sparkscale.spark.expression import FINITE, array_literal, elementwise, feature_index, literal, with_places
 from sparkscale.spark.frame import Frame
 from sparkscale.spark.keys import KeyColumn
 from sparkscale.spark.transform.by_key import join_columns
@@ -61,9 +61,10 @@ def add_outside(
         source, feature = (column.sql, "0") if scalar else (as_array(frame, column, "keep"), feature_index(column))
         place = entry.format(feature)
         x = f"double({source if scalar else 'x'})"
-        outside = (
-            f"CASE WHEN {FINITE.format(x=x)} AND ({x} < get({low}, {place}) OR {x} > get({high}, {place})) THEN 0D END"
-        )
+        valid = FINITE.format(x=x)
+        if column.mask_value is not None:
+            valid += f" AND {x} <> {literal(column.mask_value)}"
+        outside = f"CASE WHEN {valid} AND ({x} < get({low}, {place}) OR {x} > get({high}, {place})) THEN 0D END"
         outputs[temp_column_name()] = outside if scalar else with_places(column, source, elementwise(source, outside))
     frame.add_named(outputs)
     return frame.finish(), [*outputs]
