@@ -26,10 +26,13 @@ from sparkscale import (
     MaxAbsScaler,
     MinMaxScaler,
     MinMaxScalerModel,
+    Profile,
     RMSNorm,
     RobustScaler,
     StandardScaler,
 )
+from sparkscale.display.bins import histograms
+from sparkscale.display.plot import _arrays
 from sparkscale.errors import EmptyDataError, ParamError, SizeMismatchError
 from sparkscale.layout import Layout
 from sparkscale.statistics import Counts, Extrema, Moments, Quantiles, Squares
@@ -276,3 +279,28 @@ def test_the_kernel_maps_rows_of_several_lengths(ragged: DataFrame) -> None:
             assert (one is None) == (other is None)
             if one is not None:
                 near([np.nan if v is None else v for v in other], [np.nan if v is None else v for v in one], 1e-6)
+
+
+def test_new_rows_are_compared_by_channel(ragged: DataFrame) -> None:
+    """What lies out of range is counted for each channel, of rows of several lengths and of one; profiles are pooled."""
+    old, new = ragged.where("id < 2"), ragged.where("id IN (2, 4)")
+    open_rows = MinMaxScaler(inputCol="x", shape=[-1, 2], dataFormat="channelsLast").fit(old)
+    one_length = MinMaxScaler(inputCol="v", shape=[2, -1]).fit(old)
+
+    table = open_rows.report(new).table
+    assert table["outOfRange"].tolist() == [1.0, 0.0]
+    table = one_length.report(new).table
+    assert (table["newCount"].tolist(), table["outOfRange"].tolist()) == ([4, 4], [0.0, 0.0])
+    pooled = MinMaxScaler(inputCol="v", shape=[2, -1]).fit(Profile.of(old, inputCols=["v", "s"]))
+    assert_same(pooled.statistics, one_length.statistics)
+    with pytest.raises(ParamError, match="must have the same length: 'v' of 4, 's' of 1"):
+        MinMaxScaler(inputCols=["v", "s"], shape=[-1]).fit(Profile.of(old, inputCols=["v", "s"]))
+
+
+def test_channels_of_several_lengths_are_plotted(ragged: DataFrame) -> None:
+    """All of their values, before and after."""
+    model = MinMaxScaler(inputCol="x", shape=[2, -1]).fit(ragged)
+
+    counts = histograms(*_arrays(model, ragged, [0, 1]), bins=2)
+
+    assert [h.counts.sum() for h in counts] == [4, 3, 4, 3]

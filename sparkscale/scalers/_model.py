@@ -239,7 +239,7 @@ class ScalerModel(Reports, LearnedModel[S]):
         dataset : pyspark.sql.DataFrame
             The data to draw, with the input columns.
         features : list of str, optional
-            Names from ``featureNames``; for a ``BatchNormModel`` with a ``shape``, names of channels as in ``summary()``.
+            Names from ``featureNames``; for a model with a ``shape``, names of channels as in ``summary()``.
             By default, the first twelve.
         bins : int, default=30
             Number of bins of equal width, from the smallest value to the largest.
