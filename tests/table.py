@@ -115,6 +115,9 @@ EVERY_CHOICE = [(entry, choice) for entry in TABLE for choice in entry.choices]
 # Params of all scalers, or of many, that tests give by themselves.
 COMMON = {
     "addIndicator",
+    "dataFormat",
+    "maskValue",
+    "shape",
     "device",
     "groupCols",
     "asOf",

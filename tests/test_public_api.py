@@ -63,11 +63,12 @@ def accessors(*names: str) -> set[str]:
     return {f"{verb}{name}" for verb in ("get", "set") for name in names}
 
 
-LAYER = ("Shape", "DataFormat", "Epsilon", "Momentum", "Gamma", "Beta", "BatchCol", "WeightCol")
+LAYER = ("Epsilon", "Momentum", "Gamma", "Beta", "BatchCol", "WeightCol")
 FIT = ("HandleEmpty",)  # of whatever is fitted
 QUANTILES = ("Lower", "Upper", "RelativeError", "Interpolation")
-FILL = (*FIT, "FillInvalid", "AddIndicator")
-BY_KEY = (*FILL, "AsOf", "GroupCols", "HandleUnseen", "MinGroupCount")
+FILL = (*FIT, "FillInvalid", "AddIndicator", "MaskValue")
+GROUPS = ("AsOf", "GroupCols", "HandleUnseen", "MinGroupCount")
+BY_KEY = (*FILL, *GROUPS, "Shape", "DataFormat")
 GROUPED = ("BatchNorm", "MaxAbsScaler", "MinMaxScaler", "QuantileTransformer", "RobustScaler", "StandardScaler")
 OWN_PARAMS = {
     "BatchNorm": accessors(*BY_KEY, *LAYER, "Statistics"),
@@ -77,7 +78,7 @@ OWN_PARAMS = {
     ),
     "MaxAbsScaler": accessors(*BY_KEY, "HandleConstant", "Clip"),
     "MinMaxScaler": accessors(*BY_KEY, "HandleConstant", "Min", "Max", "Clip"),
-    "QuantileTransformer": accessors(*BY_KEY, "NQuantiles", "OutputDistribution", "RelativeError"),
+    "QuantileTransformer": accessors(*FILL, *GROUPS, "NQuantiles", "OutputDistribution", "RelativeError"),
     "SpectralNorm": accessors(*FIT),
     "StandardScaler": accessors(*BY_KEY, "HandleConstant", "WithMean", "WithStd", "Ddof", "WeightCol", "Clip"),
     "Whitener": accessors(*FIT, "Method", "Epsilon", "WithMean"),
@@ -127,7 +128,6 @@ DEFAULTS = {
         "handleInvalid": "keep",
         "handleEmpty": "keep",
         "statistics": "population",
-        "dataFormat": "channelsFirst",
         "epsilon": 1e-5,
         "momentum": 0.1,
         "gamma": [1.0],
@@ -293,7 +293,7 @@ IN_ROWS = STATISTIC | {
     "weighted",
     "weights",
 }
-PER_FEATURE = IN_ROWS | {"chunk_features", "in_chunks", "raveled"}
+PER_FEATURE = IN_ROWS | {"chunk_features", "in_chunks", "pooled", "raveled"}
 BOUNDS = {"max", "min"}
 MEMBERS = {
     "affine.AffineMap": {
@@ -316,7 +316,7 @@ MEMBERS = {
     "statistics.Fold": {"NUMBERS", "PARTS", "add", "result"},
     "statistics.Mergeable": MERGEABLE,
     "statistics.Moments": PER_FEATURE
-    | {"m2", "mean", "origin", "pooled", "shift", "std", "unit", "variance", "weight", "weight_square"},
+    | {"m2", "mean", "origin", "shift", "std", "unit", "variance", "weight", "weight_square"},
     "statistics.MovingAverage": RUNNING | {"of_batch", "of_batches"},
     "statistics.RunningMoments": RUNNING,
     "statistics.PerFeature": PER_FEATURE,
@@ -325,7 +325,7 @@ MEMBERS = {
     | {"above", "below", "capacity", "quantile", "relative_error", "sizes", "values", "within", "zeros"},
     "statistics.Squares": PER_FEATURE | BOUNDS | {"norm", "square", "unit"},
     "statistics.Statistic": STATISTIC,
-    "statistics.StatisticSet": PER_FEATURE | {"classes", "of_classes", "pooled", "select", "statistics"},
+    "statistics.StatisticSet": PER_FEATURE | {"classes", "of_classes", "select", "statistics"},
 }
 SESSION = {"--conf", "--debug", "--json", "--master", "--remote"}
 READS = {"--format", "--read-option"}
@@ -486,8 +486,10 @@ def test_defaults_are_the_documented_ones(name):
     scaler = getattr(sparkscale, name)()
     defaults = {p.name: scaler.getOrDefault(p) for p in scaler.params if scaler.hasDefault(p)}
 
-    filling = {"fillInvalid": None, "addIndicator": False} if "getFillInvalid" in OWN_PARAMS[name] else {}
-    by_key = {"handleUnseen": "global", "minGroupCount": 1} if name in GROUPED else {}
+    filling = (
+        {"fillInvalid": None, "addIndicator": False, "maskValue": None} if "getFillInvalid" in OWN_PARAMS[name] else {}
+    )
+    by_key = {"handleUnseen": "global", "minGroupCount": 1, "dataFormat": "channelsFirst"} if name in GROUPED else {}
     assert defaults == {**DEFAULTS[name], **filling, **by_key, "device": "cpu"}
     assert [p.name for p in scaler.params if scaler.isSet(p)] == []
 
