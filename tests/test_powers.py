@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from itertools import pairwise
 from typing import Any
 
@@ -203,7 +202,6 @@ def test_wide_blocks_chunks_and_arrays(kind: Any) -> None:
     close(kind.of_chunks([], sent, 37), whole)
     assert whole.held == kind.numbers(37)
     assert whole.is_complete(37)
-    close(pickle.loads(pickle.dumps(whole)), whole)
     assert kind.of(DenseBlock(np.empty((0, 2)))).count.tolist() == [0, 0]
 
 
@@ -232,13 +230,13 @@ def test_interpolated_moments_of_each_side(name: str) -> None:
     for kind in KINDS if x.min() > 0 else KINDS[1:]:
         found = Likelihood(of(kind, x))
         value = np.nan_to_num(found.best(), nan=1.0)
-        moments = found.sides(value)
+        means, log_variances = found.sides(value)
         for side, t in enumerate(sides(kind, x)):
             if len(t) and t.min() < t.max():
                 e = float(value[0]) if side == 0 else 2.0 - float(value[0])
                 z = np.expm1(e * (t - t.mean())) / e
-                assert abs(moments.log_variance[0, side] / 2 - np.log(z.std())) < 1e-4
-                assert abs(moments.mean[0, side] - z.mean()) / z.std() < 1e-4
+                assert abs(log_variances[0, side] / 2 - np.log(z.std())) < 1e-4
+                assert abs(means[0, side] - z.mean()) / z.std() < 1e-4
 
 
 @pytest.mark.parametrize(

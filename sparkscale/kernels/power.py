@@ -12,11 +12,11 @@ from sparkscale.arrays import as_array_like, cast, double
 from sparkscale.errors import ParamError
 from sparkscale.logarithms import log_ratio
 
-__all__ = ["Side", "inverse_power_transform", "power_transform"]
+__all__ = ["METHODS", "Side", "backward", "forward", "inverse_power_transform", "plain_sides", "power_transform"]
 
 Array = npt.NDArray[np.float64]
 METHODS = ("yeo-johnson", "box-cox")
-TINY = 1e-200  # smaller exponents are taken as 0, since their products may underflow
+TINY = 1e-20  # stands for the exponent 0: results are the same to the last digit
 
 
 def power_transform(x: Any, lambdas: Any, *, method: str = "yeo-johnson") -> Any:
@@ -40,7 +40,7 @@ def power_transform(x: Any, lambdas: Any, *, method: str = "yeo-johnson") -> Any
     Returns
     -------
     array
-        Of the shape of ``x``; infinite where the result is not representable.
+        Of the shape of ``x``; infinite where a result is not representable.
 
     Raises
     ------
@@ -97,8 +97,8 @@ def inverse_power_transform(y: Any, lambdas: Any, *, method: str = "yeo-johnson"
     --------
     >>> from sparkscale.kernels import inverse_power_transform
     >>> inverse_power_transform([[2.0, 7.5], [0.0, 4.0]], [0.5, 2.0])
-    array([[3.        , 3.        ],
-           [0.        , 2.        ]])
+    array([[3., 3.],
+           [0., 2.]])
     """
     xp, values, dtype = double(y)
     sides = _plain(values, lambdas, method)
@@ -108,7 +108,7 @@ def inverse_power_transform(y: Any, lambdas: Any, *, method: str = "yeo-johnson"
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    r"""The transform of the values of one sign, in the form that does not overflow and loses no digits.
+    r"""The transform of the values of one sign, in a form that need not overflow, and loses no digits.
 
     .. math:: y = a \,\frac{(u / u_0)^e - 1}{e} + b
 
@@ -116,8 +116,12 @@ class Side:
     ----------
     shift : float
         What is added to the absolute value of x to give u: 0 for Box-Cox, 1 for Yeo-Johnson transforms.
-    exponent, origin, factor, offset : numpy.ndarray of float64, shape (n_features,)
-        e, the absolute value of x that gives :math:`u_0`, a and b.
+    exponent : numpy.ndarray of float64, shape (n_features,)
+        The exponents e.
+    origin : numpy.ndarray of float64, shape (n_features,)
+        The absolute value of x that gives :math:`u_0`.
+    factor, offset : numpy.ndarray of float64, shape (n_features,)
+        The numbers a and b.
     """
 
     shift: float
@@ -128,34 +132,29 @@ class Side:
 
     def apply(self, xp: Any, magnitude: Any) -> Any:
         """Return the transform of absolute values."""
-        e, origin, factor, offset = self._like(magnitude)
-        logarithm = log_ratio(xp, magnitude, origin, self.shift)
-        is_zero = xp.abs(e) < TINY
-        power = xp.expm1(e * logarithm) / xp.where(is_zero, 1.0, e)
-        return factor * xp.where(is_zero, logarithm, power) + offset
+        e, origin, factor, offset = self._like(xp, magnitude)
+        return factor * (xp.expm1(e * log_ratio(xp, magnitude, origin, self.shift)) / e) + offset
 
     def undo(self, xp: Any, y: Any) -> Any:
         """Return the absolute values that have these transforms."""
-        e, origin, factor, offset = self._like(y)
-        power = (y - offset) / factor
-        is_zero = xp.abs(e) < TINY
-        logarithm = xp.where(is_zero, power, xp.log1p(e * power) / xp.where(is_zero, 1.0, e))
+        e, origin, factor, offset = self._like(xp, y)
+        growth = e * ((y - offset) / factor)
+        logarithm = xp.where(growth > -1.0, xp.log1p(growth), xp.nan) / e
         if self.shift == 0:
             return origin * xp.exp(logarithm)
         return origin + (1.0 + origin) * xp.expm1(logarithm)
 
-    def _like(self, x: Any) -> tuple[Any, ...]:
-        return tuple(as_array_like(x, a) for a in (self.exponent, self.origin, self.factor, self.offset))
+    def _like(self, xp: Any, x: Any) -> tuple[Any, ...]:
+        e, *others = (as_array_like(x, a) for a in (self.exponent, self.origin, self.factor, self.offset))
+        return xp.where(xp.abs(e) < TINY, TINY, e), *others
 
 
 def forward(xp: Any, values: Any, sides: tuple[Side, ...]) -> Any:
     """Transform values: by a single side the positive ones, else by the first those that are not negative."""
     if len(sides) == 1:
-        positive = xp.where(values > 0.0, values, xp.nan)
-        return sides[0].apply(xp, positive)
-    is_negative, magnitude = values < 0.0, xp.abs(values)
-    results = [side.apply(xp, magnitude) for side in sides]
-    return xp.where(is_negative, results[1], results[0])
+        return sides[0].apply(xp, xp.where(values > 0.0, values, xp.nan))
+    positive, negative = (side.apply(xp, xp.abs(values)) for side in sides)
+    return xp.where(values < 0.0, negative, positive)
 
 
 def backward(xp: Any, values: Any, sides: tuple[Side, ...]) -> Any:
@@ -166,8 +165,16 @@ def backward(xp: Any, values: Any, sides: tuple[Side, ...]) -> Any:
     return xp.where(values < sides[0].apply(xp, values * 0.0), -negative, positive)
 
 
-def _plain(values: Any, lambdas: Any, method: str) -> tuple[Side, ...]:
+def plain_sides(lambdas: Array, method: str) -> tuple[Side, ...]:
     """Return the sides of a transform by its definition."""
+    one, zero = np.ones_like(lambdas), np.zeros_like(lambdas)
+    if method == "box-cox":
+        return (Side(0.0, lambdas, one, one, zero),)
+    return Side(1.0, lambdas, zero, one, zero), Side(1.0, 2.0 - lambdas, zero, -one, zero)
+
+
+def _plain(values: Any, lambdas: Any, method: str) -> tuple[Side, ...]:
+    """Return the sides of a transform by its definition, if that is possible."""
     if method not in METHODS:
         raise ParamError(f"method must be one of {', '.join(map(repr, METHODS))}. Got {method!r}.")
     exponent = np.asarray(lambdas, dtype=np.float64)
@@ -176,11 +183,3 @@ def _plain(values: Any, lambdas: Any, method: str) -> tuple[Side, ...]:
             f"lambdas must be finite numbers, here for {values.shape[-1:]} features. Got {exponent.tolist()}."
         )
     return plain_sides(exponent, method)
-
-
-def plain_sides(lambdas: Array, method: str) -> tuple[Side, ...]:
-    """Return the sides of a transform by its definition."""
-    one, zero = np.ones_like(lambdas), np.zeros_like(lambdas)
-    if method == "box-cox":
-        return (Side(0.0, lambdas, one, one, zero),)
-    return Side(1.0, lambdas, zero, one, zero), Side(1.0, 2.0 - lambdas, zero, -one, zero)

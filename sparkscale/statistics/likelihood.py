@@ -11,29 +11,35 @@ import numpy.typing as npt
 from sparkscale.statistics._base import Array
 from sparkscale.statistics.powers import DIVISORS, EXPONENTS, ZERO, PowerMoments
 
-__all__ = ["Likelihood", "Sides"]
+__all__ = ["Likelihood", "Standardized"]
 
 WIDTH = 7  # exponents from which the derivatives at one of them are computed
 ZOOM = np.linspace(0.0, 1.0, 33)
 BISECTIONS = 60
+ROUNDING = 1e-12  # smaller differences of likelihoods mean nothing
 SMALL = 0.02  # below it, a series of five terms is as exact as a difference
 
 
-@dataclass(frozen=True)
-class Sides:
-    r"""Moments of each side of each feature for one lambda.
+@dataclass(frozen=True, eq=False)
+class Standardized:
+    r"""Power transforms with mean 0 and variance 1, as far as interpolation gives these.
 
-    With the mean :math:`t_0` of the logarithms :math:`t = \log u` of a side, and its exponent e, these are the mean and
-    the logarithm of the variance of :math:`(\exp(e (t - t_0)) - 1) / e`.
+    .. math:: z = a \,\frac{(u / u_0)^e - 1}{e} + b
 
     Parameters
     ----------
-    mean, log_variance : numpy.ndarray of float64, shape (n_features, n_sides)
-        Mean and logarithm of the population variance, -inf for a side of equal values.
+    exponent, origin, factor, offset : numpy.ndarray of float64, shape (n_features, n_sides)
+        e, the absolute value of x that gives :math:`u_0`, a and b of each side.
+    mean, log_std : numpy.ndarray of float64, shape (n_features,)
+        Mean, which may overflow, and logarithm of the standard deviation of the transformed values.
     """
 
+    exponent: Array
+    origin: Array
+    factor: Array
+    offset: Array
     mean: Array
-    log_variance: Array
+    log_std: Array
 
 
 class Likelihood:
@@ -151,7 +157,7 @@ class Likelihood:
         return low, high
 
     def best(self) -> Array:
-        """Return the lambda of the largest likelihood; 1 for a constant feature.
+        """Return the lambda of the largest likelihood; 1 for a feature whose likelihood does not depend on it.
 
         Returns
         -------
@@ -170,7 +176,12 @@ class Likelihood:
             middle = 0.5 * (start + end)
             rises = self._evaluated(middle[:, None])[1][:, 0] > 0
             start, end = np.where(rises, middle, start), np.where(rises, end, middle)
-        return np.where(self.constant, 1.0, np.where(is_inside, 0.5 * (start + end), np.nan))
+        return np.where(self._is_flat(), 1.0, np.where(is_inside, 0.5 * (start + end), np.nan))
+
+    def _is_flat(self) -> npt.NDArray[np.bool_]:
+        """Return for which features lambda makes no difference, as far as rounding errors let see."""
+        ends = self._evaluated(np.stack([*self.bounds, np.ones(len(self._share))], axis=1))[0]
+        return np.asarray(self.constant | (np.max(ends, axis=1) - np.min(ends, axis=1) < ROUNDING))
 
     def _bracket(self, lambdas: Array, inside: npt.NDArray[np.bool_]) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
         """Return the lambdas before and after the best one, and whether it is neither the first nor the last."""
@@ -181,20 +192,66 @@ class Likelihood:
         is_inner = inside[rows, before] & inside[rows, after] & (best > 0) & (best < last)
         return lambdas[rows, before], lambdas[rows, after], is_inner & np.isfinite(likelihood[rows, best])
 
-    def sides(self, lambdas: Array) -> Sides:
-        """Return the moments of each side for one lambda of each feature.
+    def sides(self, lambdas: Array) -> tuple[Array, Array]:
+        r"""Return the moments of each side for one lambda of each feature.
+
+        With the mean :math:`t_0` of the logarithms :math:`t = \log u` of a side, and its exponent e, they are those of
+        :math:`(\exp(e (t - t_0)) - 1) / e`.
 
         Parameters
         ----------
         lambdas : numpy.ndarray of float64, shape (n_features,)
-            Whose exponents are within the grid.
+            If an exponent is not within the grid, moments are only roughly right.
+
+        Returns
+        -------
+        mean, log_variance : numpy.ndarray of float64, shape (n_features, n_sides)
+            The mean, and the logarithm of the population variance; -inf for a side of equal values.
         """
-        e = self._exponents(lambdas[:, None])
+        e = np.clip(self._exponents(lambdas[:, None]), EXPONENTS[0], EXPONENTS[-1])
         growth, _, spread, _ = self._at(e)
         with np.errstate(all="ignore"):
             mean = growth * _quotient(e * growth, np.zeros_like(e))[0]
-        varies = self._varies
-        return Sides(np.where(varies, mean[..., 0], 0.0), np.where(varies, spread[..., 0], -np.inf))
+        return np.where(self._varies, mean[..., 0], 0.0), np.where(self._varies, spread[..., 0], -np.inf)
+
+    def standardized(self, lambdas: Array) -> Standardized:
+        """Return the transforms with mean 0 and variance 1 for one lambda of each feature; see `sides`."""
+        e, signs, constant = self._exponents(lambdas[:, None])[..., 0], self._signs, self.constant[:, None]
+        present = self._share > 0
+        center = np.where(present, self.center, 0.0)
+        mean, log_variance = self.sides(lambdas)
+        log_variance = np.where(constant, -2.0 * e * center, log_variance)  # so that the scale is 1
+        with np.errstate(all="ignore"):
+            one, two = (form(e, center, mean, log_variance) for form in (self._of_one_side, self._of_two_sides))
+            both = self._is_two_sided
+            factor, offset = (np.where(both[:, None], b, a) for a, b in zip(one[:2], two[:2], strict=True))
+            values = signs * (np.exp(e * center) * mean + center * _quotient(e * center, np.zeros_like(e))[0])
+            origin = np.expm1(center) if self._moments.shift else np.exp(center)
+        origin = np.where(constant & present, self._moments.high, origin)
+        total = np.sum(np.where(present, self._share * values, 0.0), axis=1)
+        return Standardized(e, origin, factor, offset, total, np.where(both, two[2], one[2]))
+
+    def _of_one_side(self, e: Array, center: Array, mean: Array, log_variance: Array) -> tuple[Array, Array, Array]:
+        """Return factor, offset and the logarithm of the standard deviation if all values are of one side."""
+        signs, present = self._signs, self._share > 0
+        scale = np.exp(-0.5 * log_variance)
+        log_std = np.sum(np.where(present, e * center + 0.5 * log_variance, 0.0), axis=1)
+        # The other side starts with the result of 0.
+        at_zero = -signs * scale * (center * _quotient(-e * center, np.zeros_like(e))[0] + mean)
+        at_zero = np.sum(np.where(present, at_zero, 0.0), axis=1, keepdims=True)
+        factor = signs * np.where(present, scale, np.exp(-log_std)[:, None])
+        return factor, np.where(present, -signs * scale * mean, at_zero), log_std
+
+    def _of_two_sides(self, e: Array, center: Array, mean: Array, log_variance: Array) -> tuple[Array, Array, Array]:
+        """Return the same if both sides have values, computed relative to a power that does not overflow."""
+        share, signs, power = self._share, self._signs, e * center
+        top = np.max(np.maximum(power + np.maximum(0.5 * log_variance, 0.0), 0.0), axis=1, keepdims=True)
+        scale, at_center = np.exp(power - top), center * _quotient(power, top)[0]
+        level = signs * (scale * mean + at_center)
+        total = np.sum(share * level, axis=1, keepdims=True)
+        within = np.sum(share * np.exp(2.0 * (power - top) + log_variance), axis=1, keepdims=True)
+        std = np.sqrt(within + np.sum(share * (level - total) ** 2, axis=1, keepdims=True))
+        return signs * scale / std, (signs * at_center - total) / std, (np.log(std) + top)[:, 0]
 
 
 def _quotient(x: Array, top: Array) -> tuple[Array, Array]:
