@@ -60,7 +60,7 @@ class Likelihood:
     """
 
     def __init__(self, moments: PowerMoments) -> None:
-        self._moments = moments
+        self._moments, self.count = moments, np.sum(moments.number, axis=1)
         number = moments.number
         total = np.sum(number, axis=1, keepdims=True)
         self._share = number / np.where(total > 0, total, 1.0)
@@ -177,6 +177,19 @@ class Likelihood:
             rises = self._evaluated(middle[:, None])[1][:, 0] > 0
             start, end = np.where(rises, middle, start), np.where(rises, end, middle)
         return np.where(self._is_flat(), 1.0, np.where(is_inside, 0.5 * (start + end), np.nan))
+
+    def edge(self) -> Array:
+        """Return the end of the grid that has the larger likelihood."""
+        ends = np.stack(self.bounds, axis=1)
+        values = self._evaluated(ends)[0]
+        return np.where(values[:, 0] > values[:, 1], ends[:, 0], ends[:, 1])
+
+    def of_standardized(self, lambdas: Array, log_std: Array) -> Array:
+        """Return the likelihood of lambdas, given the true logarithm of the standard deviation after `standardized`."""
+        center = np.where(self._share > 0, self.center, 0.0)
+        alone = np.sum(np.where(self._share > 0, self._exponents(lambdas[:, None])[..., 0] * center, 0.0), axis=1)
+        total = log_std + self.standardized(lambdas).log_std - np.where(self._is_two_sided, 0.0, alone)
+        return np.asarray((lambdas - 1.0) * self._jacobian - total)
 
     def _is_flat(self) -> npt.NDArray[np.bool_]:
         """Return for which features lambda makes no difference, as far as rounding errors let see."""
