@@ -9,6 +9,7 @@ from sparkscale.kernels.batch import batch_norm, batch_norm_backward, batch_norm
 from sparkscale.kernels.clipping import clip_by_global_norm, clip_by_norm, clip_by_value, global_norm
 from sparkscale.kernels.matrix import spectral_norm, whitening
 from sparkscale.kernels.quantile import inverse_quantile_transform, quantile_transform
+from sparkscale.kernels.quantization import dequantize, quantize
 from sparkscale.kernels.rows import group_norm, instance_norm, layer_norm, normalize, rms_norm
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_norm",
     "clip_by_value",
+    "dequantize",
     "global_norm",
     "group_norm",
     "instance_norm",
@@ -26,6 +28,7 @@ __all__ = [
     "moments",
     "normalize",
     "quantile_transform",
+    "quantize",
     "rms_norm",
     "spectral_norm",
     "whitening",

@@ -13,6 +13,7 @@ from sparkscale.scalers.max_abs import MaxAbsScaler, MaxAbsScalerModel
 from sparkscale.scalers.min_max import MinMaxScaler, MinMaxScalerModel
 from sparkscale.scalers.normalizer import Normalizer
 from sparkscale.scalers.profile import Profile
+from sparkscale.scalers.quantizer import Quantizer, QuantizerModel
 from sparkscale.scalers.rms_norm import RMSNorm
 from sparkscale.scalers.robust import RobustScaler, RobustScalerModel
 from sparkscale.scalers.scaler_set import ScalerSet, ScalerSetModel
@@ -40,6 +41,8 @@ __all__ = [
     "MinMaxScalerModel",
     "Normalizer",
     "Profile",
+    "Quantizer",
+    "QuantizerModel",
     "RMSNorm",
     "RobustScaler",
     "RobustScalerModel",
