@@ -63,6 +63,10 @@ class AffineMap:
         """Return the identity map."""
         return cls(np.zeros(features), np.ones(features), np.zeros(features))
 
+    def arrays(self) -> dict[str, Array]:
+        """Return the parameters by name."""
+        return {name: getattr(self, name) for name in FIELDS}
+
     @classmethod
     def concat(cls, maps: Sequence[AffineMap]) -> AffineMap:
         """Concatenate the features of maps that all divide, or all multiply."""

@@ -22,6 +22,7 @@ from sparkscale import kernels
 from sparkscale.affine import AffineMap, MatrixMap
 from sparkscale.arrays import namespace
 from sparkscale.blocks import DenseBlock
+from sparkscale.curves import QuantileCurve
 from sparkscale.spark.transform.rows import MaskedKernel
 from sparkscale.statistics import CoMoments, Extrema, Moments, Squares
 
@@ -164,6 +165,18 @@ def test_matrix_map(place: Callable[[Any], Any]) -> None:
     close(back(mixed.apply(place(DATA["invalid"]))), mixed.apply(DATA["invalid"]))
 
 
+@each_library
+@pytest.mark.parametrize("normal", [False, True])
+def test_quantile_curve(normal: bool, place: Callable[[Any], Any]) -> None:
+    """Ranks, and the values of ranks."""
+    curve = QuantileCurve(False, normal, np.sort(ROWS, axis=0).T, np.full(6, 39.0))
+    rows = np.concatenate([DATA["invalid"], np.round(ROWS * 1.5)])
+    mapped = curve.apply(rows)
+
+    close(back(curve.apply(place(rows))), mapped, atol=1e-14)
+    close(back(curve.inverse().apply(place(mapped))), curve.inverse().apply(mapped), atol=1e-14)
+
+
 KERNELS: dict[str, Callable[[Any], Any]] = {
     "moments": partial(kernels.moments, axes=0),
     "batch_norm": partial(kernels.batch_norm, mean=GAINS, variance=GAINS**2, gamma=GAINS, beta=GAINS),
@@ -181,6 +194,11 @@ KERNELS: dict[str, Callable[[Any], Any]] = {
     "global_norm": lambda x: kernels.global_norm([x, x * 2.0]),
     "clip_by_global_norm": lambda x: tuple(kernels.clip_by_global_norm([x, x * 2.0], 1.0)[0]),
     "spectral_norm": lambda x: kernels.spectral_norm(x.T @ x),
+    "quantile_transform": partial(kernels.quantile_transform, quantiles=np.sort(ROWS, axis=0), distribution="normal"),
+    "inverse_quantile_transform": partial(kernels.inverse_quantile_transform, quantiles=np.sort(ROWS, axis=0)),
+    "quantize": partial(kernels.quantize, ranges=[[-1.0] * 6, [5.0] * 6]),
+    "quantize, symmetric": partial(kernels.quantize, ranges=[[-1.0], [5.0]], scheme="symmetric"),
+    "dequantize": partial(kernels.dequantize, ranges=np.sort(ROWS, axis=0)[[0, -1]], dtype="uint8"),
     "whitening": lambda x: kernels.whitening(x.T @ x, method="zca"),
 }
 FROM_VALID: dict[str, Callable[..., Any]] = {
@@ -232,9 +250,12 @@ def _as_tuple(x: Any) -> Any:
 PACKAGE = Path(kernels.__file__).parents[1]
 ON_DEVICE = {
     **{f"kernels/{path.name}": None for path in (PACKAGE / "kernels").glob("*.py")},
+    "kernels/quantile.py": {"forward", "backward", "_interpolated"},
+    "curves.py": {"_applied"},
     "affine.py": {"apply"},
     "spark/transform/rows.py": {"MaskedKernel"},
     "spark/transform/affine.py": {"_mapped"},
+    "spark/transform/quantized.py": {"_codes"},
     "blocks.py": {"DenseBlock"},
     "statistics/_base.py": {"total", "of", "merge"},
     "statistics/_reductions.py": {"Columns"},

@@ -308,7 +308,7 @@ def test_what_cannot_be_scaled_as_of_a_day_is_refused(df, early, monkeypatch):
         model.update(without)
     with pytest.raises(ParamError, match="differ: as of day date and day date"):
         model.merge(StandardScaler(inputCols=["x"], groupCols=["day"]).fit(early))
-    with pytest.raises(ParamError, match="asOf is not for RobustScaler: the quantiles"):
+    with pytest.raises(ParamError, match="asOf is not available: the quantiles"):
         RobustScaler(inputCol="x", asOf="day").fit(df)
     with pytest.raises(ParamError, match="asOf is set, but the model was fitted without it"):
         with_groups.copy({with_groups.asOf: "day"}).transform(df)

@@ -127,10 +127,9 @@ def may_overflow(entry: Entry, matrix: np.ndarray, params: dict[str, Any]) -> bo
                 return True
         if entry.name == "Quantizer":
             symmetric = params.get("scheme") == "symmetric"
-            covered, steps = (max(map(abs, valid)), 127) if symmetric else (spread, 255)
-            if covered > LARGEST or 0 < covered / steps < NORMAL:
-                return True
-        if entry.name == "RobustScaler" and (spread > LARGEST or 0 < spread < Fraction(1e-290)):
+            spread = 2 * max(map(abs, valid)) if symmetric else spread
+        least = {"Quantizer": 256 * NORMAL, "RobustScaler": Fraction(1e-290)}.get(entry.name)
+        if least and (spread > LARGEST or 0 < spread < least):
             return True
     return False
 

@@ -142,10 +142,7 @@ def backward(xp: Any, values: Any, quantiles: Array, last: Array, *, is_normal: 
         ranks = normal.cdf(xp, xp.where(xp.abs(values) < normal.LIMIT, values, 0.0))
         ranks = xp.where(values <= -normal.LIMIT, 0.0, xp.where(values >= normal.LIMIT, 1.0, ranks))
     ranks = xp.where(ranks > 0.0, xp.where(ranks < 1.0, ranks, 1.0), 0.0)
-    flat, count, start = (
-        xp.asarray(a, device=device(ranks))
-        for a in (quantiles.ravel(), last.astype(np.float64), np.arange(len(quantiles)) * quantiles.shape[1])
-    )
+    flat, count, start = (xp.asarray(a, device=device(ranks)) for a in _places(quantiles, last))
     place = ranks * count
     before = xp.floor(place)
     before = xp.where(before < count, before, xp.where(count > 0, count - 1.0, 0.0))
@@ -154,6 +151,12 @@ def backward(xp: Any, values: Any, quantiles: Array, last: Array, *, is_normal: 
     after = at + xp.astype(count > 0, xp.int64)
     high = xp.reshape(xp.take(flat, xp.reshape(after, (-1,))), at.shape)
     return xp.where(xp.isnan(values), values, low * (1.0 - share) + high * share)
+
+
+def _places(quantiles: Array, last: Array) -> tuple[Array, Array, npt.NDArray[np.int64]]:
+    """Return the quantiles of all features, how many steps there are in each, and where they start."""
+    starts = np.arange(len(quantiles), dtype=np.int64) * quantiles.shape[1]
+    return quantiles.ravel(), last.astype(np.float64), starts
 
 
 def _ranks(xp: Any, x: Any, quantiles: Array) -> Any:
@@ -165,7 +168,11 @@ def _ranks(xp: Any, x: Any, quantiles: Array) -> Any:
     x, knots = x * unit, knots * unit
     if is_numpy_array(x):
         return np.interp(x, knots, ranks)
-    knots, ranks = (xp.asarray(a, device=device(x)) for a in (knots, ranks))
+    return _interpolated(xp, x, *(xp.asarray(a, device=device(x)) for a in (knots, ranks)))
+
+
+def _interpolated(xp: Any, x: Any, knots: Any, ranks: Any) -> Any:
+    """Return the ranks of values by the line between knots, as ``numpy.interp``."""
     flat = xp.reshape(x, (-1,))
     flat = xp.where(flat < knots[0], knots[0], xp.where(flat > knots[-1], knots[-1], flat))
     after = xp.clip(xp.searchsorted(knots, flat), 1, knots.shape[0] - 1)

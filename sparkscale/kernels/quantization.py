@@ -13,7 +13,7 @@ __all__ = ["DTYPES", "SCHEMES", "codes_of", "dequantize", "numbers_of", "quantiz
 
 DTYPES = {"int8": (-128.0, 127.0), "uint8": (0.0, 255.0)}
 SCHEMES = ("affine", "symmetric")
-SMALLEST_NORMAL = np.finfo(np.float64).tiny
+SMALLEST_NORMAL = float(np.finfo(np.float64).tiny)
 
 
 def quantize(x: Any, ranges: Any, *, dtype: str = "int8", scheme: str = "affine") -> Any:
@@ -55,8 +55,8 @@ def quantize(x: Any, ranges: Any, *, dtype: str = "int8", scheme: str = "affine"
 
     Notes
     -----
-    ``quantize_embeddings`` of sentence-transformers takes the same ranges. It truncates instead of rounding, so that
-    its codes may be smaller by one, and does not clip: values out of range wrap around.
+    ``quantize_embeddings`` of sentence-transformers takes the same ranges. It truncates towards 0 instead of rounding, so
+    that its codes may differ by one, and does not clip: values out of range wrap around.
 
     Examples
     --------

@@ -13,6 +13,7 @@ from sparkscale.scalers.max_abs import MaxAbsScaler, MaxAbsScalerModel
 from sparkscale.scalers.min_max import MinMaxScaler, MinMaxScalerModel
 from sparkscale.scalers.normalizer import Normalizer
 from sparkscale.scalers.profile import Profile
+from sparkscale.scalers.quantile_transformer import QuantileTransformer, QuantileTransformerModel
 from sparkscale.scalers.quantizer import Quantizer, QuantizerModel
 from sparkscale.scalers.rms_norm import RMSNorm
 from sparkscale.scalers.robust import RobustScaler, RobustScalerModel
@@ -41,6 +42,8 @@ __all__ = [
     "MinMaxScalerModel",
     "Normalizer",
     "Profile",
+    "QuantileTransformer",
+    "QuantileTransformerModel",
     "Quantizer",
     "QuantizerModel",
     "RMSNorm",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sparkscale.affine import AffineMap
 from sparkscale.errors import RangeOverflowError, tag_error
 from sparkscale.scalers._learned import Array
-from sparkscale.spark.transform.by_key import NUMBERS
 from sparkscale.statistics import StatisticSet
 
 __all__ = ["KeyMaps", "KeyValues"]
@@ -52,17 +51,21 @@ class KeyMaps:
             inverse,
             model.getMinGroupCount() if least is None else least,
         )
-        self._affine, self._fill = self._model._entry_map(), self._model._fill()
+        self._map, self._fill = self._model._entry_map(), self._model._fill()
         if not ahead:
-            unknown = np.full(len(self._affine), np.nan)
-            self._affine = AffineMap(unknown, unknown, unknown)
+            self._map = replace(self._map, **{n: np.full_like(a, np.nan) for n, a in self._map.arrays().items()})
             if self._fill is not None and self._model.getOrDefault("fillInvalid") == "center":
-                self._fill = unknown
+                self._fill = np.full(len(self._map), np.nan)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the numbers."""
+        return (*self._map.arrays(), "fill", "zero")
 
     @property
     def of_all(self) -> dict[str, Array]:
         """The numbers of the map of all rows."""
-        numbers = _numbers(self._affine, self._fill, 1, inverse=self._inverse)
+        numbers = _numbers(self._map, self._fill, 1, inverse=self._inverse)
         return {name: row[0] for name, row in numbers.items()}
 
     def __call__(self, keys: pa.Array, rows: StatisticSet) -> dict[str, Array]:
@@ -84,13 +87,15 @@ class KeyMaps:
         model = _of_rows(self._model, statistic)
         own = model._entry_map(few.ravel())
         own_fill = model._fill(few.ravel())
-        pairs = ((own.center, self._affine.center), (own.scale, self._affine.scale), (own.offset, self._affine.offset))
-        center, scale, offset = (np.where(few, of_all, one.reshape(rows, -1)).ravel() for one, of_all in pairs)
-        affine = AffineMap(center, scale, offset)
+        arrays = {}
+        for name, of_all in self._map.arrays().items():
+            of_keys = getattr(own, name)
+            which = few.reshape(few.shape + (1,) * (of_all.ndim - 1))
+            arrays[name] = np.where(which, of_all, of_keys.reshape(rows, *of_all.shape)).reshape(of_keys.shape)
         fill = None
         if own_fill is not None and self._fill is not None:
             fill = np.where(few, self._fill, own_fill.reshape(rows, -1)).ravel()
-        return _numbers(affine, fill, rows, inverse=self._inverse)
+        return _numbers(replace(own, **arrays), fill, rows, inverse=self._inverse)
 
 
 def _of_rows(model: Any, statistic: Any) -> Any:
@@ -100,12 +105,12 @@ def _of_rows(model: Any, statistic: Any) -> Any:
     return model
 
 
-def _numbers(affine: AffineMap, fill: Array | None, rows: int, *, inverse: bool) -> dict[str, Array]:
-    """Return maps as lists of numbers, in the order of ``NUMBERS``."""
-    affine = affine.inverse() if inverse else affine
-    zero: npt.NDArray[np.float64] = affine.apply(np.zeros(len(affine))).reshape(rows, -1)
-    numbers = (affine.center, affine.scale, affine.offset, np.zeros(0) if fill is None else fill)
+def _numbers(fitted: Any, fill: Array | None, rows: int, *, inverse: bool) -> dict[str, Array]:
+    """Return maps as lists of numbers."""
+    fitted = fitted.inverse() if inverse else fitted
+    zero: npt.NDArray[np.float64] = fitted.apply(np.zeros(len(fitted))).reshape(rows, -1)
+    numbers = {**fitted.arrays(), "fill": np.zeros(0) if fill is None else fill}
     return {
-        **{name: values.reshape(rows, -1) for name, values in zip(NUMBERS, numbers, strict=False)},
+        **{name: values.reshape(rows, -1) for name, values in numbers.items()},
         "zero": (zero == 0).all(axis=1).astype(np.float64)[:, None],
     }

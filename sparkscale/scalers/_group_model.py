@@ -24,8 +24,9 @@ from sparkscale.spark.keys import KeyColumn
 from sparkscale.spark.names import folded
 from sparkscale.spark.saved_tables import Form, named
 from sparkscale.spark.transform.apply import Plan, slices_of
-from sparkscale.spark.transform.by_key import NUMBERS, AsOf, ByKey, Joined, MapTable
+from sparkscale.spark.transform.by_key import AsOf, MapTable
 from sparkscale.spark.transform.column_map import ColumnMap
+from sparkscale.spark.transform.key_maps import AffineByKey, ByKey
 from sparkscale.statistics import Mergeable
 
 __all__ = ["GroupModel"]
@@ -34,8 +35,6 @@ LOG = logging.getLogger("sparkscale")
 
 S = TypeVar("S", bound=Mergeable)
 G = TypeVar("G", bound="GroupModel[Any]")
-
-NOT_JOINED = Joined("", "", "", "", "")
 
 
 class GroupModel(HasGroups, ScalerModel[S]):
@@ -169,9 +168,13 @@ class GroupModel(HasGroups, ScalerModel[S]):
             channel = layout.index_sql(f"({{0}} % {layout.size})")
             entry = f"int({{0}} div {layout.size}) * {layout.channels} + {channel}"
             starts = [start // layout.size * layout.channels for start in starts]
-        by_key = ByKey(NOT_JOINED, not inverse, entry=entry, bounds=bounds, fills=fills)
+        by_key = replace(self._key_map(inverse), entry=entry, bounds=bounds, fills=fills)
         maps: list[ColumnMap] = [replace(by_key, start=start) for start in starts]
         return maps, None if df is None else self._map_table(df, self._groups, inverse=inverse)
+
+    def _key_map(self, inverts: bool) -> ByKey:
+        """Return the map of a row by the numbers of its key."""
+        return AffineByKey(inverts)
 
     def _map_table(self, df: DataFrame, groups: Groups, *, inverse: bool) -> MapTable:
         """Return the maps of all keys."""
@@ -181,20 +184,20 @@ class GroupModel(HasGroups, ScalerModel[S]):
         refuse, replaces = unseen == "error", unseen == "global"
         with translate_job_errors():
             if groups.history is not None:
-                table, as_of = self._as_of_table(groups.history, inverse=inverse, unseen=replaces)
-                return MapTable(table, groups.table.small, keys, None, refuse, as_of)
+                table, names, as_of = self._as_of_table(groups.history, inverse=inverse, unseen=replaces)
+                return MapTable(table, names, groups.table.small, keys, None, refuse, as_of)
             maps = KeyMaps(self, inverse=inverse)
-            table = groups.table.map_rows(maps, NUMBERS)
-        return MapTable(table, groups.table.small, keys, maps.of_all if replaces else None, refuse)
+            table = groups.table.map_rows(maps, maps.names)
+        return MapTable(table, maps.names, groups.table.small, keys, maps.of_all if replaces else None, refuse)
 
-    def _as_of_table(self, history: History, *, inverse: bool, unseen: bool) -> tuple[DataFrame, AsOf]:
-        """Return the maps of what was known before."""
+    def _as_of_table(self, history: History, *, inverse: bool, unseen: bool) -> tuple[DataFrame, Sequence[str], AsOf]:
+        """Return the maps of what was known before, and the names of their numbers."""
         of_keys, of_all = self._maps_before(history, inverse=inverse), None
         if history.grouped:
-            of_all = history.of_all.map_rows(self._maps_before(history.of_all, inverse=inverse), NUMBERS)
+            of_all = history.of_all.map_rows(self._maps_before(history.of_all, inverse=inverse), of_keys.names)
         small = history.of_all.table.small
         as_of = AsOf(history.values_sql, len(history.values), history.step, of_all, small, unseen)
-        return history.map_rows(of_keys, NUMBERS), as_of
+        return history.map_rows(of_keys, of_keys.names), of_keys.names, as_of
 
     def _maps_before(self, history: History, *, inverse: bool) -> KeyMaps:
         least = None if history.grouped else 1  # without groups there are no other rows

@@ -18,19 +18,46 @@ from sparkscale.spark import storage
 from sparkscale.statistics import Mergeable, Quantiles
 from sparkscale.statistics.quantiles import INTERPOLATIONS
 
-__all__ = ["HasQuantiles", "QuantileModel", "QuantileScaler"]
+__all__ = ["HasQuantiles", "HasSketch", "OfQuantiles", "QuantileModel", "QuantileScaler"]
 
-M = TypeVar("M", bound="QuantileModel")
+M = TypeVar("M", bound="OfQuantiles")
 
 
-class HasQuantiles(HasMissing):
-    """Mixin for a lower and an upper quantile, and for filling missing values by the median."""
+class HasSketch(HasMissing):
+    """Mixin for the sketch that quantiles are taken from, and for filling missing values by the median."""
 
-    lower = param("lower", "lower quantile, between 0 and 1", float)
-    upper = param("upper", "upper quantile, between 0 and 1", float)
     relativeError = param(
         "relativeError", "the rank of a quantile is off by at most this share of the rows; 0 keeps every value", float
     )
+    _defaults = {"relativeError": Quantiles.relative_error}
+
+    def getRelativeError(self) -> float:
+        """Return ``relativeError``."""
+        return self.getOrDefault(self.relativeError)
+
+    def setRelativeError(self: P, value: float) -> P:
+        """Set ``relativeError``."""
+        return self._set(relativeError=value)
+
+    @property
+    def _statistic_class(self) -> type[Quantiles]:
+        return Quantiles.within(self.getRelativeError())
+
+    def _check_params(self) -> None:
+        super()._check_params()
+        if not 0 <= self.getRelativeError() <= 1:
+            raise self._fail(f"relativeError must be from 0 to 1. Got {self.getRelativeError()}.")
+        if self.hasParam("asOf") and self.isSet("asOf"):
+            raise self._fail(
+                "asOf is not available: the quantiles of the rows before each value may not fit in memory. Leave it out."
+            )
+
+
+class HasQuantiles(HasSketch):
+    """Mixin for a lower and an upper quantile."""
+
+    lower = param("lower", "lower quantile, between 0 and 1", float)
+    upper = param("upper", "upper quantile, between 0 and 1", float)
     interpolation = param(
         "interpolation",
         "a quantile between two values. 'none': is one of the values, as in Spark; 'linear': is interpolated, as in "
@@ -38,7 +65,7 @@ class HasQuantiles(HasMissing):
         str,
     )
 
-    _defaults = {"relativeError": Quantiles.relative_error, "interpolation": "none"}
+    _defaults = {"interpolation": "none"}
     _choices = {"interpolation": INTERPOLATIONS}
 
     def getLower(self) -> float:
@@ -48,10 +75,6 @@ class HasQuantiles(HasMissing):
     def getUpper(self) -> float:
         """Return ``upper``."""
         return self.getOrDefault(self.upper)
-
-    def getRelativeError(self) -> float:
-        """Return ``relativeError``."""
-        return self.getOrDefault(self.relativeError)
 
     def getInterpolation(self) -> str:
         """Return ``interpolation``."""
@@ -65,17 +88,9 @@ class HasQuantiles(HasMissing):
         """Set ``upper``."""
         return self._set(upper=value)
 
-    def setRelativeError(self: P, value: float) -> P:
-        """Set ``relativeError``."""
-        return self._set(relativeError=value)
-
     def setInterpolation(self: P, value: str) -> P:
         """Set ``interpolation``."""
         return self._set(interpolation=value)
-
-    @property
-    def _statistic_class(self) -> type[Quantiles]:
-        return Quantiles.within(self.getRelativeError())
 
     def _check_params(self) -> None:
         super()._check_params()
@@ -83,28 +98,12 @@ class HasQuantiles(HasMissing):
             raise self._fail(
                 f"lower must be less than upper, and both from 0 to 1. Got lower={self.getLower()}, upper={self.getUpper()}."
             )
-        if not 0 <= self.getRelativeError() <= 1:
-            raise self._fail(f"relativeError must be from 0 to 1. Got {self.getRelativeError()}.")
 
 
-class QuantileModel(HasQuantiles, ScalerModel[Quantiles]):
-    """Base of the models of quantiles."""
+class OfQuantiles(HasSketch, ScalerModel[Quantiles]):
+    """Base of the models that hold quantiles."""
 
     _statistic_class = Quantiles
-    _without_spread = "feature(s) with equal quantiles"
-
-    def _numbers_of(self, statistic: Quantiles) -> Mapping[str, Array]:
-        quantiles = {"lower": self.getLower(), "median": 0.5, "upper": self.getUpper()}
-        numbers = {name: statistic.quantile(q, self.getInterpolation()) for name, q in quantiles.items()}
-        with np.errstate(all="ignore"):
-            numbers["range"] = numbers["upper"] - numbers["lower"]
-        return {**numbers, "min": statistic.min, "max": statistic.max}
-
-    def _spread(self) -> Array:
-        return self._shown("range")
-
-    def _extent(self) -> Extent:
-        return Extent(self._shown("lower"), self._shown("upper"), self._shown("median"))
 
     def _check_params(self) -> None:
         super()._check_params()
@@ -160,5 +159,24 @@ class QuantileModel(HasQuantiles, ScalerModel[Quantiles]):
         return Quantiles.within(error)
 
 
-class QuantileScaler(HasQuantiles, Scaler[M], Generic[M]):
+class QuantileModel(HasQuantiles, OfQuantiles):
+    """Base of the models of two quantiles and the median."""
+
+    _without_spread = "feature(s) with equal quantiles"
+
+    def _numbers_of(self, statistic: Quantiles) -> Mapping[str, Array]:
+        quantiles = {"lower": self.getLower(), "median": 0.5, "upper": self.getUpper()}
+        numbers = {name: statistic.quantile(q, self.getInterpolation()) for name, q in quantiles.items()}
+        with np.errstate(all="ignore"):
+            numbers["range"] = numbers["upper"] - numbers["lower"]
+        return {**numbers, "min": statistic.min, "max": statistic.max}
+
+    def _spread(self) -> Array:
+        return self._shown("range")
+
+    def _extent(self) -> Extent:
+        return Extent(self._shown("lower"), self._shown("upper"), self._shown("median"))
+
+
+class QuantileScaler(HasSketch, Scaler[M], Generic[M]):
     """Base of the scalers by quantiles."""

@@ -17,7 +17,7 @@ from sparkscale.kernels.quantization import DTYPES, SCHEMES, codes_of, numbers_o
 from sparkscale.scalers._given import Argument
 from sparkscale.scalers._model import Array
 from sparkscale.scalers._params import P, param
-from sparkscale.scalers._quantiles import HasQuantiles, QuantileModel, QuantileScaler
+from sparkscale.scalers._quantiles import HasQuantiles, OfQuantiles, QuantileScaler
 from sparkscale.spark.expression import Bounds
 from sparkscale.spark.transform.column_map import ColumnMap
 from sparkscale.spark.transform.quantized import Quantized
@@ -58,7 +58,7 @@ class _QuantizerParams(HasQuantiles):
         return self.getLower() == 0 and self.getUpper() == 1
 
     @property
-    def _statistic_class(self) -> type[Extrema]:
+    def _statistic_class(self) -> type[Extrema]:  # type: ignore[override]  # of which Quantiles are one kind
         return Extrema if self._of_extrema else Quantiles.within(self.getRelativeError())
 
     def _check_params(self) -> None:
@@ -68,10 +68,12 @@ class _QuantizerParams(HasQuantiles):
         fill = self.getFillInvalid()
         low, high = codes_of(self.getDtype(), self.getScheme())
         if isinstance(fill, float) and not (low <= fill <= high and fill.is_integer()):
-            raise self._fail(f"fillInvalid must be 'center', None or an integer from {low:.0f} to {high:.0f}. Got {fill}.")
+            raise self._fail(
+                f"fillInvalid must be 'center', None or an integer from {low:.0f} to {high:.0f}. Got {fill}."
+            )
 
 
-class QuantizerModel(_QuantizerParams, QuantileModel):
+class QuantizerModel(_QuantizerParams, OfQuantiles):
     """Model fitted by `Quantizer`, or made from given ranges by `of`."""
 
     _statistic_class: type[Extrema] = Extrema  # type: ignore[assignment]  # or Quantiles
@@ -92,8 +94,7 @@ class QuantizerModel(_QuantizerParams, QuantileModel):
             A DataFrame with the input columns. Only its schema is read, for the types of the columns and their metadata.
             Without it, a column of one number is a scalar, and a column of several is an array.
         **params
-            Any other Params of the model, such as ``dtype``. One of ``inputCol`` and ``inputCols`` is required. ``lower``
-            and ``upper`` do not change the ranges.
+            Any other Params of the model, such as ``dtype``. One of ``inputCol`` and ``inputCols`` is required.
 
         Returns
         -------
@@ -134,10 +135,9 @@ class QuantizerModel(_QuantizerParams, QuantileModel):
 
     @property
     def errorBound(self) -> DenseVector:
-        r"""How far a value within the range of its feature can be from what the inverse restores.
+        """How far a value in the range can be from what the inverse restores: half a step, and rounding.
 
-        That is half a step, and :math:`2^{-49} \max(|low|, |high|)` for rounding; 0 for a range of a single value in the
-        "affine" scheme.
+        Rounding adds ``2 ** -49`` of the larger end. The bound is 0 for a single value in the "affine" scheme.
         """
         scale = self.affine.scale
         return Vectors.dense(np.where(np.isinf(scale), 0.0, 0.5 * scale + 2.0**-49 * self._largest))
@@ -168,7 +168,7 @@ class QuantizerModel(_QuantizerParams, QuantileModel):
 
     @property
     def _largest(self) -> Array:
-        return np.abs(self.ranges).max(axis=0)
+        return np.maximum(np.abs(self._shown("low")), np.abs(self._shown("high")))
 
     def _bounds(self) -> Bounds:
         return self._same_bounds(codes_of(self.getDtype(), self.getScheme()))
@@ -200,7 +200,7 @@ class Quantizer(_QuantizerParams, QuantileScaler[QuantizerModel]):
 
     Halves are rounded to even. Values out of range, infinite ones too, are clipped. The inverse
     :math:`x = (q - q_{min}) s + low` restores values within the range up to ``errorBound``, half a step. A feature whose
-    range is a single value has one code for it, which restores it exactly.
+    range is a single value has one code, which restores it exactly; in the "symmetric" scheme up to rounding.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ class Quantizer(_QuantizerParams, QuantileScaler[QuantizerModel]):
     lower, upper : float, default=0.0, 1.0
         The quantiles that are the ends of the range, from 0 to 1. By default, these are the smallest and the largest value.
     relativeError : float, default=0.001
-        Error of the ranks of quantiles as a share of the rows, from 0 to 1; see `RobustScaler`. Extrema are exact.
+        Error of the ranks of quantiles as a share of the rows; see `RobustScaler`. Extrema are exact.
     interpolation : {"none", "linear"}, default="none"
         A quantile is "none" one of the values, the smallest whose rank is at least ``q n``, as in Spark; or "linear"
         interpolated between the two values next to place ``q (n - 1)``, as in NumPy.
@@ -252,13 +252,12 @@ class Quantizer(_QuantizerParams, QuantileScaler[QuantizerModel]):
     -----
     The errors common to all stages, and when they show, are listed in :doc:`/reference/errors`.
 
-    ``quantize_embeddings`` of sentence-transformers truncates where this rounds: its codes are the same or smaller by one.
-    It does not clip: values out of range wrap around.
+    ``quantize_embeddings`` of sentence-transformers truncates where this rounds, so that its codes may differ by one. It
+    does not clip: values out of range wrap around.
 
     References
     ----------
-    B. Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", CVPR
-    (2018).
+    B. Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", 2018.
 
     Examples
     --------

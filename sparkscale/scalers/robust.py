@@ -58,10 +58,6 @@ class _RobustParams(HasQuantiles, HasConstant, HasClipRange, HasGroups):
 
     def _check_params(self) -> None:
         super()._check_params()
-        if self.isSet("asOf"):
-            raise self._fail(
-                "asOf is not for RobustScaler: the quantiles of the rows before each value may not fit in memory. Leave it out."
-            )
         if self.getUnitVariance() and not (self.getLower() > 0 and self.getUpper() < 1):
             raise self._fail(
                 "unitVariance needs lower and upper between 0 and 1, since normal data have no bounds. "

@@ -48,12 +48,16 @@ class OrderedValues:
             groups.append((which, rows, np.cumsum(row_weights, axis=1)))
         return cls(len(kept), groups)
 
-    def at(self, rank: Array) -> Array:
-        """Return the value of each feature at a rank; NaN where there are no values."""
-        values = np.full(self.features, np.nan)
+    def at(self, ranks: Array) -> Array:
+        """Return the values of each feature at its ranks, a row for each feature; NaN where there are no values."""
+        values = np.full(ranks.shape, np.nan)
         for which, rows, numbers in self.groups:
-            place = (numbers >= rank[which, None]).argmax(axis=1)
-            values[which] = rows[np.arange(len(which)), place]
+            if ranks.shape[1] == 1:
+                place = (numbers >= ranks[which]).argmax(axis=1)[:, None]
+            else:
+                pairs = zip(numbers, ranks[which], strict=True)
+                place = np.stack([np.searchsorted(of_feature, rank) for of_feature, rank in pairs])
+            values[which] = np.take_along_axis(rows, np.minimum(place, rows.shape[1] - 1), axis=1)
         return values
 
     def up_to(self, bounds: Array, compare: np.ufunc) -> Array:

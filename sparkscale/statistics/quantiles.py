@@ -168,12 +168,12 @@ class Quantiles(Leveled):
         sizes = lengths.astype(np.float64).reshape(*arrays["count"].shape, lengths.shape[1])
         return cls(**arrays, sizes=sizes, values=values)
 
-    def quantile(self, q: float, interpolation: str = "none") -> Array:
-        """Return a quantile of each feature.
+    def quantile(self, q: float | Array, interpolation: str = "none") -> Array:
+        """Return a quantile of each feature, or several.
 
         Parameters
         ----------
-        q : float
+        q : float or numpy.ndarray of float64, shape (n_features, n)
             From 0 to 1.
         interpolation : {"none", "linear"}
             "none": the smallest value whose rank is at least ``q * count``, as Spark; "linear": between the values next
@@ -181,19 +181,21 @@ class Quantiles(Leveled):
 
         Returns
         -------
-        numpy.ndarray of float64, shape (n_features,)
+        numpy.ndarray of float64, shape (n_features,) or (n_features, n)
             NaN where ``count`` is 0.
         """
-        key = q, interpolation
+        places = np.asarray(q, dtype=np.float64)
+        key = places.tobytes(), interpolation
         if key not in self._known:
-            self._known[key] = self._quantile(q, interpolation)
+            self._known[key] = self._quantile(places, interpolation)
             self._known[key].flags.writeable = False
-        return self._known[key]
+        return self._known[key] if places.ndim else self._known[key][:, 0]
 
-    def _quantile(self, q: float, interpolation: str) -> Array:
+    def _quantile(self, q: Array, interpolation: str) -> Array:
+        count = self.count[:, None]
         if interpolation == "none":
-            return self._at(np.ceil(q * self.count))
-        place = q * (self.count - 1)
+            return self._at(np.ceil(q * count))
+        place = q * (count - 1)
         before = np.floor(place)
         low, high, part = self._at(before + 1), self._at(before + 2), place - before
         with np.errstate(all="ignore"):
@@ -211,7 +213,7 @@ class Quantiles(Leveled):
         return self.count - self._ordered.up_to(bounds, np.less_equal)
 
     @cached_property
-    def _known(self) -> dict[tuple[float, str], Array]:
+    def _known(self) -> dict[tuple[bytes, str], Array]:
         """Quantiles that were computed before, since a map is made several times."""
         return {}
 
@@ -219,11 +221,11 @@ class Quantiles(Leveled):
     def _ordered(self) -> OrderedValues:
         return OrderedValues.of(self.sizes, self.zeros, self.values)
 
-    def _at(self, rank: Array) -> Array:
-        """Return the value of each feature at a rank, of 1 or more."""
-        values = self._ordered.at(rank)
-        values = np.where(rank <= 1, self.min, np.where(rank >= self.count, self.max, values))
-        return np.where(self.count > 0, values, np.nan)
+    def _at(self, ranks: Array) -> Array:
+        """Return the values of each feature at ranks of 1 or more, a row for each feature."""
+        low, high, count = (array[:, None] for array in (self.min, self.max, self.count))
+        values = np.where(ranks <= 1, low, np.where(ranks >= count, high, self._ordered.at(ranks)))
+        return np.where(count > 0, values, np.nan)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _of_arrays, (self.relative_error, self.arrays())

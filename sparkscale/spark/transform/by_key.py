@@ -1,26 +1,23 @@
-"""The affine map of each row's key, whose numbers are joined to the rows."""
+"""The numbers of the map of each row's key, joined to the rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from sparkscale.affine import AffineMap
 from sparkscale.errors import GroupError
-from sparkscale.spark.columns import FeatureColumn, temp_column_name
-from sparkscale.spark.expression import Bounds, array_literal, clipped, elementwise, failure, filled, without_nan
+from sparkscale.spark.columns import temp_column_name
+from sparkscale.spark.expression import array_literal, failure
 from sparkscale.spark.frame import Frame
 from sparkscale.spark.keys import KeyColumn, key_struct
-from sparkscale.spark.transform.column_map import Array, Entries, FittedMap
+from sparkscale.spark.transform.column_map import Array
 
-__all__ = ["NUMBERS", "AsOf", "ByKey", "Joined", "MapTable", "join_columns", "join_maps"]
+__all__ = ["NULL", "AsOf", "Joined", "MapTable", "join_columns", "join_maps"]
 
 NULL = "cast(NULL AS double)"
-NUMBERS = ("center", "scale", "offset", "fill", "zero")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +27,10 @@ class MapTable:
     Parameters
     ----------
     table : pyspark.sql.DataFrame
-        Key ``b``, and lists of numbers: ``center``, ``scale`` and ``offset`` of each entry; ``fill``, the result for null
-        and NaN, of each entry or empty; and ``zero``, 1 if all entries map 0 to 0.
+        Key ``b``, and lists of numbers: the arrays of the maps, such as ``center``, ``scale`` and ``offset``; ``fill``, the
+        result for null and NaN, of each entry or empty; and ``zero``, 1 if all entries map 0 to 0.
+    names : sequence of str
+        The names of these lists.
     small : bool
         Whether to send the table to every executor.
     keys : sequence of KeyColumn
@@ -45,6 +44,7 @@ class MapTable:
     """
 
     table: DataFrame
+    names: Sequence[str]
     small: bool
     keys: Sequence[KeyColumn]
     unseen: dict[str, Array] | None
@@ -88,46 +88,42 @@ class Joined:
     it: ``unknown`` is then the result, as SQL.
     """
 
-    center: str
-    scale: str
-    offset: str
-    fill: str
-    zero: str
+    columns: Mapping[str, str] = field(default_factory=dict)
     of_all: Joined | None = None
     unknown: str | None = None
 
-    @classmethod
-    def of(cls, names: Sequence[str]) -> Joined:
-        """Return the columns that have these names, in the order of ``NUMBERS``."""
-        center, scale, offset, fill, zero = names
-        return cls(center, scale, offset, fill, zero)
+    @property
+    def present(self) -> str:
+        """A condition, as SQL, that there is a map."""
+        return f"{next(iter(self.columns.values()))} IS NOT NULL"
 
 
 def join_maps(frame: Frame, maps: MapTable) -> Joined:
     """Join the numbers of each row's key to the frame."""
-    keys, as_of = frame.read(list(maps.keys)), maps.as_of
+    keys, as_of, names = frame.read(list(maps.keys)), maps.as_of, maps.names
     added = frame.add_all([key.sql for key in keys])
     table = _hinted(maps.table, small=maps.small)
     if as_of is None:
-        joined = Joined.of(join_columns(frame, table, added, NUMBERS))
-        unseen = {name: _list(maps.unseen[name]) for name in NUMBERS} if maps.unseen else None
+        columns = join_columns(frame, table, added, names)
+        joined = Joined(dict(zip(names, columns, strict=True)))
+        unseen = {name: _list(maps.unseen[name]) for name in names} if maps.unseen else None
     else:
         *added, value = added
         place = _place(frame, value, as_of)
-        joined = Joined.of(join_columns(frame, table, added, NUMBERS, place, as_of.step))
-        unseen = None
+        columns = join_columns(frame, table, added, names, place, as_of.step)
+        joined, unseen = Joined(dict(zip(names, columns, strict=True))), None
         if as_of.of_all is not None:
             maps_of_all = _hinted(as_of.of_all, small=as_of.small)
-            of_all = Joined.of(join_columns(frame, maps_of_all, [], NUMBERS, place))
-            unseen = vars(of_all) if as_of.unseen else None
-            joined = replace(joined, of_all=of_all)
+            of_all = dict(zip(names, join_columns(frame, maps_of_all, [], names, place), strict=True))
+            unseen = of_all if as_of.unseen else None
+            joined = replace(joined, of_all=Joined(of_all))
         joined = replace(joined, unknown=_refusal(keys, as_of, "double") if maps.refuse else NULL)
     if maps.refuse:
-        unseen = dict.fromkeys(NUMBERS, _refusal(keys, as_of, "array<double>"))
+        unseen = dict.fromkeys(names, _refusal(keys, as_of, "array<double>"))
     if unseen is None:
         return joined
-    names = frame.add_all([f"coalesce({getattr(joined, n)}, {unseen[n]})" for n in NUMBERS])
-    return replace(Joined.of(names), of_all=joined.of_all, unknown=joined.unknown)
+    columns = frame.add_all([f"coalesce({joined.columns[n]}, {unseen[n]})" for n in names])
+    return replace(joined, columns=dict(zip(names, columns, strict=True)))
 
 
 def _hinted(table: DataFrame, *, small: bool) -> DataFrame:
@@ -199,97 +195,3 @@ def _refusal(keys: Sequence[KeyColumn], as_of: AsOf | None, sql_type: str) -> st
         f" of {columns} {reason}, which handleUnseen='error' refuses. {remedy}",
         sql_type,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class ByKey(FittedMap):
-    """``(x - center) / scale + offset`` with the numbers of the row's key, then clipped to bounds if there are any.
-
-    Parameters
-    ----------
-    joined : Joined
-        The columns with the numbers.
-    divides : bool
-        Whether to divide by the scale, or to multiply.
-    start : int
-        The entry of the first feature of the column.
-    entry : str
-        The entry of feature ``{0}``, counted from those of the first one, as SQL.
-    bounds : pair of numpy.ndarray, optional
-        The lowest and the highest result, the same for all features.
-    fills : bool
-        Whether null and NaN become a number.
-    """
-
-    joined: Joined
-    divides: bool = True
-    start: int = 0
-    entry: str = "{0}"
-    bounds: Bounds = None
-    fills: bool = False
-
-    def sql(self, column: FeatureColumn, source: str) -> str:
-        """See `ColumnMap`."""
-        scalar = column.kind == "scalar"
-        x, feature = (source, "0") if scalar else ("x", "i")
-        fill = self._number("fill", feature) if self.fills else None
-        mapped = self._mapped(without_nan(column, x, fill), feature)
-        if scalar:
-            mapped = self._known(column, filled(clipped(mapped, self.bounds), fill), feature)
-        else:
-            if self.bounds:  # mentions the mapped value several times
-                source, mapped = elementwise(source, mapped), clipped("x", self.bounds)
-            mapped = elementwise(source, self._known(column, filled(mapped, fill), feature))
-        known = f"CASE WHEN {self.joined.center} IS NOT NULL THEN {mapped} END"
-        return f"cast({known} AS {column.sql_type})" if column.single else known
-
-    @property
-    def keeps_null(self) -> bool:
-        """See `ColumnMap`."""
-        return not self.fills
-
-    def _known(self, column: FeatureColumn, mapped: str, feature: str) -> str:
-        """Return the result, unless nothing is known of the feature; a vector has no null, and keeps NaN."""
-        unknown = self.joined.unknown
-        if unknown is None or (unknown == NULL and column.kind == "vector"):
-            return mapped
-        return f"CASE WHEN isnan({self._number('center', feature)}) THEN {unknown} ELSE {mapped} END"
-
-    def _mapped(self, x: str, feature: str) -> str:
-        center, scale, offset = (self._number(name, feature) for name in ("center", "scale", "offset"))
-        return f"(double({x}) - {center}) {'/' if self.divides else '*'} {scale} + {offset}"
-
-    def _number(self, name: str, feature: str) -> str:
-        entry = self.entry.format(feature)
-        place = entry if self.start == 0 else f"{self.start}" if entry == "0" else f"{self.start} + {entry}"
-        own, of_all = f"get({getattr(self.joined, name)}, {place})", self.joined.of_all
-        return own if of_all is None else f"nanvl({own}, get({getattr(of_all, name)}, {place}))"
-
-    def entries(self) -> Entries | None:
-        """See `ColumnMap`."""
-        low, high = (-np.inf, np.inf) if self.bounds is None else (float(bound[0]) for bound in self.bounds)
-        return _Entries(self.divides, low, high) if low <= 0 <= high else None
-
-    @property
-    def sparse_condition(self) -> str:
-        """See `ColumnMap`."""
-        return f"coalesce(get({self.joined.zero}, 0), 0) = 1"
-
-    def entry_parameters(self, indices: str) -> list[str]:
-        """See `ColumnMap`."""
-        numbers = (self._number(name, "i") for name in ("center", "scale", "offset", *(["fill"] if self.fills else [])))
-        return [f"transform({indices}, i -> {number})" for number in numbers]
-
-
-@dataclass(frozen=True)
-class _Entries:
-    """Maps the stored entries of a sparse row by the numbers of their features."""
-
-    divides: bool
-    low: float
-    high: float
-
-    def __call__(self, indices: Array, values: Array, *numbers: Array) -> Array:
-        center, scale, offset, *fill = (np.array(n, dtype=np.float64) for n in numbers)
-        mapped = np.clip(AffineMap(center, scale, offset, self.divides).apply(values), self.low, self.high)
-        return np.where(np.isnan(values), fill[0], mapped) if fill else mapped

@@ -23,7 +23,8 @@ __all__ = ["Quantized"]
 class Quantized(Affine):
     """``round((x - center) / scale + offset)``, clipped to bounds; null for null and NaN, unless they are filled.
 
-    On 100,000 arrays of length 64, SQL takes 1.1 times as long as without rounding, and Arrow twice as long.
+    SQL takes about as long as that of `MinMaxScaler`: on 100,000 arrays of length 64 0.64 s instead of 0.63, and on a
+    million rows of 10 scalars 0.67 s instead of 0.58. The kernel in Arrow takes 1.4 and 2.8 s.
 
     Parameters
     ----------
