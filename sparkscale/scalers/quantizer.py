@@ -244,16 +244,12 @@ class Quantizer(_QuantizerParams, QuantileScaler[QuantizerModel]):
     RangeOverflowError
         If a range, or its 255th part, is not representable as a double.
 
-    See Also
-    --------
-    sparkscale.kernels.quantize : The same map as a function on arrays.
-
     Notes
     -----
     The errors common to all stages, and when they show, are listed in :doc:`/reference/errors`.
 
     ``quantize_embeddings`` of sentence-transformers truncates where this rounds, so that its codes may differ by one. It
-    does not clip: values out of range wrap around.
+    does not clip: values out of range wrap around. `sparkscale.kernels.quantize` is the same map on arrays.
 
     References
     ----------
