@@ -117,6 +117,8 @@ def to_keras(model: BatchNormModel) -> Any:
         raise ParamError(
             "Keras has no cumulative average of batches (momentum=None). Set the model's momentum to a number."
         )
+    if model.isSet("shape") and -1 in model.getShape():
+        raise ParamError(f"A Keras layer takes tensors of one shape, and that of the model is {model.getShape()}.")
     if model.isSet("shape") and model.numFeatures != prod(model.getShape()):
         raise ParamError("A Keras layer takes one tensor. Fit the model on one column to export it.")
     shape = model.getShape() if model.isSet("shape") else [model.numChannels]

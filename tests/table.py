@@ -123,6 +123,9 @@ EVERY_CHOICE = [(entry, choice) for entry in TABLE for choice in entry.choices]
 # Params of all scalers, or of many, that tests give by themselves.
 COMMON = {
     "addIndicator",
+    "dataFormat",
+    "maskValue",
+    "shape",
     "device",
     "groupCols",
     "asOf",
@@ -138,6 +141,13 @@ COMMON = {
 }
 # Scalers whose map is a matrix, not one of each feature by itself: test_matrix.py has their laws.
 MATRIX = {sparkscale.Whitener: sparkscale.WhitenerModel}
+# Scalers whose map is a curve of each feature, with choices of Params: test_curves.py has their laws.
+CURVES: dict[type, tuple[dict[str, Any], ...]] = {
+    sparkscale.QuantileTransformer: (
+        {},
+        {"outputDistribution": "normal", "nQuantiles": 5, "fillInvalid": "center", "addIndicator": True},
+    ),
+}
 # Models that no scaler fits, and what is fitted to the scalers of a set.
 DERIVED = {sparkscale.InverseModel, sparkscale.ScalerSet, sparkscale.ScalerSetModel}
 

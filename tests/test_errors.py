@@ -48,7 +48,7 @@ from sparkscale.spark.fit.blocks import Pool
 from sparkscale.spark.jobs import translate_job_errors
 from sparkscale.spark.sql import quoted
 from sparkscale.statistics import Extrema
-from table import MATRIX, TABLE, each_scaler
+from table import CURVES, MATRIX, TABLE, each_scaler
 
 NAMES = ["two words", "a.b", "it's", 'say "x"', "x {0} %s", "back`tick", "back\\slash", "unicode é"]
 ALL_NAMES = " ".join(NAMES)
@@ -180,7 +180,7 @@ def test_errors_are_also_the_builtin_ones():
 # Columns
 
 
-@pytest.mark.parametrize("scaler", [*(entry.scaler for entry in TABLE), *MATRIX], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("scaler", [*(entry.scaler for entry in TABLE), *MATRIX, *CURVES], ids=lambda c: c.__name__)
 def test_an_unknown_column_is_refused_with_those_that_exist(untouchable, scaler):
     """The message lists the DataFrame's columns."""
     with pytest.raises(ColumnNotFoundError, match=r"'nope' does not exist.*id, x, y, x_scaled"):

@@ -27,6 +27,7 @@ SCALERS = (
     "ClipByGlobalNorm",
     "MaxAbsScaler",
     "MinMaxScaler",
+    "QuantileTransformer",
     "Quantizer",
     "RobustScaler",
     "SpectralNorm",
@@ -63,12 +64,13 @@ def accessors(*names: str) -> set[str]:
     return {f"{verb}{name}" for verb in ("get", "set") for name in names}
 
 
-LAYER = ("Shape", "DataFormat", "Epsilon", "Momentum", "Gamma", "Beta", "BatchCol", "WeightCol")
+LAYER = ("Epsilon", "Momentum", "Gamma", "Beta", "BatchCol", "WeightCol")
 FIT = ("HandleEmpty",)  # of whatever is fitted
 QUANTILES = ("Lower", "Upper", "RelativeError", "Interpolation")
-FILL = (*FIT, "FillInvalid", "AddIndicator")
-BY_KEY = (*FILL, "AsOf", "GroupCols", "HandleUnseen", "MinGroupCount")
-GROUPED = ("BatchNorm", "MaxAbsScaler", "MinMaxScaler", "RobustScaler", "StandardScaler")
+FILL = (*FIT, "FillInvalid", "AddIndicator", "MaskValue")
+GROUPS = ("AsOf", "GroupCols", "HandleUnseen", "MinGroupCount")
+BY_KEY = (*FILL, *GROUPS, "Shape", "DataFormat")
+GROUPED = ("BatchNorm", "MaxAbsScaler", "MinMaxScaler", "QuantileTransformer", "RobustScaler", "StandardScaler")
 OWN_PARAMS = {
     "BatchNorm": accessors(*BY_KEY, *LAYER, "Statistics"),
     "ClipByGlobalNorm": accessors(*FIT, "ClipNorm", "Formula"),
@@ -77,6 +79,7 @@ OWN_PARAMS = {
     ),
     "MaxAbsScaler": accessors(*BY_KEY, "HandleConstant", "Clip"),
     "MinMaxScaler": accessors(*BY_KEY, "HandleConstant", "Min", "Max", "Clip"),
+    "QuantileTransformer": accessors(*FILL, *GROUPS, "NQuantiles", "OutputDistribution", "RelativeError"),
     "Quantizer": accessors(*FILL, *QUANTILES, "Dtype", "Scheme"),
     "SpectralNorm": accessors(*FIT),
     "StandardScaler": accessors(*BY_KEY, "HandleConstant", "WithMean", "WithStd", "Ddof", "WeightCol", "Clip"),
@@ -99,6 +102,7 @@ OWN_ATTRIBUTES = {
     "RobustScaler": {"median", "of", "range"},
     "MaxAbsScaler": {"maxAbs", "of"},
     "MinMaxScaler": {"of", "originalMin", "originalMax"},
+    "QuantileTransformer": {"quantiles", "references"},
     "Quantizer": {"errorBound", "of", "ranges"},
     "SpectralNorm": {"spectralNorm"},
     "StandardScaler": {"mean", "of", "std"},
@@ -106,7 +110,7 @@ OWN_ATTRIBUTES = {
     "Winsorizer": {"clippedCounts", "lowerBound", "upperBound"},
 }
 STAGE = {"copy", "write", "save", "read", "load", "explainParams"}
-MAPPING = {"affine", "inverse", "toSQL", "transform"}
+MAPPING = {"affine", "inverse", "map", "toSQL", "transform"}
 FITTED = {
     "constantFeatures",
     "count",
@@ -127,7 +131,6 @@ DEFAULTS = {
         "handleInvalid": "keep",
         "handleEmpty": "keep",
         "statistics": "population",
-        "dataFormat": "channelsFirst",
         "epsilon": 1e-5,
         "momentum": 0.1,
         "gamma": [1.0],
@@ -164,6 +167,13 @@ DEFAULTS = {
         "relativeError": 0.001,
         "interpolation": "none",
         "clip": None,
+    },
+    "QuantileTransformer": {
+        "handleInvalid": "keep",
+        "handleEmpty": "keep",
+        "nQuantiles": 1000,
+        "outputDistribution": "uniform",
+        "relativeError": 0.001,
     },
     "Quantizer": {
         "handleInvalid": "keep",
@@ -221,9 +231,11 @@ MODULES = {  # beside the top level, what may be imported from where
         "global_norm",
         "group_norm",
         "instance_norm",
+        "inverse_quantile_transform",
         "layer_norm",
         "moments",
         "normalize",
+        "quantile_transform",
         "quantize",
         "rms_norm",
         "spectral_norm",
@@ -296,11 +308,12 @@ IN_ROWS = STATISTIC | {
     "weighted",
     "weights",
 }
-PER_FEATURE = IN_ROWS | {"chunk_features", "in_chunks", "raveled"}
+PER_FEATURE = IN_ROWS | {"chunk_features", "in_chunks", "pooled", "raveled"}
 BOUNDS = {"max", "min"}
 MEMBERS = {
     "affine.AffineMap": {
         "apply",
+        "arrays",
         "center",
         "concat",
         "divides",
@@ -318,7 +331,7 @@ MEMBERS = {
     "statistics.Fold": {"NUMBERS", "PARTS", "add", "result"},
     "statistics.Mergeable": MERGEABLE,
     "statistics.Moments": PER_FEATURE
-    | {"m2", "mean", "origin", "pooled", "shift", "std", "unit", "variance", "weight", "weight_square"},
+    | {"m2", "mean", "origin", "shift", "std", "unit", "variance", "weight", "weight_square"},
     "statistics.MovingAverage": RUNNING | {"of_batch", "of_batches"},
     "statistics.RunningMoments": RUNNING,
     "statistics.PerFeature": PER_FEATURE,
@@ -327,7 +340,7 @@ MEMBERS = {
     | {"above", "below", "capacity", "quantile", "relative_error", "sizes", "values", "within", "zeros"},
     "statistics.Squares": PER_FEATURE | BOUNDS | {"norm", "square", "unit"},
     "statistics.Statistic": STATISTIC,
-    "statistics.StatisticSet": PER_FEATURE | {"classes", "of_classes", "pooled", "select", "statistics"},
+    "statistics.StatisticSet": PER_FEATURE | {"classes", "of_classes", "select", "statistics"},
 }
 SESSION = {"--conf", "--debug", "--json", "--master", "--remote"}
 READS = {"--format", "--read-option"}
@@ -488,9 +501,12 @@ def test_defaults_are_the_documented_ones(name):
     scaler = getattr(sparkscale, name)()
     defaults = {p.name: scaler.getOrDefault(p) for p in scaler.params if scaler.hasDefault(p)}
 
-    filling = {"fillInvalid": None, "addIndicator": False} if "getFillInvalid" in OWN_PARAMS[name] else {}
+    filling = (
+        {"fillInvalid": None, "addIndicator": False, "maskValue": None} if "getFillInvalid" in OWN_PARAMS[name] else {}
+    )
     by_key = {"handleUnseen": "global", "minGroupCount": 1} if name in GROUPED else {}
-    assert defaults == {**DEFAULTS[name], **filling, **by_key, "device": "cpu"}
+    shaped = {"dataFormat": "channelsFirst"} if "getShape" in OWN_PARAMS[name] else {}
+    assert defaults == {**DEFAULTS[name], **filling, **by_key, **shaped, "device": "cpu"}
     assert [p.name for p in scaler.params if scaler.isSet(p)] == []
 
 

@@ -226,6 +226,7 @@ def test_models_of_quantiles_merge_and_are_saved() -> None:
         ({"fillInvalid": -1.0, "dtype": "uint8"}, "fillInvalid"),
         ({"fillInvalid": -128.0, "scheme": "symmetric"}, "fillInvalid"),
         ({"relativeError": 2.0}, "relativeError"),
+        ({"maskValue": -1.0}, "maskValue"),
     ],
     ids=str,
 )

@@ -38,6 +38,8 @@ def values(columns: Sequence[FeatureColumn], sources: Sequence[str], features: r
     column, source, start = columns[index], sources[index], int(ends[index]) - (columns[index].size or 0)
     if column.kind == "scalar":
         return f"array(double({source}))"
+    if column.layout is not None:
+        return column.layout.channel_sql(source, features[0] - start)
     first, last = features[0] - start, features[-1] - start
     if first == last:
         return f"array(get({source}, {first}))"

@@ -93,7 +93,7 @@ class Scaler(HtmlReprMixin, FitMixin, Writable, Estimator[M], Generic[M]):
         """Return what the rows of a DataFrame show."""
         check_dataset(dataset, whole="fit")
         inputs, outputs = self._input_names(), self._output_names()
-        columns = resolve(dataset, inputs)
+        columns = self._described(resolve(dataset, inputs))
         keys = group_keys(dataset, self._group_names(), columns, as_of=self._as_of() is not None)
         check_outputs(dataset, outputs, inputs, self._indicator_names())
         rows = self._learn_rows(dataset, columns, keys, self._statistic_class)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -15,10 +15,10 @@ from sparkscale.affine import AffineMap
 from sparkscale.scalers._batch_norm_params import BatchNormParams
 from sparkscale.scalers._given import Argument, Given, Numbers
 from sparkscale.scalers._group_model import GroupModel
-from sparkscale.scalers._model import Array, V
+from sparkscale.scalers._model import Array
 from sparkscale.scalers._persistence import Content
 from sparkscale.spark import storage
-from sparkscale.spark.columns import FeatureColumn, as_fitted, resolve
+from sparkscale.spark.columns import as_fitted, resolve
 from sparkscale.spark.names import check_dataset
 from sparkscale.spark.transform.normalize_batches import normalize_batches
 from sparkscale.spark.transform.outputs import check_outputs
@@ -110,12 +110,6 @@ class BatchNormModel(BatchNormParams, GroupModel[Any]):
         """Total number of channels of all columns."""
         return len(self._source)
 
-    @property
-    def count(self) -> int:
-        """Number of rows used in fit."""
-        layout = self._layout()
-        return super().count // (layout.places if layout else 1)
-
     def getGamma(self) -> list[float]:
         """Return the gain of each channel."""
         return list(map(float, self._per_channel("gamma", self.numChannels)))
@@ -147,8 +141,6 @@ class BatchNormModel(BatchNormParams, GroupModel[Any]):
                 "moving averages do not merge: each begins at its own first batch, and what came between is lost. "
                 "Use update, which goes on where this one stopped, or statistics='population'."
             )
-        if any(o._layout() != self._layout() for o in others):
-            raise self._fail("the models have different shapes. Only models of one shape merge.")
         return super().merge(*others)
 
     def normalizeBatches(self, dataset: DataFrame) -> DataFrame:
@@ -172,7 +164,7 @@ class BatchNormModel(BatchNormParams, GroupModel[Any]):
         Raises
         ------
         ParamError
-            If ``batchCol`` is not set, ``inputCols`` would be assembled into one vector, or ``fillInvalid`` is set.
+            If ``batchCol`` is not set, ``inputCols`` would be assembled into one vector, or ``fillInvalid`` or ``maskValue`` is set.
         BatchError
             While the job runs, in the message of Spark's exception: if ``batchCol`` is null in a row, or a batch has
             fewer than two valid values in a channel.
@@ -183,6 +175,8 @@ class BatchNormModel(BatchNormParams, GroupModel[Any]):
             raise self._fail("normalizeBatches makes one output a column. Set outputCols instead of outputCol.")
         if self.getFillInvalid() is not None:
             raise self._fail("normalizeBatches does not fill missing values. Set fillInvalid to None.")
+        if self.getMaskValue() is not None:
+            raise self._fail("normalizeBatches does not keep a mask. Set maskValue to None.")
         fitted = self._renamed()
         columns = as_fitted(resolve(dataset, [c.name for c in fitted]), fitted)
         outputs = self._output_names()
@@ -227,28 +221,6 @@ class BatchNormModel(BatchNormParams, GroupModel[Any]):
     def _collapses(self) -> npt.NDArray[np.bool_]:
         return np.asarray((self._per_entry("gamma") == 0) & np.isfinite(self._numbers["normalizingVar"]))
 
-    def _of_features(self, entries: V) -> V:
-        layout = self._layout()
-        if layout is None:
-            return entries
-        channels = range(0, len(entries), layout.channels)
-        by_feature: V = entries[np.concatenate([start + layout.channel_of() for start in channels])]
-        return by_feature
-
-    def _features_of(self, entry: int) -> range:
-        layout = self._layout()
-        if layout is None:
-            return super()._features_of(entry)
-        column, channel = divmod(entry, layout.channels)
-        first, step = (channel * layout.places, 1) if self._first else (channel, layout.channels)
-        return range(column * layout.size + first, column * layout.size + first + step * layout.places, step)
-
-    def _entry_columns(self) -> Sequence[FeatureColumn]:
-        layout = self._layout()
-        if layout is None:
-            return self._columns
-        return [FeatureColumn(f"{c.name}_channel", "array", size=layout.channels) for c in self._columns]
-
     def _learned_values(self) -> dict[str, Any]:
         return {"runningMean": self._shown("mean"), "runningVar": self._shown("runningVar")}
 
@@ -264,13 +236,6 @@ class BatchNormModel(BatchNormParams, GroupModel[Any]):
         if name not in classes:
             raise storage.MalformedError(f"statistic is {name!r}, not one of {', '.join(classes)}")
         return classes[name]
-
-    def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
-        super()._restore(extra, statistic)
-        layout = self._layout()
-        if layout is not None:
-            for column in self._columns:
-                layout.check(column.name, column.size or 0)
 
 
 def _of_batch(moments: Moments, epsilon: float) -> tuple[Array, Array]:

@@ -28,6 +28,8 @@ __all__ = ["BatchNormParams"]
 class BatchNormParams(HasWeight, HasEpsilon, HasShape, HasBias, HasMissing, HasGroups, FitMixin):
     """What estimator and model share: Params, and the scan of rows, of places or of mini-batches."""
 
+    _may_be_open = True
+
     momentum = param(
         "momentum",
         "weight of a new batch in the moving average, as in PyTorch (1 minus Keras's); None for the plain average",
@@ -73,10 +75,8 @@ class BatchNormParams(HasWeight, HasEpsilon, HasShape, HasBias, HasMissing, HasG
         return np.broadcast_to(values, (channels,))
 
     def _check_columns(self, columns: Sequence[FeatureColumn]) -> None:
+        super()._check_columns(columns)
         layout = self._layout()
-        for column in columns:
-            if layout is not None and column.size is not None:
-                layout.check(column.name, column.size)
         channels = [layout.channels if layout else column.size for column in columns]
         if None not in channels:  # known before any job
             for name in ("gamma", "beta"):
@@ -99,6 +99,10 @@ class BatchNormParams(HasWeight, HasEpsilon, HasShape, HasBias, HasMissing, HasG
     def _batches(self, df: DataFrame, columns: Sequence[FeatureColumn]) -> Batches:
         if not self.isSet("batchCol"):
             raise self._fail("batchCol is not set. Name the column that tells each row's mini-batch.")
+        if self._open_layout() is not None:
+            raise self._fail(
+                f"mini-batches need rows of one length. Got shape={self.getShape()}: give all its lengths."
+            )
         key = resolve_key(df, self.getBatchCol())
         return Batches(
             columns,

@@ -90,6 +90,8 @@ def compared(
         fields = distinct.take(pa.array(order_of_keys)).flatten()
         keys = {name: field.to_pylist() for name, field in zip(names, fields, strict=True)}
     outside = new.count[:, order.size :] if counted else None
+    if outside is not None and outside.shape[1] != order.shape[-1]:
+        outside = outside[:, order].sum(axis=1)
     chosen = new.take_features(order) if order.ndim == 1 else new.pooled(order)
     return Comparison._of(drift(rows, chosen, outside), features, keys, thresholds)
 

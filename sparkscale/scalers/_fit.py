@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -96,10 +96,31 @@ class FitMixin(ColumnParams):
 
     def _check_columns(self, columns: Sequence[FeatureColumn]) -> None:
         """Refuse columns whose known sizes contradict Params."""
+        layout = self._layout()
+        for column in columns:
+            if column.kind == "vector" and column.mask == 0:
+                raise self._fail(
+                    f"maskValue=0 is not for vectors such as '{column.name}', since those that are sparse do not store zeros. "
+                    "Convert the column to arrays (vector_to_array)."
+                )
+            if layout is not None and column.size is not None and column.layout is None:
+                layout.check(column.name, column.size)
 
     def _layout(self) -> Layout | None:
         """Return how arrays and vectors hold channels, of which each has one entry in the statistic."""
         return None
+
+    def _mask(self) -> float | None:
+        """Return the value that counts as missing and is kept, if there is one."""
+        return None
+
+    def _described(self, columns: Sequence[FeatureColumn]) -> list[FeatureColumn]:
+        """Return columns as the Params describe them: the features of arrays of any length are their channels."""
+        layout, mask = self._layout(), self._mask()
+        columns = [replace(c, mask=mask) for c in columns]
+        if layout is None or not layout.is_open:
+            return columns
+        return [replace(c, size=layout.channels, layout=layout) if c.kind == "array" else c for c in columns]
 
     def _weight(self, df: DataFrame) -> FeatureColumn | None:
         if not (self.hasParam("weightCol") and self.isSet("weightCol")):

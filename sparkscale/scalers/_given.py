@@ -100,6 +100,8 @@ def arranged(
     """
     columns, layout = _columns(model, dataset), model._layout()
     sizes = [layout.channels if layout else column.size for column in columns]
+    if layout and layout.is_open and None in (column.size for column in columns):
+        raise model._fail(f"shape {list(layout.shape)} does not tell the size of vectors. Give it in their metadata.")
     arrays: dict[str, Array] = {}
     for name, value in numbers.items():
         if value is not None:
@@ -120,19 +122,17 @@ def arranged(
         columns = [
             replace(c, kind="scalar") if n == 1 and not layout else c for c, n in zip(columns, sizes, strict=True)
         ]
-    sizes = [layout.size] * len(columns) if layout else sizes
+    if layout:
+        sizes = [column.size if layout.is_open else layout.size for column in columns]
     return [replace(c, size=n) for c, n in zip(columns, sizes, strict=True)], Given(arrays)
 
 
 def _columns(model: Any, dataset: DataFrame | None) -> list[FeatureColumn]:
     """Return the columns that the Params of a model name; without a DataFrame their kind and size are open."""
-    names, layout = model._input_names(), model._layout()
-    if dataset is None:
-        return [UNTYPED.renamed(name) for name in names]
-    columns = resolve(dataset, names)
-    for column in columns:
-        if layout and column.size is not None:
-            layout.check(column.name, column.size)
+    names = model._input_names()
+    columns = [UNTYPED.renamed(name) for name in names] if dataset is None else resolve(dataset, names)
+    columns = [*model._described(columns)]
+    model._check_columns(columns)
     return columns
 
 

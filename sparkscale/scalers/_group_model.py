@@ -11,10 +11,10 @@ from pyspark.sql import DataFrame
 
 from sparkscale.display.html import Features
 from sparkscale.errors import ColumnTypeError
+from sparkscale.scalers._channel_model import ChannelModel
 from sparkscale.scalers._group_maps import KeyMaps, KeyValues
 from sparkscale.scalers._groups import Groups, HasGroups, set_of_one
 from sparkscale.scalers._keys import form_of, group_keys, keys_of, to_json
-from sparkscale.scalers._model import ScalerModel
 from sparkscale.scalers._persistence import Content, SavedTable
 from sparkscale.spark import gpu, storage
 from sparkscale.spark.fit.history import History
@@ -37,7 +37,7 @@ S = TypeVar("S", bound=Mergeable)
 G = TypeVar("G", bound="GroupModel[Any]")
 
 
-class GroupModel(HasGroups, ScalerModel[S]):
+class GroupModel(HasGroups, ChannelModel[S]):
     """Base of the fitted models that may have one map per key, beside the map of all rows."""
 
     def __init__(self) -> None:
@@ -161,15 +161,10 @@ class GroupModel(HasGroups, ScalerModel[S]):
     ) -> tuple[list[ColumnMap], MapTable | None] | None:
         if self._groups is None:
             return None
-        layout, bounds = self._layout(), None if inverse else self._bounds()
+        bounds = None if inverse else self._bounds()
         fills = not inverse and self.getOrDefault("fillInvalid") is not None
-        entry, starts = "{0}", [of_column.start for of_column in features]
-        if layout is not None:
-            channel = layout.index_sql(f"({{0}} % {layout.size})")
-            entry = f"int({{0}} div {layout.size}) * {layout.channels} + {channel}"
-            starts = [start // layout.size * layout.channels for start in starts]
-        by_key = replace(self._key_map(inverse), entry=entry, bounds=bounds, fills=fills)
-        maps: list[ColumnMap] = [replace(by_key, start=start) for start in starts]
+        by_key = replace(self._key_map(inverse), bounds=bounds, fills=fills)
+        maps: list[ColumnMap] = [replace(by_key, entry=self._entry_sql(of_column)) for of_column in features]
         return maps, None if df is None else self._map_table(df, self._groups, inverse=inverse)
 
     def _key_map(self, inverts: bool) -> ByKey:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -184,7 +185,7 @@ class LearnedModel(FitMixin, WithoutGroups, MapModel, Generic[S]):
         if len(names) != len(self._columns):
             raise self._fail(f"the model was fitted on {len(self._columns)} columns, and {len(names)} are named now.")
         pairs = zip(self._columns, names, strict=True)
-        return tuple(c if c.name == n else c.renamed(n) for c, n in pairs)
+        return tuple(replace(c if c.name == n else c.renamed(n), mask=self._mask()) for c, n in pairs)
 
     def merge(self: M, *others: M) -> M:
         """Return a new model, equal to one fitted on the data of all the models.
@@ -217,6 +218,8 @@ class LearnedModel(FitMixin, WithoutGroups, MapModel, Generic[S]):
                     f"only models of the same columns, in the same order, merge: {described(shapes)} differ from "
                     f"{described(theirs)}. Fit on the same columns."
                 )
+            if other._layout() != self._layout():
+                raise self._fail("the models have different shapes. Only models of one shape merge.")
             if other._skips != self._skips:
                 raise self._fail("only one of the models learned under handleInvalid='skip'. Fit both alike to merge.")
         groups = self._merged(others)
@@ -274,7 +277,7 @@ class LearnedModel(FitMixin, WithoutGroups, MapModel, Generic[S]):
         return cls._saved_class(extra)
 
     def _restore(self, extra: Mapping[str, Any], statistic: Any) -> None:
-        columns = saved_columns.from_json(storage.typed_entry(extra, "columns", list))
+        columns = self._described(saved_columns.from_json(storage.typed_entry(extra, "columns", list)))
         if statistic is None:
             statistic = Given.from_json(storage.typed_entry(extra, "given", dict), self._takes)
         self._learn(columns, statistic, skips=storage.typed_entry(extra, "skips", bool))

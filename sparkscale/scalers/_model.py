@@ -36,7 +36,6 @@ __all__ = ["Array", "ScalerModel"]
 
 S = TypeVar("S", bound=Mergeable)
 M = TypeVar("M", bound="ScalerModel[Any]")
-V = TypeVar("V", AffineMap, Array)
 
 
 class ScalerModel(Reports, LearnedModel[S]):
@@ -53,14 +52,14 @@ class ScalerModel(Reports, LearnedModel[S]):
         """Return what ``summary`` shows of what was learned, by name."""
 
     def _bounds(self) -> Bounds:
-        """Return what results are clipped to, if they are: the lowest and the highest value of each feature."""
+        """Return what results are clipped to, if they are: the lowest and the highest value, by entry of the statistic."""
         return None
 
     def _same_bounds(self, bounds: Sequence[float] | None) -> Bounds:
-        """Return a lowest and a highest value, if they are given, for every feature."""
+        """Return a lowest and a highest value, if they are given, for every entry."""
         if bounds is None:
             return None
-        low, high = (np.full(self.numFeatures, bound) for bound in bounds)
+        low, high = (np.full(len(self._source) // self._of_keys, bound) for bound in bounds)
         return low, high
 
     def _collapses(self) -> npt.NDArray[np.bool_]:
@@ -71,14 +70,14 @@ class ScalerModel(Reports, LearnedModel[S]):
         """Return what ``fillInvalid="center"`` stands for, before the map, by entry of the statistic."""
         return self._needed("mean")  # unless a subclass has a center of its own
 
-    def _of_features(self, entries: V) -> V:
-        """Return a map or values by feature, where the statistic has fewer entries than there are features."""
-        return entries
+    def _entry_of_feature(self) -> slice | npt.NDArray[np.intp]:
+        """Return the entry of the statistic that each feature has."""
+        return slice(None)
 
     @property
     def map(self) -> Any:
         """The fitted map, usable without Spark: ``model.map.apply(rows)``. It neither clips nor fills."""
-        return self._of_features(self._entry_map())
+        return self._entry_map()[self._entry_of_feature()]
 
     def _entry_map(self, ignored: npt.NDArray[np.bool_] | None = None) -> Any:
         """Return the map by entry of the statistic; of entries that are ignored, whatever it is."""
@@ -127,7 +126,7 @@ class ScalerModel(Reports, LearnedModel[S]):
             inputs = as_fitted(resolve(df, sources), inputs)
             replaced = check_outputs(df, names, sources, self._indicator_names())
         if self._assembles:
-            outputs = [FeatureColumn(names[0], "vector", False, size)]
+            outputs = [FeatureColumn(names[0], "vector", False, size, mask=self._mask())]
         else:
             outputs = [c.output(name) for c, name in zip(inputs, names, strict=True)]
         outputs = [replace(o, attributes=self._attributes(o)) for o in outputs]
@@ -145,9 +144,8 @@ class ScalerModel(Reports, LearnedModel[S]):
 
     def _column_maps(self, features: Sequence[slice]) -> list[ColumnMap]:
         """Return the map of each column's features."""
-        fill = self._fill()
-        fill = None if fill is None else self._of_features(fill)
-        of_all: Any = self._column_map(self.map, self._bounds(), fill)
+        of_entries: Any = self._column_map(self._entry_map(), self._bounds(), self._fill())
+        of_all = of_entries.part(self._entry_of_feature())
         return [of_all.part(of_column) for of_column in features]
 
     def _attributes(self, output: FeatureColumn) -> tuple[str, ...] | None:
@@ -241,7 +239,7 @@ class ScalerModel(Reports, LearnedModel[S]):
         dataset : pyspark.sql.DataFrame
             The data to draw, with the input columns.
         features : list of str, optional
-            Names from ``featureNames``; for a ``BatchNormModel`` with a ``shape``, names of channels as in ``summary()``.
+            Names from ``featureNames``; for a model with a ``shape``, names of channels as in ``summary()``.
             By default, the first twelve.
         bins : int, default=30
             Number of bins of equal width, from the smallest value to the largest.

@@ -139,7 +139,15 @@ class ProfileBase(Saved):
         starts = dict(zip(self.inputCols, ends, strict=False))
         if layout is None:
             return np.concatenate([starts[c.name] + np.arange(c.size or 0) for c in columns])
-        return np.concatenate([starts[c.name] + layout.features() for c in columns], axis=1)
+        sizes = {c.name: c.size or 0 for c in self._columns}
+        of_columns = [starts[c.name] + layout.sized(sizes[c.name]).features() for c in columns]
+        if len({len(places) for places in of_columns}) > 1:
+            lengths = ", ".join(f"'{c.name}' of {sizes[c.name]}" for c in columns)
+            raise ParamError(
+                f"Columns of a profile that are pooled by shape {list(layout.shape)} must have the same length: {lengths}. Fit "
+                "on a DataFrame, or each column on its own."
+            )
+        return np.concatenate(of_columns, axis=1)
 
     def _described(self) -> dict[str, Any]:
         """Return what profiles must share to be merged, by name."""

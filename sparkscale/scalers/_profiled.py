@@ -60,6 +60,7 @@ def taken(
     source, features = source_of(profile.statistics, wanted), profile._features_of(columns, scaler._layout())
     assert source is not None  # noqa: S101  # checked by the caller, or there when the profile was saved
     selected = set_of_one(wanted)
+    columns = tuple(scaler._described(columns))
     total: Any = profile.total()._held
     statistic = total.select(source, selected, features).statistics[0]
     if not groups:
@@ -72,7 +73,9 @@ def taken(
 
 
 def refuse_batches(scaler: Any) -> None:
-    """Refuse a scaler over mini-batches, of which a profile has none."""
+    """Refuse a scaler over mini-batches, of which a profile has none, or with a mask, which a profile has counted."""
+    if scaler._mask() is not None:
+        raise scaler._fail("maskValue is set, and a profile counts it as any other value. Fit on a DataFrame.")
     if scaler.hasParam("batchCol") and scaler.isSet("batchCol"):
         raise scaler._fail("batchCol is set, and a profile has no mini-batches. Fit on a DataFrame, or clear batchCol.")
     if scaler.hasParam("statistics") and scaler.getOrDefault("statistics") != "population":

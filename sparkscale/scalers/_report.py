@@ -20,14 +20,19 @@ from sparkscale.spark.columns import as_fitted, resolve
 from sparkscale.spark.jobs import translate_job_errors
 from sparkscale.spark.keys import KeyColumn
 from sparkscale.spark.names import check_dataset
+from sparkscale.spark.transform.apply import slices_of
 from sparkscale.spark.transform.outside import add_outside
 from sparkscale.statistics import Extrema, Quantiles, StatisticSet
 
-__all__ = ["Reports"]
+__all__ = ["Reports", "plus"]
 
 
 class Reports:
     """Mixin for fitted models."""
+
+    def _entry_sql(self, features: slice) -> str:
+        """Return the entry of the statistic that feature ``{0}`` of a column has, or of a vector of all columns, as SQL."""
+        return plus(features.start, "{0}")
 
     def report(
         self, dataset: DataFrame, *, by: list[str] | None = None, thresholds: dict[str, float] | None = None
@@ -64,6 +69,11 @@ class Reports:
         return report(self, dataset, by, thresholds)
 
 
+def plus(start: int, index: str) -> str:
+    """Return the sum of a number and an index as SQL."""
+    return f"{start} + {index}" if start else index
+
+
 def report(model: Any, dataset: Any, by: Any, thresholds: Any) -> Comparison:
     """Compare the statistic of a fitted model with new rows; see ``report`` of the models."""
     what = f"{type(model).__name__}.report"
@@ -78,7 +88,8 @@ def report(model: Any, dataset: Any, by: Any, thresholds: Any) -> Comparison:
     if isinstance(statistic, Extrema):
         with translate_job_errors():
             ranges = held.map_rows(_ranges, ("low", "high")) if names else (statistic.min, statistic.max)
-        dataset, flags = add_outside(dataset, columns, ranges, keys)
+        entries = [model._entry_sql(features) for features in slices_of(columns)]
+        dataset, flags = add_outside(dataset, columns, ranges, entries, keys)
     new = Profile._of(
         dataset,
         inputCols=[*(column.name for column in columns), *flags],
@@ -86,6 +97,7 @@ def report(model: Any, dataset: Any, by: Any, thresholds: Any) -> Comparison:
         statistics=_needed(statistic),
         weightCol=model.getOrDefault("weightCol") if model.hasParam("weightCol") and model.isSet("weightCol") else None,
         handleInvalid="keep",
+        described=model._described,
         relativeError=getattr(statistic, "relative_error", Quantiles.relative_error),
     )
     if new is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import prod
 from typing import Any
 
@@ -20,8 +21,10 @@ __all__ = [
     "HasConstant",
     "HasEpsilon",
     "HasGain",
+    "HasLayout",
     "HasShape",
     "HasWeight",
+    "check_axes",
 ]
 
 
@@ -47,7 +50,7 @@ class HasClipRange(ColumnParams):
     clip = param("clip", "[low, high], in scaled units, to clip results to; None: do not clip", to_range)
 
     _defaults = {"clip": None}
-    _none_is_a_value = ("clip",)
+    _none_is_a_value: Collection[str] = ("clip",)
 
     def getClip(self) -> list[float] | None:
         """Return ``clip``."""
@@ -169,13 +172,6 @@ class HasGain(ColumnParams):
         """Say why a row of another length is refused, as the end of a sentence."""
         return f", but gamma or beta has {self._length} values. Give one for each place, or correct the rows."
 
-    def _check_axes(self, name: str) -> None:
-        if self.isSet(name) and not are_lengths(self.getOrDefault(name)):
-            raise self._fail(
-                f"{name} must be a list of positive integers, whose product is at most {MAX_ARRAY_LENGTH}. "
-                f"Got {self.getOrDefault(name)}."
-            )
-
     def _check_params(self) -> None:
         super()._check_params()
         for name, values in self._gains().items():
@@ -199,8 +195,19 @@ class HasBias(HasGain):
         return self._set(beta=value)
 
 
-class HasShape(HasGain):
-    """Mixin for rows that are flattened tensors, whose channels have a gain each."""
+def check_axes(stage: ColumnParams, name: str) -> None:
+    """Refuse a Param that is not the lengths of axes."""
+    if stage.isSet(name) and not are_lengths(stage.getOrDefault(name)):
+        raise stage._fail(
+            f"{name} must be a list of positive integers, whose product is at most {MAX_ARRAY_LENGTH}. "
+            f"Got {stage.getOrDefault(name)}."
+        )
+
+
+class HasLayout(ColumnParams):
+    """Mixin for rows that are flattened tensors."""
+
+    _may_be_open = True  # whether one length may be -1
 
     shape = param("shape", "shape of the tensor that a row holds flattened", list[int])
     dataFormat = param(
@@ -229,6 +236,32 @@ class HasShape(HasGain):
     def _layout(self) -> Layout | None:
         return Layout(tuple(self.getShape()), self.getDataFormat()) if self.isSet("shape") else None
 
+    def _check_params(self) -> None:
+        layout = self._open_layout()
+        if layout is None:
+            check_axes(self, "shape")
+        elif self._assembles:
+            raise self._fail(
+                f"rows of shape {self.getShape()} do not become one vector. Set outputCols instead of outputCol."
+            )
+        super()._check_params()
+
+    def _open_layout(self) -> Layout | None:
+        """Return the layout if rows may have any number of places."""
+        if not (self._may_be_open and self.isSet("shape")):
+            return None
+        known = [n for n in self.getShape() if n != -1]
+        if len(known) == len(self.getShape()) or not (known == [] or are_lengths(known)):
+            return None
+        layout = self._layout()
+        return layout if layout and layout.is_open else None
+
+
+class HasShape(HasLayout, HasGain):
+    """Mixin for rows that are flattened tensors, whose channels have a gain each."""
+
+    _may_be_open = False
+
     @property
     def _first(self) -> bool:
         return self.getDataFormat() == "channelsFirst"
@@ -253,10 +286,6 @@ class HasShape(HasGain):
     @property
     def _length(self) -> int | None:
         return self._channels if self.isSet("shape") else super()._length
-
-    def _check_params(self) -> None:
-        self._check_axes("shape")
-        super()._check_params()
 
     def _reason(self) -> str:
         if not self.isSet("shape"):

@@ -34,6 +34,9 @@ class BatchNorm(BatchNormParams, Scaler[BatchNormModel]):
     shape : list of int, optional
         Dimensions of the tensor that each array or vector holds, flattened in C order, without the batch, such as
         ``[3, 32, 32]``. The statistics of a channel are over rows and positions. By default, each feature is a channel.
+        With ``[channels, -1]``, ``[-1, channels]`` and "channelsLast", or ``[-1]`` for one channel, the arrays of a column may
+        differ in length; its vectors have one size. A null array then counts as one invalid value of each channel. It is not
+        for mini-batches.
     dataFormat : {"channelsFirst", "channelsLast"}, default="channelsFirst"
         Whether the channels are the first dimension of ``shape`` or the last.
     epsilon : float, default=1e-5
@@ -65,6 +68,11 @@ class BatchNorm(BatchNormParams, Scaler[BatchNormModel]):
     addIndicator : bool, default=False
         Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
         array with a number for each feature.
+    maskValue : float, optional
+        A value that counts as missing, such as that of padding: fit does not use it, and ``transform`` and the inverse keep
+        it, under any ``handleInvalid``. ``addIndicator`` marks it, and ``fillInvalid`` does not fill it. In a column of single
+        precision it is rounded to that. A result that happens to be equal to it comes back from the inverse as the mask. With
+        0, vectors are refused.
     groupCols : list of str, optional
         Columns whose values are keys: each key has a map of its own, fitted on its rows. Null and NaN are keys, too.
     handleUnseen : {"global", "null", "error"}, default="global"
@@ -154,6 +162,7 @@ class BatchNorm(BatchNormParams, Scaler[BatchNormModel]):
         weightCol: str | None = None,
         fillInvalid: float | str | None = None,
         addIndicator: bool = False,
+        maskValue: float | None = None,
         groupCols: list[str] | None = None,
         handleUnseen: str = "global",
         minGroupCount: int = 1,

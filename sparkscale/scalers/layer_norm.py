@@ -10,7 +10,7 @@ from pyspark import keyword_only
 from sparkscale import kernels
 from sparkscale.scalers._params import param
 from sparkscale.scalers._rows import RowNorm
-from sparkscale.scalers._shared_params import HasBias, HasEpsilon
+from sparkscale.scalers._shared_params import HasBias, HasEpsilon, check_axes
 from sparkscale.spark.transform.norms import Grouping, standardized
 from sparkscale.spark.transform.rows import MaskedKernel, Normalization
 
@@ -106,7 +106,7 @@ class LayerNorm(HasEpsilon, HasBias, RowNorm):
         return prod(self.getNormalizedShape()) if self.isSet("normalizedShape") else super()._length
 
     def _check_params(self) -> None:
-        self._check_axes("normalizedShape")
+        check_axes(self, "normalizedShape")
         super()._check_params()
 
     def _column_map(self) -> Normalization:

@@ -18,14 +18,14 @@ from sparkscale.scalers._group_model import GroupModel
 from sparkscale.scalers._groups import HasGroups
 from sparkscale.scalers._missing import HasMissing
 from sparkscale.scalers._model import Array
-from sparkscale.scalers._shared_params import HasClip, HasConstant
+from sparkscale.scalers._shared_params import HasClip, HasConstant, HasLayout
 from sparkscale.spark.expression import Bounds
 from sparkscale.statistics import Extrema
 
 __all__ = ["MaxAbsScaler", "MaxAbsScalerModel"]
 
 
-class MaxAbsScalerModel(HasClip, HasConstant, HasMissing, GroupModel[Extrema], ExtremaModel[Extrema]):
+class MaxAbsScalerModel(HasLayout, HasClip, HasConstant, HasMissing, GroupModel[Extrema], ExtremaModel[Extrema]):
     """Model fitted by `MaxAbsScaler`, or made from given numbers by `of`."""
 
     _takes = {"maxAbs": Argument(0)}
@@ -94,7 +94,7 @@ class MaxAbsScalerModel(HasClip, HasConstant, HasMissing, GroupModel[Extrema], E
         return {"maxAbs": self._shown("maxAbs")}
 
 
-class MaxAbsScaler(HasClip, HasConstant, HasMissing, HasGroups, Scaler[MaxAbsScalerModel]):
+class MaxAbsScaler(HasLayout, HasClip, HasConstant, HasMissing, HasGroups, Scaler[MaxAbsScalerModel]):
     r"""Divide each feature by its largest absolute value; sparse vectors stay sparse.
 
     .. math:: y = x / \max |x|
@@ -125,6 +125,19 @@ class MaxAbsScaler(HasClip, HasConstant, HasMissing, HasGroups, Scaler[MaxAbsSca
     addIndicator : bool, default=False
         Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
         array with a number for each feature.
+    maskValue : float, optional
+        A value that counts as missing, such as that of padding: fit does not use it, and ``transform`` and the inverse keep
+        it, under any ``handleInvalid``. ``addIndicator`` marks it, and ``fillInvalid`` does not fill it. In a column of single
+        precision it is rounded to that. A result that happens to be equal to it comes back from the inverse as the mask. With
+        0, vectors are refused.
+    shape : list of int, optional
+        The shape of the tensor that each row of an array or vector holds, in C order, and whose channels have one statistic
+        each. Without it, each feature has one. With ``[-1]``, a whole array has one, and a scalar column is one feature;
+        with ``[channels, -1]``, or ``[-1, channels]`` and "channelsLast", each channel has one, at any number of places. The
+        arrays of a column may then differ in length; its vectors have one size. A null array of such a shape counts as one
+        invalid value of each channel, an empty one as none.
+    dataFormat : {"channelsFirst", "channelsLast"}, default="channelsFirst"
+        Whether the channels are the first dimension of ``shape`` or the last.
     groupCols : list of str, optional
         Columns whose values are keys: each key has a map of its own, fitted on its rows. Null and NaN are keys, too.
     handleUnseen : {"global", "null", "error"}, default="global"
@@ -183,6 +196,9 @@ class MaxAbsScaler(HasClip, HasConstant, HasMissing, HasGroups, Scaler[MaxAbsSca
         clip: bool = False,
         fillInvalid: float | str | None = None,
         addIndicator: bool = False,
+        maskValue: float | None = None,
+        shape: list[int] | None = None,
+        dataFormat: str = "channelsFirst",
         groupCols: list[str] | None = None,
         handleUnseen: str = "global",
         minGroupCount: int = 1,

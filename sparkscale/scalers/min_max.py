@@ -18,14 +18,14 @@ from sparkscale.scalers._groups import HasGroups
 from sparkscale.scalers._missing import HasMissing
 from sparkscale.scalers._model import Array
 from sparkscale.scalers._params import P, param
-from sparkscale.scalers._shared_params import HasClip, HasConstant
+from sparkscale.scalers._shared_params import HasClip, HasConstant, HasLayout
 from sparkscale.spark.expression import Bounds
 from sparkscale.statistics import Extrema
 
 __all__ = ["MinMaxScaler", "MinMaxScalerModel"]
 
 
-class _MinMaxParams(HasClip, HasConstant, HasMissing, HasGroups):
+class _MinMaxParams(HasLayout, HasClip, HasConstant, HasMissing, HasGroups):
     min = param("min", "lower bound of the target range", float)
     max = param("max", "upper bound of the target range", float)
 
@@ -174,6 +174,19 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
     addIndicator : bool, default=False
         Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
         array with a number for each feature.
+    maskValue : float, optional
+        A value that counts as missing, such as that of padding: fit does not use it, and ``transform`` and the inverse keep
+        it, under any ``handleInvalid``. ``addIndicator`` marks it, and ``fillInvalid`` does not fill it. In a column of single
+        precision it is rounded to that. A result that happens to be equal to it comes back from the inverse as the mask. With
+        0, vectors are refused.
+    shape : list of int, optional
+        The shape of the tensor that each row of an array or vector holds, in C order, and whose channels have one statistic
+        each. Without it, each feature has one. With ``[-1]``, a whole array has one, and a scalar column is one feature;
+        with ``[channels, -1]``, or ``[-1, channels]`` and "channelsLast", each channel has one, at any number of places. The
+        arrays of a column may then differ in length; its vectors have one size. A null array of such a shape counts as one
+        invalid value of each channel, an empty one as none.
+    dataFormat : {"channelsFirst", "channelsLast"}, default="channelsFirst"
+        Whether the channels are the first dimension of ``shape`` or the last.
     groupCols : list of str, optional
         Columns whose values are keys: each key has a map of its own, fitted on its rows. Null and NaN are keys, too.
     handleUnseen : {"global", "null", "error"}, default="global"
@@ -240,6 +253,9 @@ class MinMaxScaler(_MinMaxParams, Scaler[MinMaxScalerModel]):
         clip: bool = False,
         fillInvalid: float | str | None = None,
         addIndicator: bool = False,
+        maskValue: float | None = None,
+        shape: list[int] | None = None,
+        dataFormat: str = "channelsFirst",
         groupCols: list[str] | None = None,
         handleUnseen: str = "global",
         minGroupCount: int = 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from sparkscale.scalers._profile_arguments import check_arguments
 from sparkscale.scalers._profile_over_time import ProfileOverTime
 from sparkscale.scalers._profile_summary import summary_of
 from sparkscale.scalers._statistics import set_of
-from sparkscale.spark.columns import resolve, resolve_weight
+from sparkscale.spark.columns import FeatureColumn, resolve, resolve_weight
 from sparkscale.spark.fit.by_key import Keyed, summarize_by_key
 from sparkscale.spark.fit.scan import summarize
 from sparkscale.spark.fit.tables import StatisticTable
@@ -121,11 +122,15 @@ class Profile(ProfileOverTime):
         relativeError: float,
         *,
         keys_are_scaled: bool = False,
+        described: Callable[[Sequence[FeatureColumn]], Sequence[FeatureColumn]] = list,
     ) -> Profile | None:
-        """Compute a profile; ``None`` if no row has a weight. In a set of scalers, keys of some may be scaled by others."""
+        """Compute a profile; ``None`` if no row has a weight. In a set of scalers, keys of some may be scaled by others.
+
+        A model that compares new rows with its own has them described as it describes its columns.
+        """
         names = check_arguments(inputCols, groupCols or [], statistics, weightCol, handleInvalid, relativeError)
         check_dataset(dataset, whole="Profile.of")
-        columns = resolve(dataset, inputCols)
+        columns = described(resolve(dataset, inputCols))
         keys = group_keys(dataset, groupCols or [], () if keys_are_scaled else columns)
         weight = resolve_weight(dataset, weightCol) if weightCol else None
         statistic_class = set_of(names, relativeError)

@@ -157,6 +157,11 @@ class QuantileTransformer(_QuantileTransformerParams, QuantileScaler[QuantileTra
     addIndicator : bool, default=False
         Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
         array with a number for each feature.
+    maskValue : float, optional
+        A value that counts as missing, such as that of padding: fit does not use it, and ``transform`` and the inverse keep
+        it, under any ``handleInvalid``. ``addIndicator`` marks it, and ``fillInvalid`` does not fill it. In a column of single
+        precision it is rounded to that. A result that happens to be equal to it comes back from the inverse as the mask. With
+        0, vectors are refused.
     groupCols : list of str, optional
         Columns whose values are keys: each key has a map of its own, fitted on its rows. Null and NaN are keys, too. Each key
         holds ``nQuantiles`` numbers of each feature: choose fewer for many keys.
@@ -227,6 +232,7 @@ class QuantileTransformer(_QuantileTransformerParams, QuantileScaler[QuantileTra
         handleEmpty: str = "keep",
         fillInvalid: float | str | None = None,
         addIndicator: bool = False,
+        maskValue: float | None = None,
         groupCols: list[str] | None = None,
         handleUnseen: str = "global",
         minGroupCount: int = 1,

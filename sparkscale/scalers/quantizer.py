@@ -65,6 +65,8 @@ class _QuantizerParams(HasQuantiles):
         super()._check_params()
         if self.getScheme() == "symmetric" and self.getDtype() != "int8":
             raise self._fail("scheme='symmetric' needs integers of both signs. Set dtype to 'int8'.")
+        if self.getMaskValue() is not None:
+            raise self._fail("maskValue is not available: there is no code to keep it. Replace it by null.")
         fill = self.getFillInvalid()
         low, high = codes_of(self.getDtype(), self.getScheme())
         if isinstance(fill, float) and not (low <= fill <= high and fill.is_integer()):
@@ -99,8 +101,7 @@ class QuantizerModel(_QuantizerParams, OfQuantiles):
         Returns
         -------
         QuantizerModel
-            A model that maps like a fitted one, but has no ``statistics``: ``merge`` and ``update`` raise ``ParamError``, and
-            ``count`` is 0.
+            A model without ``statistics``: ``merge`` and ``update`` raise ``ParamError``, and ``count`` is 0.
 
         Raises
         ------
@@ -230,8 +231,9 @@ class Quantizer(_QuantizerParams, QuantileScaler[QuantizerModel]):
         What ``transform`` gives for null and NaN, by default null: a code, or "center" for that of the middle of the range.
         Arrays and vectors that are null are not filled. It needs ``handleInvalid="keep"``.
     addIndicator : bool, default=False
-        Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
-        array with a number for each feature.
+        Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; an array for an array or vector.
+    maskValue : float, optional
+        Not available, a ParamError: there is no code to keep it. Replace it by null.
     device : {"cpu", "gpu", "auto"}, default="cpu"
         Where extrema and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
         Quantiles are always computed on the CPU.
@@ -239,8 +241,7 @@ class Quantizer(_QuantizerParams, QuantileScaler[QuantizerModel]):
     Raises
     ------
     ParamError
-        If ``lower >= upper``, ``scheme`` is "symmetric" and ``dtype`` "uint8", ``fillInvalid`` is neither a code nor "center",
-        or it is set and ``handleInvalid`` is not "keep".
+        If ``lower >= upper``, ``scheme`` is "symmetric" and ``dtype`` "uint8", or ``fillInvalid`` is neither a code nor "center".
     RangeOverflowError
         If a range, or its 255th part, is not representable as a double.
 
@@ -293,6 +294,7 @@ class Quantizer(_QuantizerParams, QuantileScaler[QuantizerModel]):
         handleEmpty: str = "keep",
         fillInvalid: float | str | None = None,
         addIndicator: bool = False,
+        maskValue: float | None = None,
         device: str = "cpu",
     ) -> None:
         super().__init__()

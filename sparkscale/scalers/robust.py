@@ -14,58 +14,16 @@ from pyspark.sql import DataFrame
 from sparkscale.affine import AffineMap
 from sparkscale.scalers._given import Argument, Numbers
 from sparkscale.scalers._group_model import GroupModel
-from sparkscale.scalers._groups import HasGroups
 from sparkscale.scalers._model import Array
-from sparkscale.scalers._params import P, param
-from sparkscale.scalers._quantiles import HasQuantiles, QuantileModel, QuantileScaler
-from sparkscale.scalers._shared_params import HasClipRange, HasConstant
+from sparkscale.scalers._quantiles import QuantileModel, QuantileScaler
+from sparkscale.scalers._robust_params import RobustParams
 from sparkscale.spark.expression import Bounds
 from sparkscale.statistics import Quantiles
 
 __all__ = ["RobustScaler", "RobustScalerModel"]
 
 
-class _RobustParams(HasQuantiles, HasConstant, HasClipRange, HasGroups):
-    withCentering = param("withCentering", "subtract the median", bool)
-    withScaling = param("withScaling", "divide by the range between the quantiles", bool)
-    unitVariance = param("unitVariance", "divide by the standard deviation of normal data of the same range", bool)
-
-    _defaults = {"lower": 0.25, "upper": 0.75, "withCentering": False, "withScaling": True, "unitVariance": False}
-
-    def getWithCentering(self) -> bool:
-        """Return ``withCentering``."""
-        return self.getOrDefault(self.withCentering)
-
-    def getWithScaling(self) -> bool:
-        """Return ``withScaling``."""
-        return self.getOrDefault(self.withScaling)
-
-    def getUnitVariance(self) -> bool:
-        """Return ``unitVariance``."""
-        return self.getOrDefault(self.unitVariance)
-
-    def setWithCentering(self: P, value: bool) -> P:
-        """Set ``withCentering``."""
-        return self._set(withCentering=value)
-
-    def setWithScaling(self: P, value: bool) -> P:
-        """Set ``withScaling``."""
-        return self._set(withScaling=value)
-
-    def setUnitVariance(self: P, value: bool) -> P:
-        """Set ``unitVariance``."""
-        return self._set(unitVariance=value)
-
-    def _check_params(self) -> None:
-        super()._check_params()
-        if self.getUnitVariance() and not (self.getLower() > 0 and self.getUpper() < 1):
-            raise self._fail(
-                "unitVariance needs lower and upper between 0 and 1, since normal data have no bounds. "
-                f"Got lower={self.getLower()}, upper={self.getUpper()}."
-            )
-
-
-class RobustScalerModel(_RobustParams, GroupModel[Quantiles], QuantileModel):
+class RobustScalerModel(RobustParams, GroupModel[Quantiles], QuantileModel):
     """Model fitted by `RobustScaler`, or made from given numbers by `of`."""
 
     _takes = {"median": Argument(optional=True), "range": Argument(0, optional=True)}
@@ -160,7 +118,7 @@ class RobustScalerModel(_RobustParams, GroupModel[Quantiles], QuantileModel):
         return {"median": self._shown("median"), "range": self._shown("range")}
 
 
-class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):
+class RobustScaler(RobustParams, QuantileScaler[RobustScalerModel]):
     r"""Divide each feature by the range between two quantiles, which outliers hardly change; optionally subtract the median.
 
     .. math:: y = (x - m) / (Q_{upper} - Q_{lower})
@@ -211,6 +169,19 @@ class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):
     addIndicator : bool, default=False
         Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
         array with a number for each feature.
+    maskValue : float, optional
+        A value that counts as missing, such as that of padding: fit does not use it, and ``transform`` and the inverse keep
+        it, under any ``handleInvalid``. ``addIndicator`` marks it, and ``fillInvalid`` does not fill it. In a column of single
+        precision it is rounded to that. A result that happens to be equal to it comes back from the inverse as the mask. With
+        0, vectors are refused.
+    shape : list of int, optional
+        The shape of the tensor that each row of an array or vector holds, in C order, and whose channels have one statistic
+        each. Without it, each feature has one. With ``[-1]``, a whole array has one, and a scalar column is one feature;
+        with ``[channels, -1]``, or ``[-1, channels]`` and "channelsLast", each channel has one, at any number of places. The
+        arrays of a column may then differ in length; its vectors have one size. A null array of such a shape counts as one
+        invalid value of each channel, an empty one as none.
+    dataFormat : {"channelsFirst", "channelsLast"}, default="channelsFirst"
+        Whether the channels are the first dimension of ``shape`` or the last.
     groupCols : list of str, optional
         Columns whose values are keys: each key has a map of its own, fitted on its rows. Null and NaN are keys, too.
     handleUnseen : {"global", "null", "error"}, default="global"
@@ -287,6 +258,9 @@ class RobustScaler(_RobustParams, QuantileScaler[RobustScalerModel]):
         clip: list[float] | None = None,
         fillInvalid: float | str | None = None,
         addIndicator: bool = False,
+        maskValue: float | None = None,
+        shape: list[int] | None = None,
+        dataFormat: str = "channelsFirst",
         groupCols: list[str] | None = None,
         handleUnseen: str = "global",
         minGroupCount: int = 1,

@@ -214,7 +214,7 @@ class ScalerSetModel(HtmlReprMixin, Writable, Model):
         for model, saved in zip(self._stages, extra["stages"], strict=True):
             fitted = storage.typed_entry(saved, "fitted", dict)
             name, known = storage.typed_entry(fitted, "statistic", str), profile._class.classes
-            columns = tuple(saved_columns.from_json(storage.typed_entry(fitted, "columns", list)))
+            columns = tuple(model._described(saved_columns.from_json(storage.typed_entry(fitted, "columns", list))))
             groups = storage.typed_entry(fitted, "groups", list)
             if source_of([*known], CLASSES.get(name, object)) is None or {c.name for c in columns} - {
                 *profile.inputCols

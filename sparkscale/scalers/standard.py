@@ -14,55 +14,15 @@ from sparkscale.affine import AffineMap
 from sparkscale.scalers._base import Scaler
 from sparkscale.scalers._given import Argument, Numbers
 from sparkscale.scalers._group_model import GroupModel
-from sparkscale.scalers._groups import HasGroups
-from sparkscale.scalers._missing import HasMissing
 from sparkscale.scalers._model import Array
-from sparkscale.scalers._params import P, param
-from sparkscale.scalers._shared_params import HasClipRange, HasConstant, HasWeight
+from sparkscale.scalers._standard_params import StandardParams
 from sparkscale.spark.expression import Bounds
 from sparkscale.statistics import Moments
 
 __all__ = ["StandardScaler", "StandardScalerModel"]
 
 
-class _StandardParams(HasWeight, HasConstant, HasClipRange, HasMissing, HasGroups):
-    withMean = param("withMean", "subtract the mean", bool)
-    withStd = param("withStd", "divide by the standard deviation", bool)
-    ddof = param("ddof", "delta degrees of freedom: 1 for the sample's standard deviation, 0 for the population's", int)
-
-    _defaults = {"withMean": False, "withStd": True, "ddof": 1}
-
-    def getWithMean(self) -> bool:
-        """Return ``withMean``."""
-        return self.getOrDefault(self.withMean)
-
-    def getWithStd(self) -> bool:
-        """Return ``withStd``."""
-        return self.getOrDefault(self.withStd)
-
-    def getDdof(self) -> int:
-        """Return ``ddof``."""
-        return self.getOrDefault(self.ddof)
-
-    def setWithMean(self: P, value: bool) -> P:
-        """Set ``withMean``."""
-        return self._set(withMean=value)
-
-    def setWithStd(self: P, value: bool) -> P:
-        """Set ``withStd``."""
-        return self._set(withStd=value)
-
-    def setDdof(self: P, value: int) -> P:
-        """Set ``ddof``."""
-        return self._set(ddof=value)
-
-    def _check_params(self) -> None:
-        super()._check_params()
-        if self.getDdof() not in (0, 1):
-            raise self._fail(f"ddof must be 0 or 1. Got {self.getDdof()}.")
-
-
-class StandardScalerModel(_StandardParams, GroupModel[Moments]):
+class StandardScalerModel(StandardParams, GroupModel[Moments]):
     """Model fitted by `StandardScaler`, or made from given numbers by `of`."""
 
     _statistic_class = Moments
@@ -153,7 +113,7 @@ class StandardScalerModel(_StandardParams, GroupModel[Moments]):
         return {"mean": self._shown("mean"), "std": self._shown("std")}
 
 
-class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
+class StandardScaler(StandardParams, Scaler[StandardScalerModel]):
     r"""Standardize each feature: subtract its mean and divide by its standard deviation.
 
     .. math:: y = (x - \mu) / \sigma, \qquad
@@ -194,6 +154,19 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
     addIndicator : bool, default=False
         Add a column ``<input>_missing`` for each input: 1 where a value is null or NaN, else 0; for an array or vector, an
         array with a number for each feature.
+    maskValue : float, optional
+        A value that counts as missing, such as that of padding: fit does not use it, and ``transform`` and the inverse keep
+        it, under any ``handleInvalid``. ``addIndicator`` marks it, and ``fillInvalid`` does not fill it. In a column of single
+        precision it is rounded to that. A result that happens to be equal to it comes back from the inverse as the mask. With
+        0, vectors are refused.
+    shape : list of int, optional
+        The shape of the tensor that each row of an array or vector holds, in C order, and whose channels have one statistic
+        each. Without it, each feature has one. With ``[-1]``, a whole array has one, and a scalar column is one feature;
+        with ``[channels, -1]``, or ``[-1, channels]`` and "channelsLast", each channel has one, at any number of places. The
+        arrays of a column may then differ in length; its vectors have one size. A null array of such a shape counts as one
+        invalid value of each channel, an empty one as none.
+    dataFormat : {"channelsFirst", "channelsLast"}, default="channelsFirst"
+        Whether the channels are the first dimension of ``shape`` or the last.
     groupCols : list of str, optional
         Columns whose values are keys: each key has a map of its own, fitted on its rows. Null and NaN are keys, too.
     handleUnseen : {"global", "null", "error"}, default="global"
@@ -274,6 +247,9 @@ class StandardScaler(_StandardParams, Scaler[StandardScalerModel]):
         weightCol: str | None = None,
         fillInvalid: float | str | None = None,
         addIndicator: bool = False,
+        maskValue: float | None = None,
+        shape: list[int] | None = None,
+        dataFormat: str = "channelsFirst",
         groupCols: list[str] | None = None,
         handleUnseen: str = "global",
         minGroupCount: int = 1,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import numpy as np
 from pyspark.sql import Column, DataFrame
 from pyspark.sql.types import (
     ArrayType,
@@ -17,6 +18,7 @@ from pyspark.sql.types import (
 )
 
 from sparkscale.errors import ColumnTypeError, SizeMismatchError
+from sparkscale.layout import Layout
 from sparkscale.spark import sql
 from sparkscale.spark.keys import KeyColumn
 from sparkscale.spark.names import Place, by_name, check_dataset, column, path_parts, single_place, unquoted
@@ -56,6 +58,10 @@ class FeatureColumn:
         Whether the values are of an integer type, and so never NaN or infinite.
     integer_type : str or None
         The SQL type of an output whose values are integers.
+    layout : Layout or None
+        How arrays of any length hold channels. The features are then the channels.
+    mask : float or None
+        A value that counts as missing, and is kept.
     """
 
     name: str
@@ -67,6 +73,8 @@ class FeatureColumn:
     boolean: bool = False
     integral: bool = False
     integer_type: str | None = None
+    layout: Layout | None = None
+    mask: float | None = None
 
     @property
     def path(self) -> Sequence[str]:
@@ -86,6 +94,15 @@ class FeatureColumn:
         """The SQL type of the mapped column; vectors are arrays."""
         number = self.integer_type or ("float" if self.single else "double")
         return number if self.kind == "scalar" else f"array<{number}>"
+
+    @property
+    def mask_value(self) -> float | None:
+        """The mask as the column holds it, in single precision if its values are; ``None`` if it cannot hold it."""
+        if self.mask is None or not self.single:
+            return self.mask
+        with np.errstate(over="ignore"):
+            rounded = float(np.float32(self.mask))
+        return rounded if np.isfinite(rounded) else None
 
     def read_from(self, source: str) -> FeatureColumn:
         """Return the column, to be read from a column of another name."""
@@ -113,7 +130,8 @@ class FeatureColumn:
         """Return the name of a feature, in the form that VectorAssembler uses."""
         if self.kind == "scalar":
             return self._label
-        return self.attributes[feature] if self.attributes else f"{self._label}_{feature}"
+        channel = "channel_" if self.layout else ""
+        return self.attributes[feature] if self.attributes else f"{self._label}_{channel}{feature}"
 
     @property
     def _label(self) -> str:
@@ -256,13 +274,18 @@ def as_fitted(columns: Sequence[FeatureColumn], fitted: Sequence[FeatureColumn])
                 f"Column '{now.name}' is of kind {now.kind}, but the model was fitted on {then.kind}. "
                 "Convert it to the same kind as in fit, or fit again."
             )
+        if then.layout is not None and now.kind != "array":
+            raise ColumnTypeError(
+                f"Column '{now.name}' holds vectors, but the model was fitted on arrays of any length. Convert them to "
+                "arrays, or fit again."
+            )
         if now.size is not None and now.size != then.size:
             raise SizeMismatchError(
                 f"Column '{now.name}' has {now.size} features, but the model was fitted on {then.size}. "
                 "Give it the same features as in fit, or fit again."
             )
     return [
-        replace(now, size=then.size, attributes=then.attributes or now.attributes)
+        replace(now, size=then.size, attributes=then.attributes or now.attributes, layout=then.layout, mask=then.mask)
         for now, then in zip(columns, fitted, strict=True)
     ]
 

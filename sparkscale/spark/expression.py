@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from sparkscale.affine import AffineMap
 from sparkscale.errors import InvalidValueError, ScalingError, SizeMismatchError, escaped, tag_error
+from sparkscale.layout import PLACES
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.sql import string
 
@@ -24,6 +25,7 @@ __all__ = [
     "clipped",
     "elementwise",
     "failure",
+    "feature_index",
     "filled",
     "guarded",
     "indices_checked",
@@ -32,11 +34,14 @@ __all__ = [
     "length_checked",
     "let",
     "literal",
+    "masked",
     "parameter",
     "rare",
     "refusal",
     "rendered",
     "scalar_map",
+    "unrounded",
+    "with_places",
     "without_nan",
 ]
 
@@ -131,7 +136,23 @@ def refusal(column: FeatureColumn, handle_invalid: str) -> tuple[str, str]:
 
 
 def length_checked(column: FeatureColumn, source: str, size: int, result: str) -> str:
-    """Return ``result`` if the array has ``size`` elements, null if it is null; otherwise the job fails."""
+    """Return ``result`` if the array has ``size`` elements, null if it is null; otherwise the job fails.
+
+    Rows of any length are only to have the same number of elements for each channel.
+    """
+    if column.layout is not None:
+        channels = column.layout.channels
+        if channels == 1:
+            return result
+        wrong = failure(
+            SizeMismatchError,
+            f"Column '{column.name}' holds a row of length ",
+            f"size({source})",
+            column.layout.remainder,
+            column.sql_type,
+        )
+        fits = f"size({source}) % {channels} = 0"
+        return f"CASE WHEN {source} IS NULL THEN NULL WHEN {fits} THEN {result} ELSE {rare(wrong)} END"
     wrong = failure(
         SizeMismatchError,
         f"Column '{column.name}' holds a row of length ",
@@ -156,26 +177,56 @@ def indices_checked(column: FeatureColumn, source: str, result: str) -> str:
 
 
 def is_missing(column: FeatureColumn, x: str) -> str:
-    """Return a condition, never null, that a number of the column is null or NaN."""
-    return f"{x} IS NULL" if column.integral else f"({x} IS NULL OR isnan(double({x})))"
+    """Return a condition, never null, that a number of the column is null, NaN or the mask."""
+    masks = "" if column.mask_value is None else f" OR {x} = {literal(column.mask_value)}"
+    return f"({x} IS NULL{'' if column.integral else f' OR isnan(double({x}))'}{masks})"
+
+
+def masked(column: FeatureColumn, x: str, mapped: str) -> str:
+    """Return what a number of the column is mapped to: the mask, if it has one and this is it, to itself."""
+    if column.mask_value is None:
+        return mapped
+    mask = literal(column.mask_value)
+    return f"CASE WHEN {x} = {mask} THEN {mask} ELSE {mapped} END"
+
+
+def unrounded(column: FeatureColumn, x: str) -> str:
+    """Return a number of the column as a double, and the mask, which may have been rounded, as it was."""
+    if column.mask is None or column.mask == column.mask_value or column.mask_value is None:
+        return f"double({x})"
+    return f"CASE WHEN {x} = {literal(column.mask_value)} THEN {literal(column.mask)} ELSE double({x}) END"
 
 
 def scalar_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds, fill: Array | None) -> str:
     """Return the mapped scalar as SQL text."""
     filling = None if fill is None else parameter(fill, "")
     mapped = affine_text(without_nan(column, source, filling), affine, "")
-    mapped = filled(clipped(mapped, bounds), filling)
+    mapped = masked(column, source, filled(clipped(mapped, bounds), filling))
     return f"float({mapped})" if column.single else mapped
 
 
 def array_map(column: FeatureColumn, source: str, affine: AffineMap, bounds: Bounds, fill: Array | None) -> str:
     """Return the mapped array as SQL text; its length has been checked."""
-    filling = None if fill is None else parameter(fill, "i")
-    mapped = affine_text(without_nan(column, "x", filling), affine, "i")
-    if bounds:  # mentions the mapped value several times
-        source, mapped = elementwise(source, mapped), clipped("x", bounds, "i")
-    mapped = elementwise(source, filled(mapped, filling))
+    row, index = source, feature_index(column)
+    filling = None if fill is None else parameter(fill, index)
+    mapped = affine_text(without_nan(column, "x", filling), affine, index)
+    if bounds and column.mask_value is None:  # mentions the mapped value several times
+        source, mapped, bounds = elementwise(source, mapped), clipped("x", bounds, index), None
+    mapped = masked(column, "x", filled(clipped(mapped, bounds, index), filling))
+    mapped = with_places(column, row, elementwise(source, mapped))
     return f"cast({mapped} AS array<float>)" if column.single else mapped
+
+
+def feature_index(column: FeatureColumn) -> str:
+    """Return the feature of element ``i`` of an array as SQL; see `with_places`."""
+    return "i" if column.layout is None else column.layout.index_sql("i")
+
+
+def with_places(column: FeatureColumn, source: str, text: str) -> str:
+    """Return SQL text that may mention the number of places of a row of any length, which is computed once for each row."""
+    if column.layout is None or PLACES not in text:
+        return text
+    return let(PLACES, f"int(size({source}) div {column.layout.channels})", text)
 
 
 def without_nan(column: FeatureColumn, x: str, fill: str | None) -> str:

@@ -127,6 +127,18 @@ class PerFeature(InRows):
         """Select some of the features, of all rows if there is one row per run or key."""
         return type(self)(**{name: array[..., features] for name, array in self.arrays().items()})
 
+    def pooled(self: P, features: npt.NDArray[np.intp]) -> P:
+        """Return the statistic of pooled features, such as the places of a channel.
+
+        Parameters
+        ----------
+        features : numpy.ndarray of int, shape (n_places, n_channels)
+            Which features make up each channel: one entry of the result.
+        """
+        places = (np.moveaxis(array[..., features], -2, 0) for array in self.arrays().values())
+        with np.errstate(all="ignore"):
+            return self._combined(Columns(namespace(self.count)), *places)
+
     def raveled(self: P) -> P:
         """Return the statistics, one per row, as one of as many features in all rows, row after row."""
         return type(self)(**{name: array.ravel() for name, array in self.arrays().items()})

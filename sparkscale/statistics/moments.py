@@ -15,7 +15,7 @@ from sparkscale.statistics import _units as units
 from sparkscale.statistics._aggregates import AGGREGATES, are_exact, mean_and_variance
 from sparkscale.statistics._base import Array
 from sparkscale.statistics._per_feature import PerFeature
-from sparkscale.statistics._reductions import Columns, Entries, Reductions, reductions_of, weight_sums
+from sparkscale.statistics._reductions import Entries, Reductions, reductions_of, weight_sums
 
 __all__ = ["Moments"]
 
@@ -188,18 +188,6 @@ class Moments(PerFeature):
         """Return the moments of rows without a valid value."""
         zero = np.zeros(features)
         return cls(zero, np.full(features, float(rows)), zero, zero, zero, zero, zero)
-
-    def pooled(self, features: npt.NDArray[np.intp]) -> Moments:
-        """Return the moments of pooled features, such as the places of a channel.
-
-        Parameters
-        ----------
-        features : numpy.ndarray of int, shape (n_places, n_channels)
-            Which features make up each channel: one entry of the result.
-        """
-        places = (np.moveaxis(array[..., features], -2, 0) for array in self.arrays().values())
-        with np.errstate(all="ignore"):
-            return self._combined(Columns(namespace(self.count)), *places)
 
     @classmethod
     def _combined(

@@ -161,6 +161,14 @@ class Quantiles(Leveled):
         ]
         return self._of_levels(arrays, merged)
 
+    def pooled(self: Q, features: Places) -> Q:
+        """Return the statistic of pooled features: they are merged as those of several rows are."""
+        if self.count.ndim == 1:
+            return self.as_row().pooled(features).of_row(0)
+        places, channels = features.shape
+        rows = self.take_features(features.ravel()).raveled()._in_rows(channels)
+        return rows.merge_rows(np.repeat(np.arange(len(self.count)), places))
+
     @classmethod
     def _of_levels(cls: type[Q], arrays: Mapping[str, Array], levels: list[Segments]) -> Q:
         """Return the statistic of levels, none of them full."""

@@ -165,7 +165,7 @@ class StatisticSet(PerFeature):
         return self._each(lambda s: s.take_features(features))
 
     def pooled(self, features: Places) -> StatisticSet:
-        """Return the statistics of pooled features; see `Moments.pooled`."""
+        """Return the statistics of pooled features; see `PerFeature`."""
         return self._each(lambda s: s.pooled(features))
 
     def raveled(self) -> StatisticSet:

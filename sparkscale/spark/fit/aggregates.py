@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame
 from sparkscale.errors import InvalidValueError
 from sparkscale.spark import jvm, sql
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.expression import FINITE, guarded, refusal
+from sparkscale.spark.expression import FINITE, guarded, literal, refusal
 from sparkscale.statistics import Statistic
 
 __all__ = ["suits", "summarize"]
@@ -51,7 +51,9 @@ def fit_in_a_query(columns: Sequence[FeatureColumn], statistic_class: type[Stati
 def valid_value(column: FeatureColumn, handle_invalid: str) -> str:
     """Return a scalar as SQL text, with null for an invalid value, or a failure."""
     x = f"double({column.sql})"
-    value = x if handle_invalid == "error" else f"CASE WHEN {FINITE.format(x=x)} THEN {x} END"
+    conditions = [] if handle_invalid == "error" else [FINITE.format(x=x)]
+    conditions += [] if column.mask_value is None else [f"{x} <> {literal(column.mask_value)}"]
+    value = f"CASE WHEN {' AND '.join(conditions)} THEN {x} END" if conditions else x
     return guarded(column, column.sql, value, handle_invalid, compiled=True)
 
 
@@ -59,7 +61,7 @@ def summarize(
     df: DataFrame, columns: Sequence[FeatureColumn], statistic_class: type[Statistic], *, handle_invalid: str
 ) -> Any | None:
     """Return the statistic, or ``None`` if the aggregates have lost digits."""
-    if statistic_class.in_metadata and all(c.integral for c in columns):
+    if statistic_class.in_metadata and all(c.integral and c.mask is None for c in columns):
         statistic = _of_integers(df, columns, statistic_class, handle_invalid)
         if statistic is not None:
             return statistic

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,7 +36,10 @@ class State(Protocol):
 
 @dataclass(frozen=True)
 class Pool:
-    """How the features of arrays and vectors become entries of a statistic: pooled into channels with a layout."""
+    """How the features of arrays and vectors become entries of a statistic: pooled into channels with a layout.
+
+    Arrays of any length come as rows of channels, one for each place.
+    """
 
     layout: Layout | None = None
 
@@ -48,10 +51,11 @@ class Pool:
         SizeMismatchError
             If the length of the rows differs from that of the layout.
         """
-        if self.layout is None or group.column.kind == "scalar":
+        if self.layout is None or group.column.kind == "scalar" or group.column.layout is not None:
             return statistic
-        self._check(group, statistic.count.shape[-1])
-        return statistic.pooled(self.layout.features())
+        size = statistic.count.shape[-1]
+        self._check(group, size)
+        return statistic.pooled(self.layout.sized(size).features())
 
     def _check(self, group: Group, size: int) -> None:
         assert self.layout is not None  # noqa: S101  # checked by the caller
@@ -125,12 +129,20 @@ def add_batch(
     for k, pieces in enumerate(decoded):
         group_class = partials.class_of(statistic_class, k)
         for piece in pieces:
-            block = piece.with_rows(weights, runs)
+            block = masked(piece.with_rows(weights, runs), groups[k])
             if runs is not None and not block.rows:
                 continue
-            kept = keep if keep is None or piece.rows is None else keep[piece.rows]
-            states[k].add(pool.of(_statistic(block, kept, group_class, worker), groups[k]), block.runs)
+            states[k].add(pool.of(_statistic(block, piece.of_rows(keep), group_class, worker), groups[k]), block.runs)
     return decoded
+
+
+def masked(block: Block, group: Group) -> Block:
+    """Return a block with NaN in place of the masks of the columns."""
+    masks = [column.mask_value for column in (group.scalars or (group.column,))]
+    if all(mask is None for mask in masks):
+        return block
+    mask = np.array([np.nan if mask is None else mask for mask in masks])
+    return replace(block, values=np.where(block.values == mask, np.nan, block.values))
 
 
 def _statistic(block: Block, kept: Mask | None, statistic_class: type[Any], worker: gpu.Cpu) -> Any:
@@ -150,5 +162,5 @@ def _complete(pieces: Sequence[Piece], rows: int) -> Mask:
     """Return a mask of the rows without an invalid value."""
     complete = np.zeros(rows, dtype=bool)
     for piece in pieces:
-        complete[slice(None) if piece.rows is None else piece.rows] = piece.block.complete()
+        complete[slice(None) if piece.rows is None else piece.rows] = piece.complete()
     return complete

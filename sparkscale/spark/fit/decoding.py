@@ -23,15 +23,33 @@ MAX_SHOWN_INDICES = 8  # in a message
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A block, and a mask of the rows of the batch that it contains (``None`` for all)."""
+    """A block, and a mask of the rows of the batch that it contains (``None`` for all).
+
+    If these have several places each, of which each is a row of the block, their numbers are ``places``.
+    """
 
     block: Block
     rows: Mask | None = None
+    places: npt.NDArray[np.intp] | None = None
 
     def with_rows(self, weights: Any | None, runs: Any | None) -> Block:
         """Return the block with weights and run numbers, given those of all rows of the batch."""
-        weights, runs = (a if a is None or self.rows is None else a[self.rows] for a in (weights, runs))
-        return replace(self.block, weights=weights, runs=runs)
+        return replace(self.block, weights=self.of_rows(weights), runs=self.of_rows(runs))
+
+    def of_rows(self, values: Any | None) -> Any | None:
+        """Return values of all rows of the batch for the rows of the block."""
+        if values is None:
+            return None
+        values = values if self.rows is None else values[self.rows]
+        return values if self.places is None else np.repeat(values, self.places)
+
+    def complete(self) -> Mask:
+        """Return which rows of the batch, of those in the block, have no invalid value."""
+        complete = self.block.complete()
+        if self.places is None:
+            return complete
+        row = np.repeat(np.arange(len(self.places)), self.places)
+        return np.asarray(np.bincount(row[~complete], minlength=len(self.places)) == 0)
 
 
 def decode(
@@ -54,6 +72,8 @@ def decode(
     if group.column.kind == "vector":
         return _vectors(batch, k, group, size, lengths, flat)
     null = _null_rows(array, lengths)
+    if group.column.layout is not None:
+        return [_by_place(group.column, flat, lengths, null)], null, size
     if size is None and not null.all():
         size = int(lengths[~null][0])
     _check_sizes(group.column, lengths[~null], size)
@@ -63,6 +83,17 @@ def decode(
         return [Piece(DenseBlock(flat.reshape(-1, size)))], None, size
     rows = flat[np.repeat(~null, lengths)]
     return [Piece(DenseBlock(rows.reshape(-1, size)), ~null)], null, size
+
+
+def _by_place(column: FeatureColumn, flat: npt.NDArray[Any], lengths: npt.NDArray[Any], null: Mask) -> Piece:
+    """Return rows of any length, those that are not null, as a block with a row for each place."""
+    layout, some = column.layout, lengths[~null]
+    assert layout is not None  # noqa: S101  # checked by the caller
+    for length in some[some % layout.channels != 0][:1]:
+        message = f"Column '{column.name}' holds a row of length {length}{layout.remainder}"
+        raise SizeMismatchError(tag_error(SizeMismatchError, message))
+    values = flat[np.repeat(~null, lengths)] if null.any() else flat
+    return Piece(DenseBlock(layout.by_place(values, some)), ~null, some // layout.channels)
 
 
 def _null_rows(array: pa.ListArray, lengths: npt.NDArray[Any]) -> Mask:

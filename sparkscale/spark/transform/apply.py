@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from sparkscale.affine import AffineMap
 from sparkscale.spark import gpu
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.expression import guarded, rendered
+from sparkscale.spark.expression import guarded, rendered, unrounded
 from sparkscale.spark.frame import Frame
 from sparkscale.spark.transform import udf, vectors
 from sparkscale.spark.transform.affine import Affine
@@ -209,7 +209,7 @@ def to_sql(plan: Plan) -> dict[str, str]:
 def _assembled_sql(column: FeatureColumn, policy: str) -> str:
     """Return the features that a column contributes to an assembled vector as an SQL array, with NaN for null."""
     if column.kind == "scalar":
-        return f"array(coalesce({guarded(column, column.sql, f'double({column.sql})', policy)}, double('NaN')))"
+        return f"array(coalesce({guarded(column, column.sql, unrounded(column, column.sql), policy)}, double('NaN')))"
     array = vectors.checked_array(replace(column, kind="array"), policy)
     return f"coalesce({vectors.without_null(array)}, array_repeat(double('NaN'), {column.size}))"
 

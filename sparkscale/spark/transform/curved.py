@@ -13,7 +13,7 @@ import numpy as np
 from sparkscale.arrays import as_array_like, namespace
 from sparkscale.curves import Curve
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.expression import elementwise, filled, parameter, without_nan
+from sparkscale.spark.expression import elementwise, feature_index, filled, masked, parameter, with_places, without_nan
 from sparkscale.spark.gpu import Kernel
 from sparkscale.spark.transform.column_map import Array, Entries, FittedMap
 
@@ -41,10 +41,11 @@ class Curved(FittedMap):
 
     def sql(self, column: FeatureColumn, source: str) -> str:
         """See `ColumnMap`."""
-        x, index = (source, "0") if column.kind == "scalar" else ("x", "i")
+        x, index = (source, "0") if column.kind == "scalar" else ("x", feature_index(column))
         filling = None if self.fill is None else parameter(self.fill, index)
         mapped = filled(self.text(f"double({without_nan(column, x, filling)})", index), filling)
-        mapped = mapped if column.kind == "scalar" else elementwise(source, mapped)
+        mapped = masked(column, x, mapped)
+        mapped = mapped if column.kind == "scalar" else with_places(column, source, elementwise(source, mapped))
         return f"cast({mapped} AS {column.sql_type})" if column.single else mapped
 
     @property

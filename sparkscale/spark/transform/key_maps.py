@@ -9,7 +9,16 @@ import numpy as np
 
 from sparkscale.affine import AffineMap
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.expression import Bounds, clipped, elementwise, filled, without_nan
+from sparkscale.spark.expression import (
+    Bounds,
+    clipped,
+    elementwise,
+    feature_index,
+    filled,
+    masked,
+    with_places,
+    without_nan,
+)
 from sparkscale.spark.transform.by_key import NULL, Joined
 from sparkscale.spark.transform.column_map import Array, Entries, FittedMap
 
@@ -26,10 +35,8 @@ class ByKey(FittedMap):
         Whether this is the inverse.
     joined : Joined
         The columns with the numbers.
-    start : int
-        The entry of the first feature of the column.
     entry : str
-        The entry of feature ``{0}``, counted from those of the first one, as SQL.
+        The entry of feature ``{0}`` of the column, as SQL.
     bounds : pair of numpy.ndarray, optional
         The lowest and the highest result, the same for all features.
     fills : bool
@@ -38,7 +45,6 @@ class ByKey(FittedMap):
 
     inverts: bool
     joined: Joined = field(default_factory=Joined)
-    start: int = 0
     entry: str = "{0}"
     bounds: Bounds = None
     fills: bool = False
@@ -46,15 +52,18 @@ class ByKey(FittedMap):
     def sql(self, column: FeatureColumn, source: str) -> str:
         """See `ColumnMap`."""
         scalar = column.kind == "scalar"
-        x, feature = (source, "0") if scalar else ("x", "i")
+        x, feature = (source, "0") if scalar else ("x", feature_index(column))
         fill = self._number("fill", feature) if self.fills else None
         mapped = self._mapped(without_nan(column, x, fill), feature)
         if scalar:
             mapped = self._known(column, filled(clipped(mapped, self.bounds), fill), feature)
+            mapped = masked(column, x, mapped)
         else:
-            if self.bounds:  # mentions the mapped value several times
-                source, mapped = elementwise(source, mapped), clipped("x", self.bounds)
-            mapped = elementwise(source, self._known(column, filled(mapped, fill), feature))
+            row, bounds = source, self.bounds
+            if bounds and column.mask_value is None:  # mentions the mapped value several times
+                source, mapped, bounds = elementwise(source, mapped), clipped("x", bounds), None
+            mapped = self._known(column, filled(clipped(mapped, bounds), fill), feature)
+            mapped = with_places(column, row, elementwise(source, masked(column, x, mapped)))
         known = f"CASE WHEN {self.joined.present} THEN {mapped} END"
         return f"cast({known} AS {column.sql_type})" if column.single else known
 
@@ -76,8 +85,7 @@ class ByKey(FittedMap):
 
     def _place(self, feature: str) -> str:
         """Return the entry of a feature."""
-        entry = self.entry.format(feature)
-        return entry if self.start == 0 else f"{self.start}" if entry == "0" else f"{self.start} + {entry}"
+        return self.entry.format(feature)
 
     def _number(self, name: str, feature: str) -> str:
         """Return a number of the entry of a feature."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sparkscale.spark.columns import FeatureColumn, temp_column_name
-from sparkscale.spark.expression import FINITE, array_literal, elementwise
+from sparkscale.spark.expression import FINITE, array_literal, elementwise, feature_index, literal, with_places
 from sparkscale.spark.frame import Frame
 from sparkscale.spark.keys import KeyColumn
 from sparkscale.spark.transform.by_key import join_columns
@@ -23,6 +22,7 @@ def add_outside(
     df: DataFrame,
     columns: Sequence[FeatureColumn],
     ranges: tuple[Array, Array] | DataFrame,
+    entries: Sequence[str],
     keys: Sequence[KeyColumn] = (),
 ) -> tuple[DataFrame, list[str]]:
     """Add a column for each input, with 0 where a valid value lies outside the range of its feature, and null elsewhere.
@@ -34,8 +34,10 @@ def add_outside(
     columns : sequence of FeatureColumn
         Its columns, with their sizes.
     ranges : pair of numpy.ndarray, or pyspark.sql.DataFrame
-        The least and the largest value of each feature, or of each key ``b`` the lists ``low`` and ``high``; nothing is
+        The least and the largest value of each entry, or of each key ``b`` the lists ``low`` and ``high``; nothing is
         outside the range of an unknown key.
+    entries : sequence of str
+        The entry of feature ``{0}`` of each column, as SQL.
     keys : sequence of KeyColumn
         The columns that make up a key.
 
@@ -54,13 +56,15 @@ def add_outside(
     else:
         low, high = frame.add_all([array_literal(values) for values in ranges])
     outputs = {}
-    for column, start in zip(columns, accumulate((c.size or 0 for c in columns), initial=0), strict=False):
+    for column, entry in zip(columns, entries, strict=True):
         scalar = column.kind == "scalar"
-        source, place = (column.sql, f"{start}") if scalar else (as_array(frame, column, "keep"), f"i + {start}")
+        source, feature = (column.sql, "0") if scalar else (as_array(frame, column, "keep"), feature_index(column))
+        place = entry.format(feature)
         x = f"double({source if scalar else 'x'})"
-        outside = (
-            f"CASE WHEN {FINITE.format(x=x)} AND ({x} < get({low}, {place}) OR {x} > get({high}, {place})) THEN 0D END"
-        )
-        outputs[temp_column_name()] = outside if scalar else elementwise(source, outside)
+        valid = FINITE.format(x=x)
+        if column.mask_value is not None:
+            valid += f" AND {x} <> {literal(column.mask_value)}"
+        outside = f"CASE WHEN {valid} AND ({x} < get({low}, {place}) OR {x} > get({high}, {place})) THEN 0D END"
+        outputs[temp_column_name()] = outside if scalar else with_places(column, source, elementwise(source, outside))
     frame.add_named(outputs)
     return frame.finish(), [*outputs]

@@ -94,7 +94,8 @@ class Quantile(Curved):
         number = self.curve.quantiles.shape[1]
         start = "0" if index == "0" else f"{index} * {number}"
         quantiles, last = array_literal(self.curve.quantiles.ravel()), f"int({parameter(self.curve.last, index)})"
-        return Lookup(quantiles, start, last, number, self.curve.normal).mapped(x, inverts=self.curve.inverts)
+        lookup = Lookup("k", start, last, number, self.curve.normal)
+        return let("k", quantiles, lookup.mapped(x, inverts=self.curve.inverts))
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import ArrayType, DoubleType, FloatType, StructField, StructType
 
+from sparkscale.arrays import as_array_like, namespace
+from sparkscale.layout import Layout
 from sparkscale.spark import tasks
 from sparkscale.spark.columns import FeatureColumn
 from sparkscale.spark.expression import elementwise, rare
@@ -65,11 +67,16 @@ def mapped(
     before = frame.add(f"struct({', '.join(cells)})")
     arrays = {n: m for n, c, m in zip(types, columns, maps, strict=True) if c.kind != "scalar"}
     scalars = [m for c, m in zip(columns, maps, strict=True) if c.kind == "scalar"]
-    kernels = {n: kernel for n, m in arrays.items() if (kernel := m.kernel())}
+    layouts = {n: c.layout for n, c in zip(types, columns, strict=True)}
+    masks = {n: c.mask_value for n, c in zip(types, columns, strict=True)}
+    kernels = {
+        n: masked(of_channels(kernel, layouts[n]), [masks[n]]) for n, m in arrays.items() if (kernel := m.kernel())
+    }
+    joint = scalars[0].joint_kernel(scalars) if scalars else None
+    if joint:
+        joint = masked(joint, [mask for n, mask in masks.items() if n not in arrays])
     keeps_null = [n for n, m in zip(types, maps, strict=True) if m.keeps_null]
-    function = partial(
-        _of_cells, kernels=kernels, keeps_null=keeps_null, joint=scalars[0].joint_kernel(scalars) if scalars else None
-    )
+    function = partial(_of_cells, kernels=kernels, keeps_null=keeps_null, joint=joint)
     arrow_udf = _arrow_udf(frame)
     if arrow_udf:
         after = frame.add(arrow_udf(_on_arrow(function, device), _struct(types))(F.col(before)))
@@ -178,6 +185,32 @@ def _of_rows(arrays: pa.ListArray, worker: Cpu, kernel: Kernel, keeps_null: bool
             results[indices] = worker.apply(kernel, rows[indices])
     mask = pa.array(_null(arrays)) if arrays.null_count else None
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), _as_arrow(results, values, keeps_null), mask=mask)
+
+
+def of_channels(kernel: Kernel, layout: Layout | None) -> Kernel:
+    """Return a kernel of channels as one of rows of any length, if there is a layout."""
+    return kernel if layout is None else partial(_of_channels, kernel, layout)
+
+
+def masked(kernel: Kernel, masks: Sequence[float | None]) -> Kernel:
+    """Return a kernel that keeps the mask of each feature, or of all, if there are any."""
+    if all(mask is None for mask in masks):
+        return kernel
+    return partial(_masked, kernel, np.array([np.nan if mask is None else mask for mask in masks]))
+
+
+def _masked(kernel: Kernel, masks: npt.NDArray[np.float64], rows: Any) -> Any:
+    xp = namespace(rows)
+    return xp.where(rows == as_array_like(rows, masks), rows, kernel(rows))
+
+
+def _of_channels(kernel: Kernel, layout: Layout, rows: Any) -> Any:
+    xp, channels = namespace(rows), layout.channels
+    if layout.data_format == "channelsLast":
+        return xp.reshape(kernel(xp.reshape(rows, (-1, channels))), rows.shape)
+    by_place = xp.moveaxis(xp.reshape(rows, (rows.shape[0], channels, -1)), 1, 2)
+    mapped = xp.reshape(kernel(xp.reshape(by_place, (-1, channels))), by_place.shape)
+    return xp.reshape(xp.moveaxis(mapped, 1, 2), rows.shape)
 
 
 def _as_arrow(values: npt.NDArray[Any], source: pa.Array, keeps_null: bool) -> pa.Array:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.ml.linalg import SparseVector, VectorUDT
@@ -18,7 +19,7 @@ from pyspark.sql import functions as F
 
 from sparkscale.errors import SizeMismatchError
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata, temp_column_name
-from sparkscale.spark.expression import REFUSING, failure, guarded, indices_checked, is_valid, length_checked
+from sparkscale.spark.expression import REFUSING, failure, guarded, indices_checked, is_valid, length_checked, unrounded
 from sparkscale.spark.frame import Frame
 from sparkscale.spark.transform.column_map import FITTED, ColumnMap, Entries, Staged
 
@@ -50,7 +51,7 @@ class Vectors:
     def split(cls, frame: Frame, column: FeatureColumn, column_map: ColumnMap, policy: str, *, native: bool) -> Vectors:
         """Split the rows of a column; ``native`` allows mapping by Spark ML stages."""
         vector = _checked(frame, column, policy, column_map.size_remedy)
-        staged = column_map.by_stage(frame, vector) if native else None
+        staged = column_map.by_stage(frame, vector) if native and column.mask is None else None
         if staged and staged.condition == "true":
             return cls(vector.present, staged)
         entries = None if staged else column_map.entries()
@@ -62,7 +63,9 @@ class Vectors:
         if entries is None:
             return cls(vector.present, staged, frame.add(as_arrays))
         # No expression creates a sparse vector, so that sparse rows, and only those, are mapped in Python.
-        by_python = F.udf(_sparse_map(entries), VectorUDT(), useArrow=False)  # Arrow does not support vectors
+        by_python = F.udf(
+            _sparse_map(entries, column.mask), VectorUDT(), useArrow=False
+        )  # Arrow does not support vectors
         sparse_rows = F.when(frame.expr(f"{remaining} AND {is_sparse}"), F.col(vector.name))
         parameters = map(frame.expr, column_map.entry_parameters(f"{vector.unwrapped}.indices"))
         return cls(vector.present, staged, *frame.add_all([as_arrays, by_python(sparse_rows, *parameters)]))
@@ -119,13 +122,16 @@ def _checked(frame: Frame, column: FeatureColumn, policy: str, size_remedy: str)
     return vector
 
 
-def _sparse_map(entries: Entries) -> Any:
-    def mapped(vector, *parameters):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202  # PySpark would interpret annotations
+def _sparse_map(entries: Entries, mask: float | None) -> Any:
+    def map_row(vector, *parameters):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN202  # PySpark would interpret annotations
         if vector is None:
             return None
-        return SparseVector(vector.size, vector.indices, entries(vector.indices, vector.values, *parameters))
+        mapped = entries(vector.indices, vector.values, *parameters)
+        if mask is not None:
+            mapped = np.where(vector.values == mask, mask, mapped)
+        return SparseVector(vector.size, vector.indices, mapped)
 
-    return mapped
+    return map_row
 
 
 def drop_invalid_rows(frame: Frame, columns: Sequence[FeatureColumn]) -> None:
@@ -147,7 +153,10 @@ def as_array(frame: Frame, column: FeatureColumn, policy: str) -> str:
 
 def checked_array(column: FeatureColumn, policy: str) -> str:
     """Return the SQL text of an array column as checked doubles."""
-    text = length_checked(column, column.sql, column.size or 0, f"cast({column.sql} AS array<double>)")
+    doubles = f"cast({column.sql} AS array<double>)"
+    if column.mask_value != column.mask:
+        doubles = f"transform({column.sql}, x -> {unrounded(column, 'x')})"
+    text = length_checked(column, column.sql, column.size or 0, doubles)
     return guarded(column, column.sql, text, policy)
 
 
@@ -175,8 +184,8 @@ def assemble(frame: Frame, columns: Sequence[FeatureColumn], policy: str) -> Ass
     for k, column in enumerate(columns):
         if column.kind == "array":
             texts[k] = without_null(checked_array(column, policy))
-        elif column.kind == "scalar" and column.name not in simple:
-            texts[k] = guarded(column, column.sql, f"double({column.sql})", policy)
+        elif column.kind == "scalar" and (column.name not in simple or column.mask_value != column.mask):
+            texts[k] = guarded(column, column.sql, unrounded(column, column.sql), policy)
     added = dict(zip(texts, frame.add_all([*texts.values()]), strict=True)) if texts else {}
     names = [added.get(k, column.name) for k, column in enumerate(columns)]
     for k, column in enumerate(columns):
@@ -188,7 +197,8 @@ def assemble(frame: Frame, columns: Sequence[FeatureColumn], policy: str) -> Ass
             present = F.when(frame.expr(vector.present), F.col(vector.name))
             names[k] = frame.add(present, attribute_metadata(None, column.size or 0))
     features = tuple(name for column in columns for name in column.feature_names())
-    assembled = Assembled(temp_column_name(), "vector", size=len(features), attributes=features)
+    mask = columns[0].mask
+    assembled = Assembled(temp_column_name(), "vector", size=len(features), attributes=features, mask=mask)
     assembler = VectorAssembler(inputCols=names, outputCol=assembled.name, handleInvalid="keep")
     frame.add_by(assembler.transform, assembled.name)
     return assembled
