@@ -162,6 +162,21 @@ def array_case(df: DataFrame) -> dict[str, Measure]:
     }
 
 
+def quantizer_case(scalars: DataFrame, arrays: DataFrame) -> dict[str, Measure]:
+    """Return the measures of quantization; what is compared with is our own scaler to a range."""
+    measures = {}
+    for kind, df in (("scalars", scalars), ("arrays", arrays)):
+        codes, scaled = (s(inputCols=df.columns) for s in (sparkscale.Quantizer, sparkscale.MinMaxScaler))
+        model, other = codes.fit(df), scaled.fit(df)
+        measures[f"transform Quantizer, {kind} : MinMaxScaler"] = Measure(
+            lambda m=model, d=df: noop(m.transform(d)), lambda m=other, d=df: noop(m.transform(d)), 1.1
+        )
+        measures[f"inverse Quantizer, {kind}"] = Measure(
+            lambda m=model, d=df: noop(m.inverseTransform(m.transform(d).drop(*d.columns)))
+        )
+    return {**measures, "plain read": Measure(lambda: noop(arrays))}
+
+
 def image_case(df: DataFrame, shape: list[int]) -> dict[str, Measure]:
     """Return the measures on flattened images; what is compared with is our own scaler of each pixel."""
     pixels = sparkscale.StandardScaler(inputCol="a", ddof=0)
@@ -211,6 +226,9 @@ def main() -> None:
             data.scalars(spark, folder, 10, rows(2_000_000)), data.vectors(spark, folder, 64, rows(500_000))
         ),
         "arrays, 500,000 x 64": lambda: array_case(data.arrays(spark, folder, 64, rows(500_000))),
+        "quantization, 10 x 1,000,000 scalars and 100,000 x 64 arrays": lambda: quantizer_case(
+            data.scalars(spark, folder, 10, rows(1_000_000)), data.arrays(spark, folder, 64, rows(100_000))
+        ),
         "rows, 500,000 x 64": lambda: row_case(data.arrays(spark, folder, 64, rows(500_000))),
         "images, 100,000 x 3 x 32 x 32": lambda: image_case(
             data.images(spark, folder, [3, 32, 32], rows(100_000)), [3, 32, 32]
