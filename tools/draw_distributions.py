@@ -15,9 +15,7 @@ BLUE, GREY = "#2a6f97", "#999999"
 SCALERS = {
     "StandardScaler(withMean=True)": StandardScaler(inputCol="x", withMean=True),
     "PowerTransformer()": PowerTransformer(inputCol="x"),
-    'QuantileTransformer(outputDistribution="normal")': QuantileTransformer(
-        inputCol="x", outputDistribution="normal"
-    ),
+    'QuantileTransformer(outputDistribution="normal")': QuantileTransformer(inputCol="x", outputDistribution="normal"),
     "QuantileTransformer()": QuantileTransformer(inputCol="x"),
 }
 
