@@ -180,7 +180,7 @@ class PowerModel(HasPower, CurveModel[PowerMoments]):  # type: ignore[misc]  # t
         plans, outputs = [], []
         for lambdas in values:
             of_all: Any = Power(self._curve(likelihood.standardized(lambdas)))
-            results = [replace(c.output(temp_column_name()), single=False) for c in inputs]
+            results = [replace(c.output(temp_column_name()), single=False, mask=c.mask_value) for c in inputs]
             plans.append(Plan(inputs, results, [of_all.part(slices[k]) for k in read], policy))
             outputs += results
         mapped, device = transform(dataset, *plans), gpu.effective_device(self.getDevice(), dataset.sparkSession)

@@ -16,6 +16,7 @@ __all__ = ["Likelihood", "Standardized"]
 WIDTH = 7  # exponents from which the derivatives at one of them are computed
 ZOOM = np.linspace(0.0, 1.0, 33)
 BISECTIONS = 60
+MOST_POWER = 300.0  # of an exponential that may be squared
 ROUNDING = 1e-12  # smaller differences of likelihoods mean nothing
 SMALL = 0.02  # below it, a series of five terms is as exact as a difference
 
@@ -233,7 +234,8 @@ class Likelihood:
         present = self._share > 0
         center = np.where(present, self.center, 0.0)
         mean, log_variance = self.sides(lambdas)
-        log_variance = np.where(constant, -2.0 * e * center, log_variance)  # so that the scale is 1
+        # A constant is divided by 1.
+        log_variance = np.where(constant, -2.0 * np.clip(e * center, -MOST_POWER, MOST_POWER), log_variance)
         with np.errstate(all="ignore"):
             one, two = (form(e, center, mean, log_variance) for form in (self._of_one_side, self._of_two_sides))
             both = self._is_two_sided
