@@ -31,7 +31,7 @@ class Standardized:
     Parameters
     ----------
     exponent, origin, factor, offset : numpy.ndarray of float64, shape (n_features, n_sides)
-        e, the absolute value of x that gives :math:`u_0`, a and b of each side.
+        Of each side: e, the absolute value of x that gives :math:`u_0`, a and b.
     mean, log_std : numpy.ndarray of float64, shape (n_features,)
         Mean, which may overflow, and logarithm of the standard deviation of the transformed values.
     """
@@ -219,8 +219,10 @@ class Likelihood:
 
         Returns
         -------
-        mean, log_variance : numpy.ndarray of float64, shape (n_features, n_sides)
-            The mean, and the logarithm of the population variance; -inf for a side of equal values.
+        mean : numpy.ndarray of float64, shape (n_features, n_sides)
+            The mean.
+        log_variance : numpy.ndarray of float64, shape (n_features, n_sides)
+            The logarithm of the population variance; -inf for a side of equal values.
         """
         e = np.clip(self._exponents(lambdas[:, None]), EXPONENTS[0], EXPONENTS[-1])
         growth, _, spread, _ = self._at(e)
