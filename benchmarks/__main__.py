@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import sparkscale
-from benchmarks import by_key, data, over_time, small
+from benchmarks import by_key, data, distributions, over_time, small
 from benchmarks.timing import Action, Measure, noop, options_of, report, session
 from sparkscale.spark.fit import aggregates, merging
 
@@ -211,6 +211,12 @@ def main() -> None:
             data.scalars(spark, folder, 10, rows(2_000_000)), data.vectors(spark, folder, 64, rows(500_000))
         ),
         "arrays, 500,000 x 64": lambda: array_case(data.arrays(spark, folder, 64, rows(500_000))),
+        "quantization, 10 x 1,000,000 scalars and 100,000 x 64 arrays": lambda: distributions.quantizer_case(
+            data.scalars(spark, folder, 10, rows(1_000_000)), data.arrays(spark, folder, 64, rows(100_000))
+        ),
+        "distributions, 10 x 2,000,000": lambda: distributions.curves_case(
+            data.scalars(spark, folder, 10, rows(2_000_000))
+        ),
         "rows, 500,000 x 64": lambda: row_case(data.arrays(spark, folder, 64, rows(500_000))),
         "images, 100,000 x 3 x 32 x 32": lambda: image_case(
             data.images(spark, folder, [3, 32, 32], rows(100_000)), [3, 32, 32]

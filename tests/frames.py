@@ -103,7 +103,7 @@ def values_of(df: DataFrame, names: Sequence[str], features: int = FEATURES) -> 
         for name, cell in zip(names, row, strict=True):
             if cell is None:
                 numbers += [np.nan] * (1 if name[0] == "s" and name[1:2].isdigit() else features)
-            elif isinstance(cell, float):
+            elif isinstance(cell, int | float):
                 numbers.append(cell)
             else:
                 numbers += [np.nan if v is None else v for v in cell]

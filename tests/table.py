@@ -102,6 +102,14 @@ TABLE = (
         ),
         frozenset({"relativeError"}),
     ),
+    Entry(
+        sparkscale.Quantizer,
+        sparkscale.QuantizerModel,
+        Extrema,
+        ({}, {"scheme": "symmetric"}, {"fillInvalid": "center"}),
+        # By quantiles, the statistic is another; "uint8" does not go with "symmetric".
+        frozenset({"dtype", "lower", "upper", "relativeError", "interpolation"}),
+    ),
     Entry(sparkscale.SpectralNorm, sparkscale.SpectralNormModel, CoMoments, ({},)),
     Entry(
         sparkscale.ClipByGlobalNorm,

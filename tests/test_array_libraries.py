@@ -198,6 +198,9 @@ KERNELS: dict[str, Callable[[Any], Any]] = {
     "inverse_power_transform": partial(kernels.inverse_power_transform, lambdas=np.linspace(0.0, 2.0, 6)),
     "quantile_transform": partial(kernels.quantile_transform, quantiles=np.sort(ROWS, axis=0), distribution="normal"),
     "inverse_quantile_transform": partial(kernels.inverse_quantile_transform, quantiles=np.sort(ROWS, axis=0)),
+    "quantize": partial(kernels.quantize, ranges=[[-1.0] * 6, [5.0] * 6]),
+    "quantize, symmetric": partial(kernels.quantize, ranges=[[-1.0], [5.0]], scheme="symmetric"),
+    "dequantize": partial(kernels.dequantize, ranges=np.sort(ROWS, axis=0)[[0, -1]], dtype="uint8"),
     "whitening": lambda x: kernels.whitening(x.T @ x, method="zca"),
 }
 FROM_VALID: dict[str, Callable[..., Any]] = {
@@ -256,6 +259,7 @@ ON_DEVICE = {
     "affine.py": {"apply"},
     "spark/transform/rows.py": {"MaskedKernel"},
     "spark/transform/affine.py": {"_mapped"},
+    "spark/transform/quantized.py": {"_codes"},
     "blocks.py": {"DenseBlock"},
     "statistics/_base.py": {"total", "of", "merge"},
     "statistics/_reductions.py": {"Columns"},

@@ -85,3 +85,15 @@ def test_typed(spark, capsys):
     runpy.run_path(str(EXAMPLES / "typed.py"))["main"](spark)
 
     assert "ddof must be 0 or 1. Got 2." in capsys.readouterr().out
+
+
+@pytest.mark.third_party  # scikit-learn has the table
+@pytest.mark.classic_only
+def test_digits_int8(run):
+    """Codes take an eighth of the memory, errors are within the bound, and nearly all neighbours are found."""
+    output = run("digits_int8.py")
+    assert output.count("115,008 bytes") == 2
+    assert output.count("errors within the bound: True") == 2
+    recalls = [float(line.rsplit(maxsplit=1)[-1]) for line in output.splitlines() if "recall" in line]
+    assert len(recalls) == 2
+    assert min(recalls) > 0.99

@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 from pyspark.ml.functions import vector_to_array
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType
 
 from frames import KINDS, frame, names_of, values_of
 from scans import Partitions, batch, fit
+from sparkscale import QuantizerModel
 from sparkscale.affine import AffineMap
 from sparkscale.errors import EmptyDataError, RangeOverflowError
 from sparkscale.spark import arrow
@@ -59,6 +61,7 @@ every_choice = pytest.mark.parametrize(
 # One scaler of each statistic.
 OF_STATISTICS = {entry.statistic: entry for entry in reversed(TABLE)}
 every_statistic = pytest.mark.parametrize("entry", OF_STATISTICS.values(), ids=lambda e: e.statistic.__name__)
+NORMAL = Fraction(np.finfo(np.float64).tiny)  # the smallest double that is not subnormal
 WIDE = 12  # features of the frames below: each is an example
 
 # Rows that each kind of column holds; the first, which is never null, tells an array's length.
@@ -122,7 +125,11 @@ def may_overflow(entry: Entry, matrix: np.ndarray, params: dict[str, Any]) -> bo
             subnormal = 0 < spread / width < Fraction(1e-290) and width != 1
             if spread > LARGEST or spread / width > LARGEST or subnormal:
                 return True
-        if entry.name == "RobustScaler" and (spread > LARGEST or 0 < spread < Fraction(1e-290)):
+        if entry.name == "Quantizer":
+            symmetric = params.get("scheme") == "symmetric"
+            spread = 2 * max(map(abs, valid)) if symmetric else spread
+        least = {"Quantizer": 256 * NORMAL, "RobustScaler": Fraction(1e-290)}.get(entry.name)
+        if least and (spread > LARGEST or 0 < spread < least):
             return True
     return False
 
@@ -480,6 +487,9 @@ def test_update_is_merge(spark: SparkSession, entry: Entry) -> None:
 def mapped(model: Any, matrix: np.ndarray, absent: Sequence[bool] = ()) -> np.ndarray:
     """Return what the model's map, its clipping and its filling make of rows; arrays and vectors of some are null."""
     values = model.affine.apply(matrix)
+    if isinstance(model, QuantizerModel):  # null is NaN here; infinities have codes, also of a constant feature
+        code = ~(np.isnan(matrix) | np.isnan(model.affine.center))
+        values = np.where(code, np.rint(np.nan_to_num(values, nan=127.0)), np.nan)
     values = values if model._bounds() is None else np.clip(values, *model._bounds())
     fill = model._fill()
     if fill is not None:
@@ -524,9 +534,16 @@ def models_of(rows: list[Row], choices_of: Sequence[tuple[Entry, dict[str, Any]]
 
 def collected(frames: Sequence[DataFrame]) -> list[np.ndarray]:
     """Return frames of ``id`` and the columns of the wide frame as numbers, by one query."""
-    numbered = [df.withColumn("number", F.lit(float(k))) for k, df in enumerate(frames)]
+    numbered = [without_vectors(df).withColumn("number", F.lit(float(k))) for k, df in enumerate(frames)]
     values = values_of(reduce(DataFrame.unionByName, numbered), ["number", *WIDE_COLUMNS], WIDE)
     return [values[values[:, 0] == k, 1:] for k in range(len(frames))]
+
+
+def without_vectors(df: DataFrame) -> DataFrame:
+    """Return a frame with arrays in place of vectors; vector_to_array does not take null."""
+    if isinstance(df.schema["mixed"].dataType, ArrayType):
+        return df
+    return df.withColumn("mixed", F.when(F.col("mixed").isNotNull(), vector_to_array("mixed")))
 
 
 def under_inputs_names(df: DataFrame, names: Sequence[str]) -> DataFrame:
@@ -567,9 +584,7 @@ def test_transform_is_the_affine_map(spark: SparkSession, third: Any, rows: list
 def test_to_sql_is_the_affine_map(spark: SparkSession, rows: list[Row]) -> None:
     """What ``toSQL`` says computes the map in plain SQL over a view, vectors being arrays there."""
     df, models = frame(spark, rows, WIDE), models_of(rows, EVERY_CHOICE)
-    # vector_to_array does not take null
-    df = df.withColumn("mixed", F.when(F.col("mixed").isNotNull(), vector_to_array("mixed")))
-    df.createOrReplaceTempView("laws")
+    without_vectors(df).createOrReplaceTempView("laws")
     texts = {name: model.toSQL() for name, model in models.items()}
     queries = [
         f"SELECT id, {', '.join(f'{sql} AS {n}' for n, sql in text.items())} FROM laws" for text in texts.values()

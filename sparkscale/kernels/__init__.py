@@ -10,6 +10,7 @@ from sparkscale.kernels.clipping import clip_by_global_norm, clip_by_norm, clip_
 from sparkscale.kernels.matrix import spectral_norm, whitening
 from sparkscale.kernels.power import inverse_power_transform, power_transform
 from sparkscale.kernels.quantile import inverse_quantile_transform, quantile_transform
+from sparkscale.kernels.quantization import dequantize, quantize
 from sparkscale.kernels.rows import group_norm, instance_norm, layer_norm, normalize, rms_norm
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "clip_by_global_norm",
     "clip_by_norm",
     "clip_by_value",
+    "dequantize",
     "global_norm",
     "group_norm",
     "instance_norm",
@@ -29,6 +31,7 @@ __all__ = [
     "normalize",
     "power_transform",
     "quantile_transform",
+    "quantize",
     "rms_norm",
     "spectral_norm",
     "whitening",

@@ -15,6 +15,7 @@ from sparkscale.scalers.normalizer import Normalizer
 from sparkscale.scalers.power_transformer import PowerTransformer, PowerTransformerModel
 from sparkscale.scalers.profile import Profile
 from sparkscale.scalers.quantile_transformer import QuantileTransformer, QuantileTransformerModel
+from sparkscale.scalers.quantizer import Quantizer, QuantizerModel
 from sparkscale.scalers.rms_norm import RMSNorm
 from sparkscale.scalers.robust import RobustScaler, RobustScalerModel
 from sparkscale.scalers.scaler_set import ScalerSet, ScalerSetModel
@@ -46,6 +47,8 @@ __all__ = [
     "Profile",
     "QuantileTransformer",
     "QuantileTransformerModel",
+    "Quantizer",
+    "QuantizerModel",
     "RMSNorm",
     "RobustScaler",
     "RobustScalerModel",

@@ -133,14 +133,14 @@ class ScalerModel(Reports, LearnedModel[S]):
         shape = "assemble" if self._assembles else "pairs"
         features = [slice(None)] if self._assembles else slices_of(inputs)
         maps = self._column_maps(features)
+        outputs = [o.integers(m.integer_type) if m.integer_type else o for o, m in zip(outputs, maps, strict=True)]
         plan = Plan(inputs, outputs, maps, self.getHandleInvalid(), shape, self.getDevice(), replaced=replaced)
         return replace(plan, indicators=self._indicators(inputs))
 
     def _indicators(self, inputs: Sequence[FeatureColumn]) -> list[FeatureColumn]:
         """Return the columns that tell which values of each input are missing, if there are any."""
         pairs = zip(inputs, self._indicator_names())  # noqa: B905  # either as many names or none
-        kinds = ((c.output(name), "scalar" if c.kind == "scalar" else "array") for c, name in pairs)
-        return [replace(output, kind=kind, indicator=True) for output, kind in kinds]
+        return [c.output(name).integers("tinyint") for c, name in pairs]
 
     def _column_maps(self, features: Sequence[slice]) -> list[ColumnMap]:
         """Return the map of each column's features."""

@@ -132,7 +132,8 @@ class OfQuantiles(HasSketch, ScalerModel[Quantiles]):
             If a model has another class or ``relativeError``, was fitted on other columns, or was given its numbers, or only
             one of the models was fitted with ``handleInvalid="skip"``.
         """
-        errors = {m.statistics.relative_error for m in (self, *others) if type(m) is type(self)}
+        statistics = [m.statistics for m in (self, *others) if type(m) is type(self)]
+        errors = {s.relative_error for s in statistics if isinstance(s, Quantiles)}
         if len(errors) > 1:
             raise self._fail(
                 f"the models were fitted with different values of relativeError, {' and '.join(map(str, sorted(errors)))}. Fit "

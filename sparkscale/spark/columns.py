@@ -56,8 +56,8 @@ class FeatureColumn:
         Whether the values are booleans, which are converted to 0 and 1.
     integral : bool
         Whether the values are of an integer type, and so never NaN or infinite.
-    indicator : bool
-        Whether the values are 0 or 1, as those of an output that tells which values are missing.
+    integer_type : str or None
+        The SQL type of an output whose values are integers.
     layout : Layout or None
         How arrays of any length hold channels. The features are then the channels.
     mask : float or None
@@ -72,7 +72,7 @@ class FeatureColumn:
     nested: bool = False
     boolean: bool = False
     integral: bool = False
-    indicator: bool = False
+    integer_type: str | None = None
     layout: Layout | None = None
     mask: float | None = None
 
@@ -92,7 +92,7 @@ class FeatureColumn:
     @property
     def sql_type(self) -> str:
         """The SQL type of the mapped column; vectors are arrays."""
-        number = "tinyint" if self.indicator else "float" if self.single else "double"
+        number = self.integer_type or ("float" if self.single else "double")
         return number if self.kind == "scalar" else f"array<{number}>"
 
     @property
@@ -120,6 +120,11 @@ class FeatureColumn:
     def output(self, name: str) -> FeatureColumn:
         """Return the output column of this kind under a name."""
         return replace(self, name=name, nested=False, boolean=False, integral=False)
+
+    def integers(self, sql_type: str) -> FeatureColumn:
+        """Return the output column with integers of a type; those of a vector are in an array."""
+        kind = "array" if self.kind == "vector" else self.kind
+        return replace(self, kind=kind, single=False, integral=True, integer_type=sql_type)
 
     def feature_name(self, feature: int) -> str:
         """Return the name of a feature, in the form that VectorAssembler uses."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -70,7 +70,7 @@ class Affine(FittedMap):
             (np.concatenate([b[0] for b in bounds]), np.concatenate([b[1] for b in bounds])) if bounds else None
         )
         affine = AffineMap.concat([m.affine for m in maps])
-        return Affine(affine, low_and_high, np.concatenate(fills) if fills else None).kernel()
+        return replace(self, affine=affine, bounds=low_and_high, fill=np.concatenate(fills) if fills else None).kernel()
 
     def entries(self) -> Entries | None:
         """See `ColumnMap`."""
@@ -106,7 +106,8 @@ class Affine(FittedMap):
     def part(self, features: slice | Array) -> Affine:
         """See `ColumnMap`."""
         bounds = None if self.bounds is None else (self.bounds[0][features], self.bounds[1][features])
-        return Affine(self.affine[features], bounds, None if self.fill is None else self.fill[features])
+        fill = None if self.fill is None else self.fill[features]
+        return replace(self, affine=self.affine[features], bounds=bounds, fill=fill)
 
 
 def _factor(affine: AffineMap) -> Any | None:

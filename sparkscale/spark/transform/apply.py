@@ -112,6 +112,8 @@ def _texts(frame: Frame, plan: Plan) -> dict[str, str]:
         if plan.shape == "disassemble":
             doubles = replace(column, kind="vector", single=False)
             rows.append(_MapInput(doubles, vectors.as_array(frame, column, policy), column_map))
+        elif column.kind == "vector" and column_map.integer_type:
+            rows.append(_MapInput(column, vectors.as_array(frame, column, policy), column_map))
         elif column.kind == "vector":
             native = plan.device == "cpu" and not column_map.prefers_kernel(column)
             split[k] = Vectors.split(frame, column, column_map, policy, native=native)
@@ -143,12 +145,17 @@ class _MapInput:
 
     def sql(self) -> str:
         """Return the mapped row as SQL."""
-        return self.checked(self.column_map.sql(self.column, self.source))
+        result = self.column_map.sql(self.column, self.source)
+        if self.column_map.integer_type is None:
+            return self.checked(result)
+        # Failures are cast to the type of the results.
+        typed = replace(self.column, integer_type=self.column_map.integer_type)
+        return replace(self, column=typed).checked(result)
 
 
 def _indicator_inputs(columns: Sequence[FeatureColumn], sources: Sequence[str], policy: str) -> list[_MapInput]:
     """Return the inputs of the indicators; those of vectors are arrays, already checked."""
-    pairs = [(replace(c, indicator=True), source) for c, source in zip(columns, sources, strict=True)]
+    pairs = zip(columns, sources, strict=True)
     return [_MapInput(c, s, Indicator(), "keep" if c.kind == "vector" else policy) for c, s in pairs]
 
 
@@ -168,7 +175,9 @@ def _disassembled(frame: Frame, array: str, plan: Plan) -> list[str]:
     for out, features in zip(plan.outputs, plan.features, strict=True):
         text = _slice_sql(out, array, features)
         text = f"cast({text} AS {out.sql_type})" if out.single else text
-        texts.append(vectors.from_array(frame, text) if out.kind == "vector" else text)
+        if out.kind == "vector":
+            text = vectors.from_array(frame, vectors.without_null(text) if plan.inputs[0].kind == "array" else text)
+        texts.append(text)
     return texts
 
 
@@ -202,7 +211,7 @@ def _assembled_sql(column: FeatureColumn, policy: str) -> str:
     if column.kind == "scalar":
         return f"array(coalesce({guarded(column, column.sql, unrounded(column, column.sql), policy)}, double('NaN')))"
     array = vectors.checked_array(replace(column, kind="array"), policy)
-    return f"coalesce(transform({array}, x -> coalesce(x, double('NaN'))), array_repeat(double('NaN'), {column.size}))"
+    return f"coalesce({vectors.without_null(array)}, array_repeat(double('NaN'), {column.size}))"
 
 
 def _disassembled_inputs(plan: Plan) -> list[_MapInput]:

@@ -39,6 +39,9 @@ class ColumnMap(ABC):
     size_remedy = ", but its metadata says {0}. Correct the rows, or the metadata."
     """The message after the actual size of a vector, where size ``{0}`` is expected."""
 
+    integer_type: str | None = None
+    """The SQL type of results that are integers. Those of a vector are an array."""
+
     @property
     def keeps_null(self) -> bool:
         """Whether null scalars and null elements of arrays stay null, whatever the kernel returns for them."""

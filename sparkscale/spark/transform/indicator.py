@@ -15,6 +15,8 @@ __all__ = ["Indicator"]
 class Indicator(FittedMap):
     """1 for null and NaN, 0 for any other number; null for a null array or vector."""
 
+    integer_type = "tinyint"
+
     def sql(self, column: FeatureColumn, source: str) -> str:
         """See `ColumnMap`."""
         if column.kind == "scalar":

@@ -137,8 +137,9 @@ def add_outputs(frame: Frame, outputs: Sequence[FeatureColumn], texts: Mapping[s
     if vectors:
         added = frame.add_all([texts[name] for name in metadata], [*metadata.values()])
         texts |= zip(metadata, added, strict=True)
-    for indicator, repeated in ((False, "nanvl({0}, {1})"), (True, "tinyint(nanvl(double({0}), double({1})))")):
-        scalars = [out.name for out in outputs if out.kind == "scalar" and out.indicator == indicator]
+    for sql_type in dict.fromkeys(out.integer_type for out in outputs):
+        scalars = [out.name for out in outputs if out.kind == "scalar" and out.integer_type == sql_type]
+        repeated = f"{sql_type}(nanvl(double({{0}}), double({{1}})))" if sql_type else "nanvl({0}, {1})"
         texts |= zip(scalars, frame.split_methods([texts[name] for name in scalars], repeated), strict=True)
     if replaced:
         _replace(frame, texts, replaced, metadata)

@@ -21,7 +21,7 @@ from sparkscale.arrays import as_array_like, namespace
 from sparkscale.layout import Layout
 from sparkscale.spark import tasks
 from sparkscale.spark.columns import FeatureColumn
-from sparkscale.spark.expression import rare
+from sparkscale.spark.expression import elementwise, rare
 from sparkscale.spark.frame import Frame
 from sparkscale.spark.gpu import Cpu, Kernel, device_of_task
 from sparkscale.spark.transform.column_map import ColumnMap
@@ -84,7 +84,15 @@ def mapped(
     else:
         after = frame.add(pandas_udf(_on_frame(function, types, device), _struct(types))(F.col(before)))  # type: ignore[call-overload]
         texts = [_with_nulls(f"{before}.{n}", f"{after}.{n}", n in arrays, n in keeps_null) for n in types]
-    return [f"cast({t} AS {c.sql_type})" if c.single else t for c, t in zip(columns, texts, strict=True)]
+    return [_typed(text, c, m.integer_type) for text, c, m in zip(texts, columns, maps, strict=True)]
+
+
+def _typed(text: str, column: FeatureColumn, integer_type: str | None) -> str:
+    """Return a result in the type of the output; of integers, NaN is null."""
+    if integer_type is None:
+        return f"cast({text} AS {column.sql_type})" if column.single else text
+    integer = f"{integer_type}(nanvl({{}}, double(NULL)))"
+    return integer.format(text) if column.kind == "scalar" else elementwise(text, integer.format("x"))
 
 
 def _with_nulls(before: str, after: str, is_array: bool, keeps_null: bool) -> str:

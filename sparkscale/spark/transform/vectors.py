@@ -23,7 +23,7 @@ from sparkscale.spark.expression import REFUSING, failure, guarded, indices_chec
 from sparkscale.spark.frame import Frame
 from sparkscale.spark.transform.column_map import FITTED, ColumnMap, Entries, Staged
 
-__all__ = ["Vectors", "as_array", "assemble", "checked_array", "drop_invalid_rows", "from_array"]
+__all__ = ["Vectors", "as_array", "assemble", "checked_array", "drop_invalid_rows", "from_array", "without_null"]
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,11 @@ def checked_array(column: FeatureColumn, policy: str) -> str:
     return guarded(column, column.sql, text, policy)
 
 
+def without_null(array: str) -> str:
+    """Return an SQL array with NaN for null, which no vector holds."""
+    return f"transform({array}, x -> coalesce(x, double('NaN')))"
+
+
 def from_array(frame: Frame, text: str, otherwise: str | None = None) -> str:
     """Add an array, given as SQL text, as a vector, with another column or null in place of null; return its name."""
     array = frame.add(text)
@@ -178,7 +183,7 @@ def assemble(frame: Frame, columns: Sequence[FeatureColumn], policy: str) -> Ass
     texts = {}
     for k, column in enumerate(columns):
         if column.kind == "array":
-            texts[k] = f"transform({checked_array(column, policy)}, x -> coalesce(x, double('NaN')))"
+            texts[k] = without_null(checked_array(column, policy))
         elif column.kind == "scalar" and (column.name not in simple or column.mask_value != column.mask):
             texts[k] = guarded(column, column.sql, unrounded(column, column.sql), policy)
     added = dict(zip(texts, frame.add_all([*texts.values()]), strict=True)) if texts else {}
