@@ -347,7 +347,17 @@ MEMBERS = {
     "statistics.Mergeable": MERGEABLE,
     "statistics.Moments": PER_FEATURE
     | {"m2", "mean", "origin", "shift", "std", "unit", "variance", "weight", "weight_square"},
-    "statistics.Likelihood": {"best", "bounds", "constant", "edge", "of_standardized", "sides", "standardized"},
+    "statistics.Likelihood": {
+        "best",
+        "bounds",
+        "constant",
+        "edge",
+        "of_standardized",
+        "sides",
+        "spread",
+        "standardized",
+        "wide",
+    },
     "statistics.MovingAverage": RUNNING | {"of_batch", "of_batches"},
     "statistics.RunningMoments": RUNNING,
     "statistics.PerFeature": PER_FEATURE,

@@ -153,13 +153,15 @@ class PowerModel(HasPower, CurveModel[PowerMoments]):  # type: ignore[misc]  # t
         )
 
     def _complete(self, dataset: DataFrame, lambdas: Array | None) -> None:
-        """Find lambdas outside of the grid, and the exact mean and variance of the results, by further scans."""
+        """Find lambdas outside of the grid, with the mean and variance of their results, by further scans."""
         self._fixed = lambdas
         statistic = self.statistics
         self._check_positive(statistic)
         likelihood = Likelihood(statistic)
+        low, high = likelihood.bounds
         best = likelihood.best() if lambdas is None else lambdas
-        if not self.getStandardize() and not np.isnan(best).any():
+        shown = (best >= low) & (best <= high) & ~likelihood.wide
+        if (shown | (likelihood.count == 0)).all():
             return
         columns = as_fitted(resolve(dataset, self._input_names()), self._renamed())
         found = refined(likelihood, lambdas, lambda values: self._scan(dataset, columns, likelihood, values))

@@ -69,24 +69,35 @@ def refined(likelihood: Likelihood, given: Array | None, scan: Scan) -> Refined:
         From lambdas of shape (n, n_features) to n moments of their standardized transforms.
     """
     lambdas = likelihood.best() if given is None else given
-    outside = np.isnan(lambdas)
-    if outside.any():
-        edge = likelihood.edge()
-        start = np.where(outside, edge, lambdas)
-        growth = np.power(np.full((NUMBER, 1), FACTOR), np.arange(NUMBER)[:, None])
-        candidates = np.where(outside, start * growth, start)
-        best = np.argmax(_compared(likelihood, candidates, scan), axis=0)
-        features = np.arange(len(best))
-        reached = best < NUMBER - 1
-        low = np.where(best > 0, candidates[np.maximum(best - 1, 0), features], start / FACTOR)
-        high = candidates[np.minimum(best + 1, NUMBER - 1), features]
-        candidates = np.where(outside, low * (high / low) ** (np.arange(NUMBER)[:, None] / (NUMBER - 1)), start)
+    outside, wide = np.isnan(lambdas), likelihood.wide & (given is None)
+    if outside.any() or wide.any():
+        low, high = _around(likelihood, lambdas, outside, scan)
+        steps = np.linspace(0.0, 1.0, NUMBER)[:, None]
+        with np.errstate(all="ignore"):
+            further = np.where(outside, low * (high / low) ** steps, low + (high - low) * steps)
+        candidates = np.where(outside | wide, further, lambdas)
         compared = _compared(likelihood, candidates, scan)
-        for j in np.flatnonzero(outside):
-            lambdas[j] = _peak(candidates[:, j], compared[:, j]) if reached[j] else np.nan
+        lambdas = lambdas.copy()
+        for j in np.flatnonzero(outside | wide):
+            lambdas[j] = _peak(candidates[:, j], compared[:, j])
     moments = scan(np.nan_to_num(lambdas, nan=1.0)[None])[0]
     std = moments.std(0)
     return Refined(lambdas, moments.mean, np.where(std > 0, std, 1.0))
+
+
+def _around(likelihood: Likelihood, lambdas: Array, outside: npt.NDArray[np.bool_], scan: Scan) -> tuple[Array, Array]:
+    """Return lambdas on either side of the optimum; NaN if it is out of reach."""
+    width = 4.0 / np.maximum(likelihood.spread, 1.0)
+    low, high = lambdas - width, lambdas + width
+    if not outside.any():
+        return low, high
+    edge = likelihood.edge()
+    candidates = np.where(outside, edge * FACTOR ** np.arange(NUMBER, dtype=np.float64)[:, None], lambdas)
+    best = np.argmax(_compared(likelihood, candidates, scan), axis=0)
+    features = np.arange(len(best))
+    before = np.where(best > 0, candidates[np.maximum(best - 1, 0), features], edge / FACTOR)
+    after = np.where(best < NUMBER - 1, candidates[np.minimum(best + 1, NUMBER - 1), features], np.nan)
+    return np.where(outside, before, low), np.where(outside, after, high)
 
 
 def _compared(likelihood: Likelihood, candidates: Array, scan: Scan) -> Array:

@@ -105,10 +105,11 @@ class PowerTransformer(HasPower, Scaler[PowerTransformerModel]):
 
     .. math:: \ell(\lambda) = -\frac{n}{2} \log \mathrm{var}\, y + (\lambda - 1) \sum_i \mathrm{sign}(x_i) \log u_i .
 
-    One scan computes moments of the powers of u for a fixed grid of exponents; they merge. :math:`\lambda` is
-    interpolated, to 5e-3 and mostly to 1e-6, if exponents up to 12.7 in absolute value contain the optimum. ``fit`` scans the
-    data again, for the exact mean and variance of the results, and twice more if an optimum lies beyond. ``merge`` and
-    ``update`` interpolate these, too, to 1e-4 standard deviations, and raise an error for an optimum that lies beyond.
+    One scan computes moments of the powers of u for a fixed grid of exponents; they merge. If exponents up to 12.7 in absolute
+    value contain the optimum, :math:`\lambda` is interpolated, to 5e-3 and mostly to 1e-6; so are mean and variance of the
+    results, to 1e-4 standard deviations and mostly to 1e-8. For an optimum that lies beyond, and for values of dozens of orders
+    of magnitude, ``fit`` scans the data three times more; ``merge`` and ``update``, which cannot, raise an error for an optimum
+    that lies beyond.
 
     Parameters
     ----------

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from sparkscale.statistics._base import Array
+from sparkscale.statistics._interpolation import interpolated, pieces
 from sparkscale.statistics.powers import DIVISORS, EXPONENTS, ZERO, PowerMoments
 
 __all__ = ["Likelihood", "Standardized"]
 
-WIDTH = 7  # exponents from which the derivatives at one of them are computed
 ZOOM = np.linspace(0.0, 1.0, 33)
 BISECTIONS = 60
 MOST_POWER = 300.0  # of an exponential that may be squared
+WIDE = 0.25  # standard deviations of log u, times the smallest exponent
 ROUNDING = 1e-12  # smaller differences of likelihoods mean nothing
 SMALL = 0.02  # below it, a series of five terms is as exact as a difference
 
@@ -30,7 +31,7 @@ class Standardized:
     Parameters
     ----------
     exponent, origin, factor, offset : numpy.ndarray of float64, shape (n_features, n_sides)
-        e, the absolute value of x that gives :math:`u_0`, a and b of each side.
+        Of each side: e, the absolute value of x that gives :math:`u_0`, a and b.
     mean, log_std : numpy.ndarray of float64, shape (n_features,)
         Mean, which may overflow, and logarithm of the standard deviation of the transformed values.
     """
@@ -77,7 +78,7 @@ class Likelihood:
 
     @cached_property
     def _pieces(self) -> Array:
-        """Values and two derivatives of both interpolated functions at the exponents."""
+        """The pieces of both interpolated functions."""
         moments = self._moments
         mean = moments.mean
         to_center = -mean[..., ZERO, None] - np.where(EXPONENTS < 0, moments.span[..., None], 0.0)
@@ -88,26 +89,13 @@ class Likelihood:
         growth[..., ZERO] = 0.0
         usable = self._varies[..., None]
         values = np.stack([np.where(usable, growth, 0.0), np.where(usable, spread, 0.0)])
-        first, second = _derivatives()
-        return np.stack([values, values @ first.T, values @ second.T])
+        return pieces(values)
 
     def _at(self, exponents: Array) -> tuple[Array, Array, Array, Array]:
         """Return both functions and their derivatives at exponents of shape (n_features, n_sides, n)."""
-        after = np.clip(np.searchsorted(EXPONENTS, exponents), 1, len(EXPONENTS) - 1)
-        left, right = EXPONENTS[after - 1], EXPONENTS[after]
-        step = right - left
-        s = (exponents - left) / step
-        results = []
-        for k in range(2):
-            a, b = ([np.take_along_axis(f[k], at, axis=-1) for f in self._pieces] for at in (after - 1, after))
-            a0, a1, a2, b0, b1, b2 = a[0], a[1] * step, a[2] * step**2, b[0], b[1] * step, b[2] * step**2
-            rise = b0 - a0
-            c3 = 10.0 * rise - 6.0 * a1 - 4.0 * b1 - 1.5 * a2 + 0.5 * b2
-            c4 = -15.0 * rise + 8.0 * a1 + 7.0 * b1 + 1.5 * a2 - b2
-            c5 = 6.0 * rise - 3.0 * (a1 + b1) - 0.5 * (a2 - b2)
-            results.append(a0 + s * (a1 + s * (0.5 * a2 + s * (c3 + s * (c4 + s * c5)))))
-            results.append((a1 + s * (a2 + s * (3.0 * c3 + s * (4.0 * c4 + s * 5.0 * c5)))) / step)
-        return results[0], results[1], results[2], results[3]
+        growth, growth_slope = interpolated(self._pieces[:, 0], exponents)
+        spread, spread_slope = interpolated(self._pieces[:, 1], exponents)
+        return growth, growth_slope, spread, spread_slope
 
     def _exponents(self, lambdas: Array) -> Array:
         """Return the exponent of each side; shape (n_features, n_sides, n)."""
@@ -145,6 +133,18 @@ class Likelihood:
     def constant(self) -> npt.NDArray[np.bool_]:
         """Which features have no two different values, and so no likelihood."""
         return np.asarray(~(np.any(self._varies, axis=1) | self._is_two_sided))
+
+    @property
+    def spread(self) -> Array:
+        """The larger standard deviation of log u among the sides of each feature."""
+        number = np.where(self._moments.number > 0, self._moments.number, 1.0)
+        std = np.sqrt(self._moments.m2[..., ZERO] / number) * self._moments.unit
+        return np.asarray(np.max(std, axis=1))
+
+    @property
+    def wide(self) -> npt.NDArray[np.bool_]:
+        """Which features have values of so many orders of magnitude that the grid is coarse."""
+        return np.asarray(self.spread > WIDE / EXPONENTS[ZERO + 1])
 
     @property
     def bounds(self) -> tuple[Array, Array]:
@@ -219,8 +219,10 @@ class Likelihood:
 
         Returns
         -------
-        mean, log_variance : numpy.ndarray of float64, shape (n_features, n_sides)
-            The mean, and the logarithm of the population variance; -inf for a side of equal values.
+        mean : numpy.ndarray of float64, shape (n_features, n_sides)
+            The mean.
+        log_variance : numpy.ndarray of float64, shape (n_features, n_sides)
+            The logarithm of the population variance; -inf for a side of equal values.
         """
         e = np.clip(self._exponents(lambdas[:, None]), EXPONENTS[0], EXPONENTS[-1])
         growth, _, spread, _ = self._at(e)
@@ -279,19 +281,3 @@ def _quotient(x: Array, top: Array) -> tuple[Array, Array]:
     quotient = np.where(small, quotient, (exponential - scale) / safe)
     series = (0.5 + x * (1 / 3 + x * (1 / 8 + x * (1 / 30 + x * (1 / 144 + x / 840))))) * scale
     return quotient, np.where(small, series, (exponential - quotient) / safe)
-
-
-@cache
-def _derivatives() -> tuple[Array, Array]:
-    """Return the matrices from the values at the exponents to two derivatives there."""
-    size = len(EXPONENTS)
-    first = np.clip(np.arange(size) - WIDTH // 2, 0, size - WIDTH)
-    places = first[:, None] + np.arange(WIDTH)
-    distance = EXPONENTS[places] - EXPONENTS[:, None]
-    unit = np.max(np.abs(distance), axis=1)
-    powers = (distance / unit[:, None])[..., None] ** np.arange(WIDTH)
-    coefficients = np.linalg.inv(powers)  # of the polynomial through the values
-    matrices = np.zeros((2, size, size))
-    for order in (1, 2):
-        np.put_along_axis(matrices[order - 1], places, order * coefficients[:, order] / unit[:, None] ** order, axis=1)
-    return matrices[0], matrices[1]

@@ -27,6 +27,7 @@ EXPONENTS = np.concatenate([-POSITIVE[::-1], [0.0], POSITIVE])
 DIVISORS = np.where(EXPONENTS == 0, 1.0, EXPONENTS)
 ZERO = OCTAVES * STEPS  # the place of exponent 0
 VALUES_AT_ONCE = 1 << 15  # so that temporary arrays stay in the cache
+LONG = 1 << 11  # values of a segment, on average, from which segments are computed one by one
 SMALLEST_SPAN = 1e-100  # smaller differences would underflow when they are squared
 
 
@@ -236,9 +237,15 @@ def _side(values: Array, lengths: Places, shift: float) -> tuple[Array, ...]:
     mean, m2 = np.zeros((2, len(lengths), len(EXPONENTS)))
     if filled.any():
         number, starts = lengths[filled], segment_starts(lengths)[filled]
-        ends = (function.reduceat(values, starts) for function in (np.minimum, np.maximum))
-        low[filled], high[filled] = ends
-        mean[filled], m2[filled] = _Segments(starts, number).moments(values, low[filled], high[filled], shift)
+        low[filled], high[filled] = (f.reduceat(values, starts) for f in (np.minimum, np.maximum))
+        if len(values) < LONG * len(number):
+            mean[filled], m2[filled] = _Segments(starts, number).moments(values, low[filled], high[filled], shift)
+        else:  # one by one, which is faster
+            for k in np.flatnonzero(filled):
+                one = slice(k, k + 1)
+                segment, values = np.split(values, [lengths[k]])
+                only = _Segments(np.zeros(1, np.intp), lengths[one])
+                mean[one], m2[one] = only.moments(segment, low[one], high[one], shift)
     return lengths.astype(np.float64), low, high, mean, m2
 
 
@@ -250,8 +257,8 @@ class _Segments:
     number: Places
 
     def each(self, numbers: Array) -> Array:
-        """Return the number of its segment for each value."""
-        return np.repeat(numbers, self.number)
+        """Return the number of its segment for each value; of a single segment, one for all."""
+        return numbers if len(numbers) == 1 else np.repeat(numbers, self.number)
 
     def moments(self, values: Array, low: Array, high: Array, shift: float) -> tuple[Array, Array]:
         """Return means and sums of squared deviations."""
@@ -261,20 +268,24 @@ class _Segments:
         if (unit != 1.0).any():
             below = below / self.each(unit)
         mean, m2 = np.empty((2, len(EXPONENTS), len(span)))
-        mean[ZERO], m2[ZERO] = self._moments_of(below)
+        scratch = np.empty_like(below)
+        mean[ZERO], m2[ZERO] = self._moments_of(below, scratch)
         for sign in (1, -1):
             distance = below if sign == 1 else -below - self.each(span / unit)
             for step in range(STEPS):
                 power = np.expm1(POSITIVE[step] * distance)  # at least -1
                 for exponent in range(step, len(POSITIVE), STEPS):
                     if exponent > step:
-                        power *= power + 2.0
+                        np.add(power, 2.0, out=scratch)
+                        power *= scratch
                     place = ZERO + sign * (exponent + 1)
-                    mean[place], m2[place] = self._moments_of(power)
+                    mean[place], m2[place] = self._moments_of(power, scratch)
         return mean.T * unit[:, None] / DIVISORS, m2.T / DIVISORS**2
 
-    def _moments_of(self, values: Array) -> tuple[Array, Array]:
+    def _moments_of(self, values: Array, scratch: Array) -> tuple[Array, Array]:
         mean = np.add.reduceat(values, self.starts) / self.number
-        deviation = values - self.each(mean)
-        deviation *= deviation
-        return mean, np.add.reduceat(deviation, self.starts)
+        np.subtract(values, self.each(mean), out=scratch)
+        if len(self.starts) == 1:
+            return mean, np.dot(scratch, scratch)[None]
+        scratch *= scratch
+        return mean, np.add.reduceat(scratch, self.starts)
