@@ -63,6 +63,7 @@ zip: $(VENV)/.test
 notebooks: $(VENV)/.all
 	@$(BIN)/python tools/run_notebooks.py
 	@$(BIN)/python tools/draw_scalers.py
+	@$(BIN)/python tools/draw_distributions.py
 	@$(BIN)/python tools/draw_quantizer.py
 
 lint: $(VENV)/.test

@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 import sparkscale
-from benchmarks import by_key, data, over_time, small
+from benchmarks import by_key, data, distributions, over_time, small
 from benchmarks.timing import Action, Measure, noop, options_of, report, session
 from sparkscale.spark.fit import aggregates, merging
 
@@ -162,21 +162,6 @@ def array_case(df: DataFrame) -> dict[str, Measure]:
     }
 
 
-def quantizer_case(scalars: DataFrame, arrays: DataFrame) -> dict[str, Measure]:
-    """Return the measures of quantization; what is compared with is our own scaler to a range."""
-    measures = {}
-    for kind, df in (("scalars", scalars), ("arrays", arrays)):
-        codes, scaled = (s(inputCols=df.columns) for s in (sparkscale.Quantizer, sparkscale.MinMaxScaler))
-        model, other = codes.fit(df), scaled.fit(df)
-        measures[f"transform Quantizer, {kind} : MinMaxScaler"] = Measure(
-            lambda m=model, d=df: noop(m.transform(d)), lambda m=other, d=df: noop(m.transform(d)), 1.1
-        )
-        measures[f"inverse Quantizer, {kind}"] = Measure(
-            lambda m=model, d=df: noop(m.inverseTransform(m.transform(d).drop(*d.columns)))
-        )
-    return {**measures, "plain read": Measure(lambda: noop(arrays))}
-
-
 def image_case(df: DataFrame, shape: list[int]) -> dict[str, Measure]:
     """Return the measures on flattened images; what is compared with is our own scaler of each pixel."""
     pixels = sparkscale.StandardScaler(inputCol="a", ddof=0)
@@ -226,8 +211,11 @@ def main() -> None:
             data.scalars(spark, folder, 10, rows(2_000_000)), data.vectors(spark, folder, 64, rows(500_000))
         ),
         "arrays, 500,000 x 64": lambda: array_case(data.arrays(spark, folder, 64, rows(500_000))),
-        "quantization, 10 x 1,000,000 scalars and 100,000 x 64 arrays": lambda: quantizer_case(
+        "quantization, 10 x 1,000,000 scalars and 100,000 x 64 arrays": lambda: distributions.quantizer_case(
             data.scalars(spark, folder, 10, rows(1_000_000)), data.arrays(spark, folder, 64, rows(100_000))
+        ),
+        "distributions, 10 x 2,000,000": lambda: distributions.curves_case(
+            data.scalars(spark, folder, 10, rows(2_000_000))
         ),
         "rows, 500,000 x 64": lambda: row_case(data.arrays(spark, folder, 64, rows(500_000))),
         "images, 100,000 x 3 x 32 x 32": lambda: image_case(

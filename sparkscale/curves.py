@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from sparkscale.arrays import double
 from sparkscale.errors import SizeMismatchError
+from sparkscale.kernels import power
 from sparkscale.kernels.quantile import backward, forward
 
-__all__ = ["Curve", "QuantileCurve"]
+__all__ = ["Curve", "PowerCurve", "QuantileCurve"]
 
 Array = npt.NDArray[np.float64]
 C = TypeVar("C", bound="Curve")
@@ -135,3 +136,44 @@ class QuantileCurve(Curve):
     def _applied(self, xp: Any, values: Any) -> Any:
         function = backward if self.inverts else forward
         return function(xp, values, self.quantiles, self.last, is_normal=self.normal)
+
+
+@dataclass(frozen=True, eq=False)
+class PowerCurve(Curve):
+    """The power transforms of values, standardized or not; see `kernels.power_transform`.
+
+    Parameters
+    ----------
+    inverts : bool
+        Whether this is the inverse.
+    shift : float
+        1 for Yeo-Johnson transforms, and 0 for Box-Cox transforms.
+    exponent, origin, factor, offset : numpy.ndarray of float64, shape (n_features, n_sides)
+        Those of each side: the values that are not negative, and for Yeo-Johnson transforms the negative ones.
+    """
+
+    shift: float
+    exponent: Array
+    origin: Array
+    factor: Array
+    offset: Array
+
+    @classmethod
+    def of(cls, sides: Sequence[power.Side]) -> PowerCurve:
+        """Return the curve of these sides."""
+        arrays = {name: np.stack([getattr(side, name) for side in sides], axis=1) for name in cls.names()}
+        return cls(False, sides[0].shift, **arrays)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """See `Curve`."""
+        return ("exponent", "origin", "factor", "offset")
+
+    @property
+    def sides(self) -> tuple[power.Side, ...]:
+        """The sides."""
+        arrays = self.arrays().values()
+        return tuple(power.Side(self.shift, *(a[:, k] for a in arrays)) for k in range(self.origin.shape[1]))
+
+    def _applied(self, xp: Any, values: Any) -> Any:
+        return (power.backward if self.inverts else power.forward)(xp, values, self.sides)

@@ -143,6 +143,11 @@ COMMON = {
 MATRIX = {sparkscale.Whitener: sparkscale.WhitenerModel}
 # Scalers whose map is a curve of each feature, with choices of Params: test_curves.py has their laws.
 CURVES: dict[type, tuple[dict[str, Any], ...]] = {
+    sparkscale.PowerTransformer: (
+        {},
+        {"standardize": False, "fillInvalid": -1.0, "addIndicator": True},
+        {"lambdas": [0.25], "fillInvalid": "center"},
+    ),
     sparkscale.QuantileTransformer: (
         {},
         {"outputDistribution": "normal", "nQuantiles": 5, "fillInvalid": "center", "addIndicator": True},

@@ -194,6 +194,8 @@ KERNELS: dict[str, Callable[[Any], Any]] = {
     "global_norm": lambda x: kernels.global_norm([x, x * 2.0]),
     "clip_by_global_norm": lambda x: tuple(kernels.clip_by_global_norm([x, x * 2.0], 1.0)[0]),
     "spectral_norm": lambda x: kernels.spectral_norm(x.T @ x),
+    "power_transform": partial(kernels.power_transform, lambdas=np.linspace(-1.0, 3.0, 6)),
+    "inverse_power_transform": partial(kernels.inverse_power_transform, lambdas=np.linspace(0.0, 2.0, 6)),
     "quantile_transform": partial(kernels.quantile_transform, quantiles=np.sort(ROWS, axis=0), distribution="normal"),
     "inverse_quantile_transform": partial(kernels.inverse_quantile_transform, quantiles=np.sort(ROWS, axis=0)),
     "quantize": partial(kernels.quantize, ranges=[[-1.0] * 6, [5.0] * 6]),
@@ -251,6 +253,8 @@ PACKAGE = Path(kernels.__file__).parents[1]
 ON_DEVICE = {
     **{f"kernels/{path.name}": None for path in (PACKAGE / "kernels").glob("*.py")},
     "kernels/quantile.py": {"forward", "backward", "_interpolated"},
+    "kernels/power.py": {"Side", "forward", "backward"},
+    "logarithms.py": None,
     "curves.py": {"_applied"},
     "affine.py": {"apply"},
     "spark/transform/rows.py": {"MaskedKernel"},

@@ -27,6 +27,7 @@ SCALERS = (
     "ClipByGlobalNorm",
     "MaxAbsScaler",
     "MinMaxScaler",
+    "PowerTransformer",
     "QuantileTransformer",
     "Quantizer",
     "RobustScaler",
@@ -79,6 +80,7 @@ OWN_PARAMS = {
     ),
     "MaxAbsScaler": accessors(*BY_KEY, "HandleConstant", "Clip"),
     "MinMaxScaler": accessors(*BY_KEY, "HandleConstant", "Min", "Max", "Clip"),
+    "PowerTransformer": accessors(*FILL, "Lambdas", "Method", "Standardize"),
     "QuantileTransformer": accessors(*FILL, *GROUPS, "NQuantiles", "OutputDistribution", "RelativeError"),
     "Quantizer": accessors(*FILL, *QUANTILES, "Dtype", "Scheme"),
     "SpectralNorm": accessors(*FIT),
@@ -86,7 +88,7 @@ OWN_PARAMS = {
     "Whitener": accessors(*FIT, "Method", "Epsilon", "WithMean"),
     "Winsorizer": accessors(*FILL, *QUANTILES),
 }
-ONLY_OF_ESTIMATORS = accessors("Statistics")
+ONLY_OF_ESTIMATORS = accessors("Lambdas", "Statistics")
 OWN_ATTRIBUTES = {
     "BatchNorm": {
         "normalizeBatches",
@@ -102,6 +104,7 @@ OWN_ATTRIBUTES = {
     "RobustScaler": {"median", "of", "range"},
     "MaxAbsScaler": {"maxAbs", "of"},
     "MinMaxScaler": {"of", "originalMin", "originalMax"},
+    "PowerTransformer": {"lambdas", "mean", "of", "std"},
     "QuantileTransformer": {"quantiles", "references"},
     "Quantizer": {"errorBound", "of", "ranges"},
     "SpectralNorm": {"spectralNorm"},
@@ -168,6 +171,12 @@ DEFAULTS = {
         "interpolation": "none",
         "clip": None,
     },
+    "PowerTransformer": {
+        "handleInvalid": "keep",
+        "handleEmpty": "keep",
+        "method": "yeo-johnson",
+        "standardize": True,
+    },
     "QuantileTransformer": {
         "handleInvalid": "keep",
         "handleEmpty": "keep",
@@ -231,10 +240,12 @@ MODULES = {  # beside the top level, what may be imported from where
         "global_norm",
         "group_norm",
         "instance_norm",
+        "inverse_power_transform",
         "inverse_quantile_transform",
         "layer_norm",
         "moments",
         "normalize",
+        "power_transform",
         "quantile_transform",
         "quantize",
         "rms_norm",
@@ -243,19 +254,23 @@ MODULES = {  # beside the top level, what may be imported from where
     },
     "statistics": {
         "BatchAverage",
+        "BoxCoxMoments",
         "CoMoments",
         "Counts",
         "Extrema",
         "Fold",
+        "Likelihood",
         "Mergeable",
         "Moments",
         "MovingAverage",
         "PerFeature",
+        "PowerMoments",
         "Quantiles",
         "RunningMoments",
         "Squares",
         "Statistic",
         "StatisticSet",
+        "YeoJohnsonMoments",
     },
 }
 MERGEABLE = {
@@ -332,9 +347,12 @@ MEMBERS = {
     "statistics.Mergeable": MERGEABLE,
     "statistics.Moments": PER_FEATURE
     | {"m2", "mean", "origin", "shift", "std", "unit", "variance", "weight", "weight_square"},
+    "statistics.Likelihood": {"best", "bounds", "constant", "edge", "of_standardized", "sides", "standardized"},
     "statistics.MovingAverage": RUNNING | {"of_batch", "of_batches"},
     "statistics.RunningMoments": RUNNING,
     "statistics.PerFeature": PER_FEATURE,
+    "statistics.PowerMoments": PER_FEATURE
+    | {"depths", "high", "low", "m2", "mean", "min", "number", "shift", "sides", "span", "unit"},
     "statistics.Quantiles": PER_FEATURE
     | BOUNDS
     | {"above", "below", "capacity", "quantile", "relative_error", "sizes", "values", "within", "zeros"},
@@ -608,7 +626,7 @@ def test_the_package_is_typed():
 
 def pure_modules() -> list[Path]:
     root = Path(sparkscale.__file__).parent
-    return [root / f"{name}.py" for name in ("affine", "arrays", "blocks", "errors", "layout")] + sorted(
+    return [root / f"{name}.py" for name in ("affine", "arrays", "blocks", "errors", "layout", "logarithms")] + sorted(
         (root / "statistics").glob("*.py")
     )
 
@@ -624,7 +642,7 @@ def test_the_lower_layers_import_only_numpy_and_each_other(path):
             assert node.level == 0, "relative import"
             imported.add(node.module)
     allowed = {"numpy", "array_api_compat", *sys.stdlib_module_names}
-    names = ("affine", "arrays", "blocks", "errors", "layout", "statistics")
+    names = ("affine", "arrays", "blocks", "errors", "layout", "logarithms", "statistics")
     ours = tuple(f"sparkscale.{name}" for name in names)
     allowed |= {"cupy", "rmm"} if path.stem == "arrays" else set()  # within functions that only workers call
     foreign = {m for m in imported if m.partition(".")[0] not in allowed and not m.startswith(ours)}

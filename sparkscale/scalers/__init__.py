@@ -12,6 +12,7 @@ from sparkscale.scalers.layer_norm import LayerNorm
 from sparkscale.scalers.max_abs import MaxAbsScaler, MaxAbsScalerModel
 from sparkscale.scalers.min_max import MinMaxScaler, MinMaxScalerModel
 from sparkscale.scalers.normalizer import Normalizer
+from sparkscale.scalers.power_transformer import PowerTransformer, PowerTransformerModel
 from sparkscale.scalers.profile import Profile
 from sparkscale.scalers.quantile_transformer import QuantileTransformer, QuantileTransformerModel
 from sparkscale.scalers.quantizer import Quantizer, QuantizerModel
@@ -41,6 +42,8 @@ __all__ = [
     "MinMaxScaler",
     "MinMaxScalerModel",
     "Normalizer",
+    "PowerTransformer",
+    "PowerTransformerModel",
     "Profile",
     "QuantileTransformer",
     "QuantileTransformerModel",

@@ -84,10 +84,14 @@ class Scaler(HtmlReprMixin, FitMixin, Writable, Estimator[M], Generic[M]):
         if learned.groups:
             model._groups = learned.groups  # type: ignore[attr-defined]  # of a GroupModel
         fitted = self._copyValues(model)
+        self._complete(fitted, dataset)
         fitted.map  # noqa: B018  # refuses a range that overflows, before anyone relies on the model
         fitted._check_groups()
         fitted._log()
         return fitted
+
+    def _complete(self, model: M, dataset: DataFrame | Profile) -> None:
+        """Let a model learn what a statistic does not show."""
 
     def _of_rows(self, dataset: DataFrame) -> Learned:
         """Return what the rows of a DataFrame show."""
