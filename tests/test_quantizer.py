@@ -348,7 +348,7 @@ def test_invalid_values_are_refused_or_skipped(spark: Any) -> None:
     for policy in ("error", "keepNaN"):
         coded = of_every_kind(handleInvalid=policy).transform(df)
         for name in names:
-            with pytest.raises(Exception, match=f"Column '{name}' holds Infinity"):
+            with pytest.raises(Exception, match="holds Infinity, which handleInvalid"):
                 coded.select(f"{name}_scaled").collect()
     assert of_every_kind(handleInvalid="skip").transform(df).count() == 1
     with pytest.raises(Exception, match="Column 'array' holds a row of length 1"):
