@@ -22,6 +22,7 @@ from sparkscale import (
     InverseModel,
     MaxAbsScalerModel,
     MinMaxScalerModel,
+    PowerTransformerModel,
     QuantizerModel,
     RobustScalerModel,
     StandardScalerModel,
@@ -120,8 +121,9 @@ def same_map(given, fitted):
 
 
 def test_every_such_model_is_tried():
-    """Whatever has ``of`` has a case here, but for what takes all numbers as one array."""
-    assert {c.model for c in CASES} | {QuantizerModel} == {model for model in public_models() if hasattr(model, "of")}
+    """Whatever has ``of`` has a case here, but for what takes all numbers as one array, and what maps by curves."""
+    others = {QuantizerModel, PowerTransformerModel}
+    assert {c.model for c in CASES} | others == {model for model in public_models() if hasattr(model, "of")}
 
 
 @pytest.mark.parametrize(("case", "choice"), EVERY_CHOICE)
