@@ -32,6 +32,7 @@ SCALERS: dict[str, tuple[str, dict[str, Any]]] = {  # by name of the output
     },
     "RobustScaler-10-80": ("RobustScaler", {"quantile_range": (10.0, 80.0), "unit_variance": True}),
 }
+POWERS = {"positive": "box-cox", "signed": "yeo-johnson"}  # methods by name of the input
 WEIGHTED = ((True, True), (False, True), (True, False))  # with_mean and with_std
 
 
@@ -44,6 +45,10 @@ def inputs() -> dict[str, np.ndarray]:
         values[::3, 1] = np.nan
         values[:, 5] = np.nan
         given[name] = values * size
+    rng = np.random.default_rng(3)
+    skewed = [rng.gamma(2.0, size=80), rng.lognormal(0.0, 2.0, 80), rng.normal(5.0, 1.0, 80), rng.beta(5.0, 1.0, 80)]
+    signed = [rng.normal(size=80), 3.0 - skewed[0], rng.standard_t(3.0, 80), np.round(skewed[1])]
+    given |= {"positive": np.column_stack(skewed), "signed": np.column_stack([*skewed, *signed])}
     return {**given, "weights": np.random.default_rng(2).random(60) + 0.1}
 
 
@@ -63,6 +68,9 @@ def outputs(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             results[f"weighted {mean} {std}"] = scaler.fit(fitted, sample_weight=given["weights"]).transform(fresh)
         standard, ranges = preprocessing.StandardScaler().fit(fitted), preprocessing.MinMaxScaler().fit(fitted)
         results |= {"mean": standard.mean_, "variance": standard.var_, "count": standard.n_samples_seen_.astype(float)}
+        for name, method in POWERS.items():
+            power = preprocessing.PowerTransformer(method).fit(given[name])
+            results |= {f"lambdas {method}": power.lambdas_, f"powers {method}": power.transform(given[name])}
         robust = preprocessing.RobustScaler().fit(fitted)
         results |= {"min": ranges.data_min_, "max": ranges.data_max_}
         results |= {"center": robust.center_, "scale": robust.scale_}

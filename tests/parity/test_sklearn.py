@@ -12,9 +12,10 @@ import sklearn_numbers
 import sparkscale
 from frames import frame, values_of
 from models import learned, with_params
-from sklearn_numbers import FEATURES, SCALERS, WEIGHTED
+from sklearn_numbers import FEATURES, POWERS, SCALERS, WEIGHTED
 from sparkscale.statistics import Quantiles
 from strategies import sparse
+from test_powers import likelihood
 
 GIVEN, EXPECTED = sklearn_numbers.read()
 COLUMNS = ["array", "dense", "sparse", *(f"s{i}" for i in range(FEATURES))]
@@ -172,3 +173,18 @@ def test_robust_scaling_of_iris(unit_variance: bool) -> None:
     model = with_params(model, interpolation="linear", handleConstant="unit", **params)
 
     np.testing.assert_allclose(model.affine.apply(values), theirs.transform(values), rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("given", POWERS)
+def test_same_powers(given: str) -> None:
+    """Lambdas to 5e-3, with likelihoods as large to 1e-6, and close results."""
+    x, method = GIVEN[given], POWERS[given]
+    model = sparkscale.PowerTransformerModel().setMethod(method)
+    model = learned(model, x.tolist(), *(f"x{i}" for i in range(x.shape[1])))
+
+    lambdas, theirs = model.lambdas.toArray(), EXPECTED[f"lambdas {method}"]
+    np.testing.assert_allclose(lambdas, theirs, atol=5e-3)
+    for column, ours, other in zip(x.T, lambdas, theirs, strict=True):
+        least, most = likelihood(type(model.statistics), column, np.array([other, ours]))
+        assert most > least - 1e-6
+    np.testing.assert_allclose(model.map.apply(x), EXPECTED[f"powers {method}"], atol=2e-3)
