@@ -194,5 +194,6 @@ def _knots(quantiles: Array) -> tuple[Array, Array]:
     middle[-1], middle[0] = 1.0, 0.0  # in this order: a constant maps to 0
     jumps = low < high
     bends = np.stack([jumps, np.ones_like(jumps), jumps], axis=1)
-    knots = np.stack([np.nextafter(values, -np.inf), values, np.nextafter(values, np.inf)], axis=1)
+    with np.errstate(over="ignore"):  # what is beyond the largest double is never reached
+        knots = np.stack([np.nextafter(values, -np.inf), values, np.nextafter(values, np.inf)], axis=1)
     return knots[bends], np.stack([low, middle, high], axis=1)[bends]
