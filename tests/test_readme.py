@@ -81,7 +81,7 @@ def _lines(text: str) -> list[str]:
 def formulas() -> list[tuple[str, str]]:
     """Return the formulas of the guides that stand under the name of a class."""
     pairs = []
-    for page in ("scalers.md", "normalization.md"):
+    for page in ("scalers.md", "distributions.md", "normalization.md"):
         for section in re.split(r"^## ", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
             name = section.partition("\n")[0]
             if hasattr(sparkscale, name):

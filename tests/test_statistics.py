@@ -29,6 +29,7 @@ from sparkscale.statistics import (
     Moments,
     MovingAverage,
     PerFeature,
+    PowerMoments,
     Squares,
     Statistic,
     StatisticSet,
@@ -85,6 +86,15 @@ def assert_equivalent(expected: Statistic, actual: Statistic, values: np.ndarray
     if isinstance(expected, CoMoments):
         assert_same_co_moments(expected, actual, values)
         return
+    if isinstance(expected, PowerMoments):
+        for name in ("count", "invalid", "min", "number", "low", "high"):
+            np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name), err_msg=name)
+        size = np.maximum(expected.span, 1e-300)[..., None]
+        np.testing.assert_allclose(actual.mean, expected.mean, rtol=1e-12, atol=1e-14 * size.max())
+        representable = expected.span >= 1e-290  # the rest is a few of the smallest doubles
+        m2, other = expected.m2[representable], actual.m2[representable]
+        np.testing.assert_allclose(other, m2, rtol=1e-9, atol=1e-12 * size.max() ** 2)
+        return
     if not isinstance(expected, Moments):
         assert_same(expected, actual)
         return
@@ -136,7 +146,7 @@ def test_a_statistic_travels_unchanged(kind: type[Statistic], values: np.ndarray
     whole, group = kind.of(dense(values)), partials.JOINT if kind.joint else 1
     part = partials.Partial(4, group, 0, FEATURES, 2.0, whole)
     for features in [None, 1, 2]:
-        names = {PerFeature: "chunk_features", Leveled: "chunk_features", co_moments: "TILE_FEATURES"}
+        names = {c: "chunk_features" for c in (PerFeature, Leveled, PowerMoments)} | {co_moments: "TILE_FEATURES"}
         with ExitStack() as stack:
             for module, name in names.items():
                 stack.enter_context(patch.object(module, name, features))

@@ -200,8 +200,11 @@ class Quantizer(_QuantizerParams, QuantileScaler[QuantizerModel]):
     :math:`q = \mathrm{round}(x / s)` from -127 to 127, with :math:`s = \max(|low|, |high|) / 127`.
 
     Halves are rounded to even. Values out of range, infinite ones too, are clipped. The inverse
-    :math:`x = (q - q_{min}) s + low` restores values within the range up to ``errorBound``, half a step. A feature whose
-    range is a single value has one code, which restores it exactly; in the "symmetric" scheme up to rounding.
+    :math:`x' = (q - q_{min}) s + low` restores values within the range up to ``errorBound``, half a step and rounding,
+
+    .. math:: |x - x'| \le s / 2 + 2^{-49} \max(|low|, |high|),
+
+    and exactly a feature whose range is a single value, which has one code; in the "symmetric" scheme up to rounding.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -161,11 +162,9 @@ class PowerMoments(Deep):
         return cls(count, nothing.invalid, least, number, low, high, nothing.mean, nothing.m2)
 
     @classmethod
+    @abstractmethod
     def _belongs(cls, values: Array, valid: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.bool_]]:
         """Return which values each side has."""
-        if cls.shift == 0:
-            return [valid & (values > 0)]
-        return [valid & (values >= 0), valid & (values < 0)]
 
     @classmethod
     def _of_sides(cls, count: Any, invalid: Any, least: Array, sides: list[tuple[Array, ...]]) -> PowerMoments:
@@ -203,7 +202,10 @@ class PowerMoments(Deep):
         factor = np.exp(logarithm)
         means = factor * mean + np.where(EXPONENTS == 0, distance, np.expm1(logarithm) / DIVISORS)
         counts = number[..., None]
+        means = np.where(some[..., None], means, 0.0)
         joint = rows.sum(counts * means) / np.where(total > 0, total, 1.0)[..., None]
+        single = rows.sum(some.astype(np.float64)) == 1  # whose mean is not to be rounded
+        joint = np.where(single[..., None], rows.sum(means), joint)
         deviation = (means - rows.each(joint)) / rows.each(unit)[..., None]
         spread = rows.sum(m2 * (factor * ratio) ** 2 + counts * deviation**2)
         return cls(rows.sum(count), rows.sum(invalid), rows.least(min), total, lowest, highest, joint, spread)
@@ -214,11 +216,19 @@ class BoxCoxMoments(PowerMoments):
 
     sides, shift = 1, 0.0
 
+    @classmethod
+    def _belongs(cls, values: Array, valid: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.bool_]]:
+        return [valid & (values > 0)]
+
 
 class YeoJohnsonMoments(PowerMoments):
     """The `PowerMoments` of two sides: values that are not negative, and negative ones."""
 
     sides, shift = 2, 1.0
+
+    @classmethod
+    def _belongs(cls, values: Array, valid: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.bool_]]:
+        return [valid & (values >= 0), valid & (values < 0)]
 
 
 def _span(low: Array, high: Array, shift: float) -> Array:
