@@ -146,7 +146,7 @@ def test_a_statistic_travels_unchanged(kind: type[Statistic], values: np.ndarray
     whole, group = kind.of(dense(values)), partials.JOINT if kind.joint else 1
     part = partials.Partial(4, group, 0, FEATURES, 2.0, whole)
     for features in [None, 1, 2]:
-        names = {c: "chunk_features" for c in (PerFeature, Leveled, PowerMoments)} | {co_moments: "TILE_FEATURES"}
+        names = dict.fromkeys((PerFeature, Leveled, PowerMoments), "chunk_features") | {co_moments: "TILE_FEATURES"}
         with ExitStack() as stack:
             for module, name in names.items():
                 stack.enter_context(patch.object(module, name, features))

@@ -136,10 +136,7 @@ class QuantizerModel(_QuantizerParams, OfQuantiles):
 
     @property
     def errorBound(self) -> DenseVector:
-        """How far a value in the range can be from what the inverse restores: half a step, and rounding.
-
-        Rounding adds ``2 ** -49`` of the larger end. The bound is 0 for a single value in the "affine" scheme.
-        """
+        """How far a value in the range can be from what the inverse restores: half a step, and ``2 ** -49`` of an end."""
         scale = self.affine.scale
         return Vectors.dense(np.where(np.isinf(scale), 0.0, 0.5 * scale + 2.0**-49 * self._largest))
 
@@ -200,7 +197,7 @@ class Quantizer(_QuantizerParams, QuantileScaler[QuantizerModel]):
     :math:`q = \mathrm{round}(x / s)` from -127 to 127, with :math:`s = \max(|low|, |high|) / 127`.
 
     Halves are rounded to even. Values out of range, infinite ones too, are clipped. The inverse
-    :math:`x' = (q - q_{min}) s + low` restores values within the range up to ``errorBound``, half a step and rounding,
+    :math:`x' = (q - q_{min}) s + low` restores values within the range up to ``errorBound``,
 
     .. math:: |x - x'| \le s / 2 + 2^{-49} \max(|low|, |high|),
 
@@ -223,8 +220,7 @@ class Quantizer(_QuantizerParams, QuantileScaler[QuantizerModel]):
     inputCol, outputCol : str, optional
         One input column, and one output column.
     inputCols, outputCols : list of str, optional
-        Several input columns, and one output column for each; with ``outputCol``, one array of all features. By default,
-        outputs are named ``<input>_scaled``.
+        Several input columns, and one output column for each; with ``outputCol``, one array. Default: ``<input>_scaled``.
     handleInvalid : {"keep", "skip", "error", "keepNaN"}, default="keep"
         Null, NaN and infinite values are never used to fit. "keep" makes null of NaN, "skip" drops rows with an invalid
         value in fit and transform, "error" raises an error, and "keepNaN" is "keep" with an error for infinite values.
@@ -238,8 +234,7 @@ class Quantizer(_QuantizerParams, QuantileScaler[QuantizerModel]):
     maskValue : float, optional
         Not available, a ParamError: there is no code to keep it. Replace it by null.
     device : {"cpu", "gpu", "auto"}, default="cpu"
-        Where extrema and outputs are computed. "gpu" uses CuPy in Python workers; "auto" does so if tasks have a GPU.
-        Quantiles are always computed on the CPU.
+        Where extrema and outputs are computed; quantiles always on the CPU. "auto" is "gpu" if tasks have a GPU.
 
     Raises
     ------
@@ -252,8 +247,8 @@ class Quantizer(_QuantizerParams, QuantileScaler[QuantizerModel]):
     -----
     The errors common to all stages, and when they show, are listed in :doc:`/reference/errors`.
 
-    ``quantize_embeddings`` of sentence-transformers truncates where this rounds, so that its codes may differ by one. It
-    does not clip: values out of range wrap around. `sparkscale.kernels.quantize` is the same map on arrays.
+    ``quantize_embeddings`` of sentence-transformers truncates where this rounds, so that its codes may differ by one, and
+    it does not clip. `sparkscale.kernels.quantize` is the same map on arrays.
 
     References
     ----------

@@ -70,8 +70,7 @@ class PowerMoments(Deep):
     ----------
     G. E. P. Box, D. R. Cox, "An analysis of transformations", Journal of the Royal Statistical Society B 26 (1964);
     I.-K. Yeo, R. A. Johnson, "A new family of power transformations to improve normality or symmetry", Biometrika 87
-    (2000); T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for computing the sample variance", The American
-    Statistician 37 (1983), for the merge.
+    (2000); T. F. Chan, G. H. Golub, R. J. LeVeque, The American Statistician 37 (1983), for the merge.
     """
 
     on_gpu: ClassVar[bool] = False
@@ -233,8 +232,7 @@ class YeoJohnsonMoments(PowerMoments):
 
 def _span(low: Array, high: Array, shift: float) -> Array:
     """Return the logarithm of the ratio of the largest and the smallest u; 0 where there is none."""
-    some = low <= high
-    return np.where(some, log_ratio(np, high, np.where(some, low, high), shift), 0.0)
+    return np.where(low <= high, log_ratio(np, high, np.minimum(low, high), shift), 0.0)
 
 
 def _unit(span: Array) -> Array:
@@ -296,7 +294,7 @@ class _Segments:
     def _moments_of(self, values: Array, scratch: Array) -> tuple[Array, Array]:
         mean = np.add.reduceat(values, self.starts) / self.number
         np.subtract(values, self.each(mean), out=scratch)
-        if len(self.starts) == 1:
+        if len(mean) == 1:
             return mean, np.dot(scratch, scratch)[None]
         scratch *= scratch
         return mean, np.add.reduceat(scratch, self.starts)

@@ -82,7 +82,7 @@ class Lookup:
 class Quantile(Curved):
     """Ranks among quantiles, or the normal values of these, or the inverse.
 
-    On 10 scalars of 2,000,000 rows, NumPy takes 0.8 times as long as a binary search in SQL.
+    On 10 scalars of 2,000,000 rows, NumPy takes 0.8 times as long as a binary search in SQL, in ten columns for ten steps.
     """
 
     def prefers_kernel(self, column: FeatureColumn) -> bool:
