@@ -89,7 +89,7 @@ class PowerMoments(Deep):
 
     @classmethod
     def depths(cls) -> Mapping[str, tuple[int, ...]]:
-        """See `Deep`."""
+        """See ``Deep``."""
         sides = (cls.sides,)
         grid = (cls.sides, len(EXPONENTS))
         return {"number": sides, "low": sides, "high": sides, "mean": grid, "m2": grid}
