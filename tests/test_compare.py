@@ -275,7 +275,7 @@ def test_what_cannot_be_compared_is_refused(sides, months, monkeypatch):
         (lambda: model.report(sides[1], by=["month"]), ParamError, "no key column of the model. It has 'shop'"),
         (lambda: model.report(sides[1].where("false")), EmptyDataError, "there is no row"),
         (lambda: given.report(sides[1]), ParamError, "the model was given its numbers, and has no statistics"),
-        (lambda: batches.report(sides[1]), ParamError, "the model holds those of mini-batches"),
+        (lambda: batches.report(sides[1]), ParamError, "the model holds MovingAverage"),
     ):
         with pytest.raises(error, match=message):
             call()

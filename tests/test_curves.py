@@ -141,3 +141,15 @@ def test_affine_is_refused(models):
                 stage.affine  # noqa: B018
         assert "scale" not in model.summary()
         assert "out" in model._repr_html_()
+
+
+@pytest.mark.core
+def test_sql_reads_columns_of_any_name(spark):
+    """Also of those that the text gives to values of its own."""
+    df = spark.createDataFrame([(1.0, 2.0, 4.0), (3.0, 5.0, 0.0)], "k double, v double, x double")
+    for scaler in CURVES:
+        model = scaler(inputCols=df.columns, outputCols=["k_", "v_", "x_"]).fit(df)
+        texts = [f"{text} AS `{name}`" for name, text in model.toSQL().items()]
+        np.testing.assert_allclose(
+            df.selectExpr(*texts).collect(), model.transform(df).select("k_", "v_", "x_").collect()
+        )

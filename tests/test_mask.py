@@ -16,6 +16,7 @@ from pyspark.sql.types import StructType
 
 import scans
 from frames import cells, near, vector_field
+from models import learned
 from scans import Partitions
 from sparkscale import (
     BatchNorm,
@@ -25,9 +26,11 @@ from sparkscale import (
     Profile,
     RobustScaler,
     StandardScaler,
+    StandardScalerModel,
     Winsorizer,
 )
 from sparkscale.errors import ParamError
+from store import Store
 from strategies import FEATURES, ORDINARY, Row, mostly
 from test_shape import assert_same
 
@@ -186,3 +189,18 @@ def test_kernels_keep_the_mask(padded: DataFrame) -> None:
     for one, other in zip(expected, actual, strict=True):
         for cell, same in zip(one, other, strict=True):
             near(same, cell, 1e-6)
+
+
+def test_statistics_of_different_masks_do_not_add_up():
+    """Neither of two models, nor after the Param has changed; also of a model that was saved."""
+    rows = [[1.0], [4.0], [-1.0]]
+    model, store = learned(StandardScalerModel().setMaskValue(MASK), rows, "x"), Store()
+    model._fit_options = model._options()
+    model.write().session(store).save("m")
+    loaded = StandardScalerModel.read().session(store).load("m")
+
+    with pytest.raises(ParamError, match=r"statistics of maskValue -1.0 and None do not add up"):
+        loaded.merge(learned(StandardScalerModel(), rows, "x"))
+    with pytest.raises(ParamError, match=r"statistics of maskValue -1.0 and None do not add up"):
+        loaded.copy().setMaskValue(None)._check_same_mask(None)
+    assert loaded.merge(model).count == 6

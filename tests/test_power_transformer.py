@@ -172,7 +172,7 @@ def test_given_lambdas_stay_in_merged_and_loaded_models():
     assert first.merge(second).lambdas.toArray().tolist() == [0.5, 2.0]
     store = Store()
     first._refined = Refined(first._fixed, np.array([0.1, 0.2]), np.array([1.0, 1.1]))
-    first._computed = None
+    first._computed = {}
     first.write().session(store).save("model")
     loaded = PowerTransformerModel.read().session(store).load("model")
     assert loaded.map == first.map
@@ -218,3 +218,32 @@ def test_fit_takes_lambdas_and_box_cox(df):
             PowerTransformer(inputCols=names, lambdas=lambdas).fit(df)
     with pytest.raises(InvalidValueError, match="'s2' holds -"):
         PowerTransformer(inputCols=["s2"], method="box-cox").fit(df)
+
+
+def test_masks_and_skipped_rows_do_not_count_in_further_scans(spark, df):
+    """The mean and variance are of the values that are not masked, and of the rows that fit takes."""
+    rows = [(float(b), [float(b), -1.0], None if i == 7 else 1.0 + i % 2) for i, b in enumerate([*YEARS, -1.0])]
+    years = spark.createDataFrame(rows, "x double, a array<double>, y double")
+    masked = PowerTransformer(inputCols=["x", "a"], maskValue=-1.0).fit(years)
+    skipping = PowerTransformer(inputCols=["x", "y"], handleInvalid="skip").fit(years.where("x > 0"))
+
+    exact = PowerTransformer(inputCol="s1").fit(df)
+    for model in (masked, skipping):
+        np.testing.assert_allclose(model.lambdas[0], exact.lambdas[0], rtol=0.05)
+    z = masked.map.apply(np.repeat(YEARS[:, None], 3, axis=1))
+    np.testing.assert_allclose([z[:, 0].mean(), z[:, 0].std()], [0.0, 1.0], atol=1e-9)
+    assert masked.update(years.where("x < -5")).map == masked.map
+
+
+def test_lambdas_beyond_the_grid_need_moments_to_standardize():
+    """Without them mean and std are unknown, whatever was computed before."""
+    model = learned(PowerTransformerModel(), np.linspace(0.1, 1.5, 50)[:, None].tolist(), "x").setStandardize(False)
+    model._fixed = np.array([20.0])
+
+    assert np.isnan(model.mean[0])
+    assert np.isfinite(model.map.apply([1.0])).all()
+    with pytest.raises(ParamError, match="lambda of 'x' is not inside of"):
+        model.setStandardize(True).map  # noqa: B018
+    tiny = {"inputCol": "x", "lambdas": 1.0, "mean": 0.0, "std": 1e-320}
+    with pytest.raises(RangeOverflowError, match="the std of 'x' is too small"):
+        PowerTransformerModel.of(**tiny)

@@ -15,6 +15,7 @@ from sparkscale import (
     MaxAbsScaler,
     MinMaxScaler,
     Normalizer,
+    PowerTransformer,
     Profile,
     RobustScaler,
     ScalerSet,
@@ -213,3 +214,14 @@ def test_params_that_are_set_after_fit_are_saved(df, model, tmp_path):
     assert loaded.stages[0].getInputCols() == ["y", "v"]
     assert loaded.stages[0].mean == model.stages[0].mean
     assert by_long.transform(df).count() == df.count()
+
+
+def test_what_needs_a_scan_of_its_own_is_refused():
+    """A statistic that profiles do not hold, masks, and rows of any length."""
+    for stage, message in (
+        (PowerTransformer(inputCol="x"), "a profile has no YeoJohnsonMoments. Fit it on its own"),
+        (StandardScaler(inputCol="x", maskValue=-1.0), "StandardScaler has a maskValue or rows of any length"),
+        (MinMaxScaler(inputCol="a", shape=[-1]), "MinMaxScaler has a maskValue or rows of any length"),
+    ):
+        with pytest.raises(ParamError, match=message):
+            ScalerSet(stages=[stage])._checked()

@@ -19,6 +19,7 @@ from pyspark.sql.types import DoubleType, StructField, StructType
 
 import scans
 from frames import cells, listed, near, vector_field
+from models import with_params
 from scans import Partitions
 from sparkscale import (
     BatchNorm,
@@ -35,7 +36,9 @@ from sparkscale.display.bins import histograms
 from sparkscale.display.plot import _arrays
 from sparkscale.errors import EmptyDataError, ParamError, SizeMismatchError
 from sparkscale.layout import Layout
+from sparkscale.spark.columns import FeatureColumn
 from sparkscale.statistics import Counts, Extrema, Moments, Quantiles, Squares
+from store import Store
 from strategies import ORDINARY, dense, matrices, mostly, sparse
 
 CLASSES = (Counts, Extrema, Squares, Moments, Quantiles)
@@ -304,3 +307,22 @@ def test_channels_of_several_lengths_are_plotted(ragged: DataFrame) -> None:
     counts = histograms(*_arrays(model, ragged, [0, 1]), bins=2)
 
     assert [h.counts.sum() for h in counts] == [4, 3, 4, 3]
+
+
+def test_the_shape_of_fit_stays():
+    """Channels of another order or number have other statistics; a saved model knows what they were."""
+    column = FeatureColumn("a", "array", size=4)
+    model, store = MinMaxScalerModel().setShape([2, 2]).setInputCol("a"), Store()
+    model._learn([column], Extrema.of(dense([[0.0, 10.0], [1.0, 30.0]])), skips=False)
+    model._fit_options = model._options()
+    model.write().session(store).save("m")
+    loaded = MinMaxScalerModel.read().session(store).load("m")
+    assert loaded.map == model.map
+
+    for changed in ({"dataFormat": "channelsLast"}, {"shape": [1, 4]}, {"shape": [4]}):
+        with pytest.raises(ParamError, match="shape or dataFormat was changed since fit"):
+            with_params(loaded, **changed).map  # noqa: B018
+    other = loaded.copy()
+    other.clear(other.shape)
+    with pytest.raises(ParamError, match="shape or dataFormat was changed since fit"):
+        other.map  # noqa: B018

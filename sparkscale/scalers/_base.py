@@ -84,6 +84,7 @@ class Scaler(HtmlReprMixin, FitMixin, Writable, Estimator[M], Generic[M]):
         if learned.groups:
             model._groups = learned.groups  # type: ignore[attr-defined]  # of a GroupModel
         fitted = self._copyValues(model)
+        fitted._fit_options = fitted._options()
         self._complete(fitted, dataset)
         fitted.map  # noqa: B018  # refuses a range that overflows, before anyone relies on the model
         fitted._check_groups()

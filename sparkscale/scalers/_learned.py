@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame
 
 from sparkscale.errors import ParamError
 from sparkscale.scalers import _saved_columns as saved_columns
-from sparkscale.scalers._fit import FitMixin
+from sparkscale.scalers._fit_options import FitOptions
 from sparkscale.scalers._given import Argument, Given, Numbers, arranged
 from sparkscale.scalers._groups import Groups
 from sparkscale.scalers._map_model import MapModel
@@ -36,7 +36,7 @@ S = TypeVar("S", bound=Mergeable)
 M = TypeVar("M", bound="LearnedModel[Any]")
 
 
-class LearnedModel(FitMixin, WithoutGroups, MapModel, Generic[S]):
+class LearnedModel(FitOptions, WithoutGroups, MapModel, Generic[S]):
     """Base of the models that hold a statistic, or numbers that they were given instead."""
 
     _statistic_class: type[Statistic]
@@ -220,6 +220,7 @@ class LearnedModel(FitMixin, WithoutGroups, MapModel, Generic[S]):
                 )
             if other._layout() != self._layout():
                 raise self._fail("the models have different shapes. Only models of one shape merge.")
+            self._check_same_mask(other._mask_of_fit())
             if other._skips != self._skips:
                 raise self._fail("only one of the models learned under handleInvalid='skip'. Fit both alike to merge.")
         groups = self._merged(others)
@@ -248,6 +249,7 @@ class LearnedModel(FitMixin, WithoutGroups, MapModel, Generic[S]):
         check_dataset(dataset, whole="update")
         if self._skips != (self.getHandleInvalid() == "skip"):
             raise self._fail("handleInvalid='skip' was set or unset since fit. Set it back to update, or fit again.")
+        self._check_same_mask(self._mask())
         columns = as_fitted(resolve(dataset, self._input_names()), self._renamed())
         rows = self._learn_rows(dataset, columns, self._keys_in(dataset), type(statistic))
         if rows is None:
@@ -265,6 +267,7 @@ class LearnedModel(FitMixin, WithoutGroups, MapModel, Generic[S]):
 
     def _saved(self) -> tuple[dict[str, Any], Content | None]:
         saved, source = {"columns": saved_columns.to_json(self._columns), "skips": self._skips}, self._source
+        saved |= self._saved_options()
         return ({**saved, "given": source.to_json()}, None) if isinstance(source, Given) else (saved, source)
 
     @classmethod
@@ -281,6 +284,7 @@ class LearnedModel(FitMixin, WithoutGroups, MapModel, Generic[S]):
         if statistic is None:
             statistic = Given.from_json(storage.typed_entry(extra, "given", dict), self._takes)
         self._learn(columns, statistic, skips=storage.typed_entry(extra, "skips", bool))
+        self._fit_options = storage.typed_entry({"options": self._options(), **extra}, "options", dict)
         entries = sum(c.size or 0 for c in self._entry_columns())
         if entries != len(statistic):
             raise storage.MalformedError(f"columns are of {entries} features, and the statistics of {len(statistic)}")

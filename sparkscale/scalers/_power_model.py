@@ -27,6 +27,7 @@ from sparkscale.spark.fit.scan import summarize
 from sparkscale.spark.transform.apply import Plan, slices_of, transform
 from sparkscale.spark.transform.column_map import ColumnMap
 from sparkscale.spark.transform.power import Power
+from sparkscale.spark.transform.vectors import without_mask
 from sparkscale.statistics import BoxCoxMoments, Likelihood, Mergeable, Moments, PowerMoments, YeoJohnsonMoments
 
 __all__ = ["HasPower", "PowerModel"]
@@ -75,15 +76,16 @@ class PowerModel(HasPower, CurveModel[PowerMoments]):  # type: ignore[misc]  # t
         super().__init__()
         self._fixed: Array | None = None  # lambdas that were given to fit
         self._refined: Refined | None = None
-        self._computed: Mapping[str, Array] | None = None
+        self._computed: dict[bool, Mapping[str, Array]] = {}  # with ``standardize``, and without
 
     def hasParam(self, paramName: str) -> bool:
         """Return whether there is a Param; ``lambdas`` is one of the estimator, and here an attribute."""
         return paramName != "lambdas" and super().hasParam(paramName)
 
     def _learn(self, columns: Any, learned: Any, *, skips: bool) -> None:
+        same = learned is self._learned
         super()._learn(columns, learned, skips=skips)
-        self._refined = self._computed = None
+        self._computed, self._refined = {}, self._refined if same else None
 
     def _check_params(self) -> None:
         super()._check_params()
@@ -91,19 +93,20 @@ class PowerModel(HasPower, CurveModel[PowerMoments]):  # type: ignore[misc]  # t
             raise self._fail(f"method is {self.getMethod()!r}, and fit used the other one. Set it back, or fit again.")
 
     def _numbers_of(self, statistic: PowerMoments) -> Mapping[str, Array]:
-        if self._computed is None:
-            self._computed = self._compute(statistic)
-        return self._computed
+        key = self.getStandardize()
+        if key not in self._computed:
+            self._computed[key] = self._compute(statistic)
+        return self._computed[key]
 
     def _compute(self, statistic: PowerMoments) -> Mapping[str, Array]:
         self._check_positive(statistic)
         likelihood = Likelihood(statistic)
-        lambdas = self._lambdas(likelihood)
+        lambdas, outside = self._lambdas(likelihood)
         form = likelihood.standardized(lambdas)
         more = self._refined or Refined(lambdas, np.zeros_like(lambdas), np.ones_like(lambdas))
         with np.errstate(all="ignore"):
             std = np.exp(form.log_std)
-            mean, std = form.mean + std * more.mean, std * more.std
+            mean, std = (np.where(outside, np.nan, a) for a in (form.mean + std * more.mean, std * more.std))
             factor = form.factor / more.std[:, None]
             offset = (form.offset - more.mean[:, None]) / more.std[:, None]
             u = np.where(statistic.number > 0, statistic.high, 1.0 - statistic.shift) + statistic.shift
@@ -132,25 +135,24 @@ class PowerModel(HasPower, CurveModel[PowerMoments]):  # type: ignore[misc]  # t
                 "are of positive values. Leave it out, or set method to 'yeo-johnson'."
             )
 
-    def _lambdas(self, likelihood: Likelihood) -> Array:
-        """Return lambdas: those given, those of further scans, or those of the grid."""
+    def _lambdas(self, likelihood: Likelihood) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """Return lambdas, given or the best, and which of them are given but too large for the moments of their results."""
         if self._refined is not None:
-            return self._refined.lambdas
+            return self._refined.lambdas, np.zeros(len(likelihood.count), dtype=bool)
         low, high = likelihood.bounds
         lambdas = likelihood.best() if self._fixed is None else self._fixed
         outside = ~((lambdas >= low) & (lambdas <= high)) & (likelihood.count > 0)
         if outside.any() and (self._fixed is None or self.getStandardize()):
             raise self._outside(
-                outside, f"inside of {low[outside][0]:.4g} to {high[outside][0]:.4g}, which statistics show"
+                outside,
+                f"inside of {low[outside][0]:.4g} to {high[outside][0]:.4g}, which statistics show. Fit on a DataFrame of all "
+                "rows, which looks further",
             )
-        return lambdas
+        return lambdas, outside
 
     def _outside(self, which: npt.NDArray[np.bool_], where: str) -> ParamError:
         names = ", ".join(map(repr, self._names(which, 5)))
-        return self._fail(
-            f"lambda of {names} is not {where}. Fit on a DataFrame of all rows, which looks further, give lambdas, or leave "
-            "the column out."
-        )
+        return self._fail(f"lambda of {names} is not {where}, give lambdas, or leave the column out.")
 
     def _complete(self, dataset: DataFrame, lambdas: Array | None) -> None:
         """Find lambdas outside of the grid, with the mean and variance of their results, by further scans."""
@@ -167,8 +169,8 @@ class PowerModel(HasPower, CurveModel[PowerMoments]):  # type: ignore[misc]  # t
         found = refined(likelihood, lambdas, lambda values: self._scan(dataset, columns, likelihood, values))
         missing = np.isnan(found.lambdas)
         if missing.any():
-            raise self._outside(missing, "within reach")
-        self._refined, self._computed = found, None
+            raise self._outside(missing, "within reach: its values hardly differ beside 1. Multiply them by a number")
+        self._refined, self._computed = found, {}
 
     def _scan(self, dataset: DataFrame, columns: Any, likelihood: Likelihood, values: Array) -> Sequence[Moments]:
         """Return the moments of standardized transforms for several lambdas of each feature.
@@ -177,12 +179,13 @@ class PowerModel(HasPower, CurveModel[PowerMoments]):  # type: ignore[misc]  # t
         """
         policy = "skip" if self._skips else "keep"
         slices, features = slices_of(columns), values.shape[1]
-        read = [k for k, s in enumerate(slices) if len(values) == 1 or (values[:, s] != values[0, s]).any()]
-        inputs = [columns[k] for k in read]
+        whole = len(values) == 1 or self._skips  # rows are skipped by all columns
+        read = [k for k, s in enumerate(slices) if whole or (values[:, s] != values[0, s]).any()]
+        dataset, inputs = without_mask(dataset, [columns[k] for k in read])
         plans, outputs = [], []
         for lambdas in values:
             of_all: Any = Power(self._curve(likelihood.standardized(lambdas)))
-            results = [replace(c.output(temp_column_name()), single=False, mask=c.mask_value) for c in inputs]
+            results = [replace(c.output(temp_column_name()), single=False) for c in inputs]
             plans.append(Plan(inputs, results, [of_all.part(slices[k]) for k in read], policy))
             outputs += results
         mapped, device = transform(dataset, *plans), gpu.effective_device(self.getDevice(), dataset.sparkSession)
@@ -226,7 +229,12 @@ class PowerModel(HasPower, CurveModel[PowerMoments]):  # type: ignore[misc]  # t
         return self._known(replace(curve, **chosen))
 
     def _known(self, curve: PowerCurve) -> PowerCurve:
-        """Return the curve with NaN for features without a valid value."""
+        """Return the curve with NaN for features without a valid value; refuse factors that overflow."""
+        over = ~np.isfinite(curve.factor).all(axis=1) & ~self._empty
+        if over.any():
+            raise RangeOverflowError(
+                f"{type(self).__name__}: the std of {', '.join(map(repr, self._names(over, 5)))} is too small to divide by."
+            )
         return replace(curve, factor=np.where(self._empty[:, None], np.nan, curve.factor))
 
     def _column_map(self, fitted: Any, bounds: Bounds = None, fill: Array | None = None) -> ColumnMap:

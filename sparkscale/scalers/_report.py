@@ -79,7 +79,10 @@ def report(model: Any, dataset: Any, by: Any, thresholds: Any) -> Comparison:
     what = f"{type(model).__name__}.report"
     limits, names, statistic = checked_thresholds(what, thresholds), checked_names(what, by), model.statistics
     if not isinstance(statistic, tuple(CLASSES.values())):
-        raise model._fail("report compares statistics of all rows, and the model holds those of mini-batches.")
+        raise model._fail(
+            f"report compares moments, extrema or quantiles of all rows, and the model holds {type(statistic).__name__}. Use "
+            "Profile.compare."
+        )
     check_dataset(dataset, whole="report")
     held, keys = _by(what, model, dataset, names)
     first = Side.of(what, held)

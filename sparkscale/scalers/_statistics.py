@@ -7,7 +7,7 @@ from typing import Any
 
 from sparkscale.statistics import CoMoments, Extrema, Moments, Quantiles, Squares, StatisticSet
 
-__all__ = ["CLASSES", "NAMES", "name_of", "set_of", "source_of"]
+__all__ = ["CLASSES", "NAMES", "is_held", "name_of", "set_of", "source_of"]
 
 CLASSES: Mapping[str, type[Any]] = {
     "moments": Moments,
@@ -23,6 +23,11 @@ def set_of(names: Sequence[str], relative_error: float) -> type[StatisticSet]:
     """Return the class of these statistics, in one order whatever that of the names is."""
     quantiles = Quantiles.within(relative_error)
     return StatisticSet.of_classes({n: quantiles if n == "quantiles" else c for n, c in CLASSES.items() if n in names})
+
+
+def is_held(statistic_class: type[Any]) -> bool:
+    """Whether a profile may hold a statistic."""
+    return issubclass(statistic_class, tuple(CLASSES.values()))
 
 
 def name_of(statistic_class: type[Any]) -> str:

@@ -20,7 +20,7 @@ from sparkscale.scalers._metadata import params_of, public, with_params
 from sparkscale.scalers._model import ScalerModel
 from sparkscale.scalers._persistence import Content, Writable
 from sparkscale.scalers._profiled import refuse_batches, taken
-from sparkscale.scalers._statistics import CLASSES, name_of, source_of
+from sparkscale.scalers._statistics import CLASSES, is_held, name_of, source_of
 from sparkscale.scalers.profile import Profile
 from sparkscale.spark import storage
 from sparkscale.spark.columns import resolve
@@ -130,7 +130,14 @@ class ScalerSet(HtmlReprMixin, Writable, Estimator["ScalerSetModel"]):
             raise ParamError("ScalerSet: stages is empty. Give it at least one scaler.")
         for scaler in scalers:
             scaler._check_params()
+            layout, alone = scaler._layout(), "Fit it on its own."
+            if scaler._mask() is not None or (layout is not None and layout.is_open):
+                raise ParamError(
+                    f"ScalerSet: {type(scaler).__name__} has a maskValue or rows of any length, and a set does not. {alone}"
+                )
             refuse_batches(scaler)
+            if not is_held(scaler._statistic_class):
+                raise ParamError(f"ScalerSet: a profile has no {scaler._statistic_class.__name__}. {alone}")
         _check_distinct(scalers)
         for name in OPTIONS:
             values = {_option(s, name) for s in scalers if name != "relativeError" or s.hasParam(name)}

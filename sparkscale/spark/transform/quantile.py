@@ -95,7 +95,8 @@ class Quantile(Curved):
         start = "0" if index == "0" else f"{index} * {number}"
         quantiles, last = array_literal(self.curve.quantiles.ravel()), f"int({parameter(self.curve.last, index)})"
         lookup = Lookup("k", start, last, number, self.curve.normal)
-        return let("k", quantiles, lookup.mapped(x, inverts=self.curve.inverts))
+        # The value first, whose column may have any name.
+        return let("w", x, let("k", quantiles, lookup.mapped("w", inverts=self.curve.inverts)))
 
 
 @dataclass(frozen=True, eq=False)

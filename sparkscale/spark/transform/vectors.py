@@ -15,15 +15,35 @@ import numpy as np
 from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.ml.linalg import SparseVector, VectorUDT
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sparkscale.errors import SizeMismatchError
 from sparkscale.spark.columns import FeatureColumn, attribute_metadata, temp_column_name
-from sparkscale.spark.expression import REFUSING, failure, guarded, indices_checked, is_valid, length_checked, unrounded
+from sparkscale.spark.expression import (
+    REFUSING,
+    elementwise,
+    failure,
+    guarded,
+    indices_checked,
+    is_valid,
+    length_checked,
+    literal,
+    unrounded,
+)
 from sparkscale.spark.frame import Frame
 from sparkscale.spark.transform.column_map import FITTED, ColumnMap, Entries, Staged
 
-__all__ = ["Vectors", "as_array", "assemble", "checked_array", "drop_invalid_rows", "from_array", "without_null"]
+__all__ = [
+    "Vectors",
+    "as_array",
+    "assemble",
+    "checked_array",
+    "drop_invalid_rows",
+    "from_array",
+    "without_mask",
+    "without_null",
+]
 
 
 @dataclass(frozen=True)
@@ -202,3 +222,20 @@ def assemble(frame: Frame, columns: Sequence[FeatureColumn], policy: str) -> Ass
     assembler = VectorAssembler(inputCols=names, outputCol=assembled.name, handleInvalid="keep")
     frame.add_by(assembler.transform, assembled.name)
     return assembled
+
+
+def without_mask(df: DataFrame, columns: Sequence[FeatureColumn]) -> tuple[DataFrame, list[FeatureColumn]]:
+    """Return columns with null in place of their masks, in a DataFrame that has them; vectors become arrays."""
+    if all(column.mask_value is None for column in columns):
+        return df, list(columns)
+    frame = Frame(df)
+    texts, results = [], []
+    for column in frame.read(columns):
+        source = as_array(frame, column, "keep") if column.kind == "vector" else column.sql
+        mask = literal(column.mask_value if column.mask_value is not None else np.nan)
+        texts.append(
+            f"nullif({source}, {mask})" if column.kind == "scalar" else elementwise(source, f"nullif(x, {mask})")
+        )
+        results.append(replace(column.output(""), kind="scalar" if column.kind == "scalar" else "array", mask=None))
+    names = frame.add_all(texts)
+    return frame.df, [replace(column, name=name) for column, name in zip(results, names, strict=True)]
