@@ -40,7 +40,8 @@ def suitable_python() -> str | None:
 PYTHON = suitable_python()
 # PySpark 4.0 on Connect does not name a broken file.
 ON_CONNECT = ["tests", "--deselect=tests/test_cli.py::test_jvm_errors_are_reported"]
-WITH_NUMPY_1 = ["tests", "--ignore=tests/test_gpu.py"]  # the fake CuPy needs NumPy 2
+CORE = "core and not third_party and not slow"
+WITH_NUMPY_1 = ["tests", "--ignore=tests/test_gpu.py", "-m", f"{CORE} and not gpu"]  # the fake CuPy needs NumPy 2
 # Where PySpark 4.0 differs from both 3.5 and the newest on classic Spark.
 CLASSIC_4_0 = ["tests/test_transform.py", "tests/test_pipeline.py", "tests/test_gpu.py", "tests/parity/test_pyspark.py"]
 # Tests that run our Python code, not only Spark's expressions: the command line, files, workers, doctests.
@@ -79,8 +80,7 @@ def compat(session: nox.Session, requirements: tuple[str, ...], files_by_mode: d
     # Older versions of PySpark leave sockets open and use deprecated APIs; ignore their warnings.
     quiet = ("-W", "default", "--disable-warnings")
     for mode, files in files_by_mode.items():
-        core = ("-m", "core and not third_party and not slow")
-        session.run("pytest", *core, f"--spark={mode}", *quiet, *(session.posargs or files))
+        session.run("pytest", "-m", CORE, f"--spark={mode}", *quiet, *(session.posargs or files))
 
 
 @nox.session(python=PYTHONS)

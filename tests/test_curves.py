@@ -91,7 +91,7 @@ def test_sql_is_the_map(data, models):
     features = 2 * FEATURES
     for model in models.values():
         forth, back = model.toSQL(), model.inverse().toSQL()
-        scaled = data.selectExpr("id", *(f"{forth[f'{n}_out']} AS {n}_out" for n in names))
+        scaled = data.selectExpr("id", *(f"{forth[f'{n}_out']} AS {n}_out" for n in names)).localCheckpoint()
         restored = scaled.selectExpr("*", *(f"{back[n]} AS {n}" for n in names))
         values = values_of(restored, [*(f"{n}_out" for n in names), *names], FEATURES)
         expected = expected_of(model)[:, :features]

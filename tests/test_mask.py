@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
+from pyspark.sql.types import ArrayType, DoubleType, FloatType, IntegerType, StringType, StructField, StructType
 
 import scans
 from frames import cells, near, vector_field
@@ -113,8 +113,10 @@ def padded(spark: SparkSession) -> DataFrame:
         (2, "b", 5.0, 0.1, 4, [4.0, 8.0, 2.0], Vectors.dense(0.0, 6.0, 0.1)),
         (3, "b", 9.0, 8.0, 9, [0.1, 6.0, 1.0], Vectors.dense(2.0, 7.0, 9.0)),
     ]
-    plain = StructType.fromDDL("id int, k string, x double, f float, n int, a array<float>")
-    return spark.createDataFrame(rows, StructType([*plain.fields, vector_field("v", 3)])).coalesce(1).localCheckpoint()
+    types = (IntegerType(), StringType(), DoubleType(), FloatType(), IntegerType(), ArrayType(FloatType()))
+    plain = [StructField(name, kind) for name, kind in zip("ikxfna", types, strict=True)]
+    schema = StructType([*plain, vector_field("v", 3)])
+    return spark.createDataFrame(rows, schema).withColumnRenamed("i", "id").coalesce(1).localCheckpoint()
 
 
 NAMES = ["x", "f", "a", "v"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import DoubleType, StructField, StructType
+from pyspark.sql.types import ArrayType, DoubleType, FloatType, IntegerType, StringType, StructField, StructType
 
 import scans
 from frames import cells, listed, near, vector_field
@@ -187,8 +187,9 @@ def ragged(spark: SparkSession) -> DataFrame:
         (3, "b", None, None, None, None),
         (4, "b", [9.0, 4.0], [7.0, 1.0], dense_vector(5.0, 1.0, 2.0, 6.0), 8.0),
     ]
-    plain = StructType.fromDDL("id int, k string, x array<double>, f array<float>")
-    schema = StructType([*plain.fields, vector_field("v"), StructField("s", DoubleType())])
+    arrays = [StructField("x", ArrayType(DoubleType())), StructField("f", ArrayType(FloatType()))]
+    keys = [StructField("id", IntegerType()), StructField("k", StringType())]
+    schema = StructType([*keys, *arrays, vector_field("v"), StructField("s", DoubleType())])
     return spark.createDataFrame(rows, schema).repartition(2, "id").localCheckpoint()
 
 
