@@ -110,7 +110,7 @@ class Curve(ABC):
 
 @dataclass(frozen=True, eq=False)
 class QuantileCurve(Curve):
-    """The ranks of values among quantiles, or the normal values of these ranks; see `kernels.quantile_transform`.
+    """The ranks of values among quantiles, or the normal values of these ranks; see `sparkscale.kernels.quantile_transform`.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class QuantileCurve(Curve):
 
 @dataclass(frozen=True, eq=False)
 class PowerCurve(Curve):
-    """The power transforms of values, standardized or not; see `kernels.power_transform`.
+    """The power transforms of values, standardized or not; see `sparkscale.kernels.power_transform`.
 
     Parameters
     ----------
